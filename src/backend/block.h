@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The host side of a disk: an image that is read and written asynchronously, whatever its format.
+ *
+ * Completions arrive in the event loop's thread, under its lock, in any order. A request and its buffers belong to the
+ * image until its `done` has been called. */
+#ifndef FERRY_BACKEND_BLOCK_H
+#define FERRY_BACKEND_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct err;
+struct loop;
+struct block_image;
+
+enum block_operation { BLOCK_READ, BLOCK_WRITE, BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES };
+
+#define BLOCK_IOV_MAX 130
+
+struct block_request {
+    enum block_operation operation;
+    uint64_t offset;            /* bytes */
+    uint64_t size;              /* bytes; of all of iov for read and write */
+    struct iovec iov[BLOCK_IOV_MAX];
+    unsigned iov_count;
+    int result;                 /* 0 or negative errno, set before done() */
+    void (*done)(struct block_request *request);
+    void *owner;                /* the device's */
+    void *image_private;
+};
+
+struct block_config {
+    const char *path;
+    const char *format;         /* "raw"; NULL = raw */
+    bool readonly;
+    bool no_lock;               /* tests only */
+    const char *io;             /* "auto" (NULL), "uring", "threads" */
+};
+
+/* Opens and locks the image: writers exclusively, readers shared (open file description locks). Errors are sentences. */
+int block_open(const struct block_config *config, struct loop *loop, struct block_image **ret_image, struct err *err);
+
+/* Waits for requests in flight, flushes, unlocks. Accepts NULL. */
+void block_close(struct block_image *image);
+
+uint64_t block_size(const struct block_image *image); /* bytes */
+bool block_readonly(const struct block_image *image);
+bool block_can_discard(const struct block_image *image);
+
+/* Never fails: errors arrive as result. */
+void block_submit(struct block_image *image, struct block_request *request);
+
+/* Waits (serving only this image) until nothing is in flight: for stop and migration. */
+void block_drain(struct block_image *image);
+
+#endif
