@@ -4,7 +4,7 @@
  * Everything in it is plain data of ours: no kvm_run, no kernel struct crosses it. The rest of Ferry asks for
  * capabilities, never for an engine's name.
  *
- * Threads: each vCPU is run by one thread (engine_vcpu_run). kick, interrupt, nmi, init, sipi, irq_line, msi, ioeventfd and the
+ * Threads: each vCPU is run by one thread (engine_vcpu_run). kick, interrupt, nmi, init, sipi, irq_line, msi, doorbells and the
  * dirty log may be called from any thread, with or without the machine lock. get/set state only while the vCPU is not
  * inside engine_vcpu_run(). Hooks are called by the vCPU's thread with no lock held. */
 #ifndef FERRY_ENGINE_ENGINE_H
@@ -141,10 +141,11 @@ struct engine_type {
     int (*doorbell_add)(struct engine_vm *vm, const struct engine_doorbell *doorbell);
     int (*doorbell_remove)(struct engine_vm *vm, const struct engine_doorbell *doorbell);
 
-    /* vCPU writes go into the memory room's bitmap (memory_mark_dirty): start and stop here belong around those of memory_dirty_*;
-     * sync moves what the engine has collected there. */
+    /* The log of pages written by vCPUs and by devices (memory room). fetch copies what was dirtied since the last fetch into
+     * ret_bitmap (memory_bitmap_words() words) and begins anew: a write that comes after its return is in the next fetch, so
+     * pages read after it are never stale unnoticed. */
     int (*dirty_start)(struct engine_vm *vm, struct err *err);
-    int (*dirty_sync)(struct engine_vm *vm, struct err *err);
+    int (*dirty_fetch)(struct engine_vm *vm, uint64_t *ret_bitmap, uint64_t *ret_pages, struct err *err);
     void (*dirty_stop)(struct engine_vm *vm);
 
     /* kvmclock's view of time in nanoseconds since the VM's boot; set while no vCPU runs. */

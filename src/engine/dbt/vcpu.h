@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One virtual CPU of the translator engine, while guest code runs on it. Private to the engine.
+ *
+ * Where guest state lives: general registers, RIP, flags, segments and vector registers here in memory; the x87/MMX
+ * registers and the MXCSR in the host's own units as long as the vCPU's thread is inside dbt_run() (see fpu.h). Nothing in
+ * the engine may use floating point, so nothing disturbs them.
+ *
+ * The invariant of every instruction handler: until the last thing that can fault has been done, no guest state changes.
+ * A fault leaves by longjmp (exception.h); `rip` then still points behind the instruction and is taken back there. */
+#ifndef FERRY_ENGINE_DBT_VCPU_H
+#define FERRY_ENGINE_DBT_VCPU_H
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+
+#include "base/bits.h"
+#include "engine/engine.h"
+#include "x86/cpuid.h"
+#include "x86/state.h"
+
+struct block;
+struct block_cache;
+struct code_arena;
+struct dbt_vm;
+struct memory;
+struct op;
+
+/* Two slots behind the 16 registers make address arithmetic uniform: a missing base or index reads as slot ZERO. */
+#define GPR_ZERO 16
+#define GPR_RIP 17 /* address of the next instruction while one executes */
+#define GPR_SLOTS 18
+
+#define SEGMENT_NONE X86_SEGMENT_COUNT /* index into segment_base whose value stays 0 */
+
+/* Softmmu. A tag is the page's linear address, or TLB_INVALID, which no page has. */
+#define TLB_ENTRIES 256u
+#define TLB_INVALID UINT64_C(1)
+#define TLB_SLOTS 8u /* address spaces (PCIDs) kept at the same time */
+enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC /* SMAP suspended by EFLAGS.AC */, TLB_MODES };
+
+struct tlb_entry {
+    uint64_t read, write, execute; /* tags: access at once allowed */
+    uintptr_t addend;              /* host address = linear + addend */
+};
+
+struct tlb_translation { /* the slow twin of each entry: what the page walk found */
+    uint64_t page;     /* tag */
+    uint64_t physical; /* of the page */
+    bool writable, executable, readable, global, dirty;
+};
+
+struct tlb {
+    struct tlb_entry entry[TLB_ENTRIES];
+    struct tlb_translation translation[TLB_ENTRIES];
+};
+
+struct address_space { /* one PCID's translations */
+    bool used;
+    uint16_t pcid;
+    uint64_t cr3_page;
+    uint64_t last_use;
+    uint64_t generation; /* part of the jump cache's tag; a new number empties the cache for this space */
+    struct tlb tlb[TLB_MODES];
+};
+
+/* How code is decoded: the part of the CPU's mode that is baked into a block. */
+enum {
+    MODE_CODE16 = 0, MODE_CODE32 = 1, MODE_CODE64 = 2, MODE_CODE_MASK = 3,
+    MODE_STACK32 = 1 << 2,   /* SS.B; unused in 64-bit code */
+    MODE_FLAT = 1 << 3,      /* 16/32-bit code: CS, SS, DS, ES have base 0 and limit 4 GiB, readable and writable */
+    MODE_EM = 1 << 4,        /* CR0.EM */
+    MODE_TS = 1 << 5,        /* CR0.TS */
+    MODE_MP = 1 << 6,        /* CR0.MP */
+    MODE_SSE = 1 << 7,       /* CR4.OSFXSR */
+    MODE_XSAVE = 1 << 8,     /* CR4.OSXSAVE */
+    MODE_AVX = 1 << 9,       /* OSXSAVE and XCR0 has SSE and AVX, protected mode */
+    MODE_AVX512 = 1 << 10,   /* and opmask, ZMM_Hi256, Hi16_ZMM */
+    MODE_PROTECTED = 1 << 11, /* CR0.PE and not VM86 */
+    MODE_BITS = 12,
+};
+
+/* Reasons to leave the fast loop, set by anybody, taken by the vCPU's thread between blocks. */
+enum {
+    ATTENTION_KICK = 1 << 0,
+    ATTENTION_INTERRUPT = 1 << 1, /* the INTR line or IF changed: look at both */
+    ATTENTION_NMI = 1 << 2,
+    ATTENTION_INIT = 1 << 3,
+    ATTENTION_SIPI = 1 << 4,
+    ATTENTION_MAIL = 1 << 5,      /* invalidations from other threads */
+    ATTENTION_STEP = 1 << 6,      /* TF, interrupt shadow, pending #DB, instruction breakpoints: one instruction at a time */
+};
+
+struct dbt_exception {
+    uint8_t vector;
+    bool has_error;
+    uint32_t error;
+};
+
+struct dbt_vcpu {
+    struct engine_vcpu base; /* first */
+    /* Hot: what nearly every instruction touches. */
+    uint64_t gpr[GPR_SLOTS];
+    uint8_t flags;    /* SF ZF AF PF CF where LAHF has them, bit 1 set */
+    uint8_t overflow; /* OF: 0 or 1 */
+    uint8_t cpl;
+    uint32_t mode;    /* MODE_*; dbt_update_mode() */
+    struct tlb_entry *tlb; /* of the present address space and tlb_mode */
+    const struct op *op;       /* executing; NULL between instructions */
+    const struct op *block_end; /* where the running block stops; pulled in to op + 1 to stop after this instruction */
+    uint64_t segment_base[X86_SEGMENT_COUNT + 1]; /* as address arithmetic uses them: 0 for ES CS SS DS in 64-bit code */
+    _Atomic uint32_t attention;
+
+    uint64_t rflags;  /* all bits but CF PF AF ZF SF OF; bit 1 set */
+    struct x86_segment segment[X86_SEGMENT_COUNT], ldtr, tr;
+    struct x86_table gdtr, idtr;
+    uint64_t cr0, cr2, cr3, cr4;
+    uint64_t dr[4], dr6, dr7;
+    uint64_t xcr0;
+    struct x86_msrs msr;       /* .tsc is not kept here: see tsc_offset */
+    uint64_t tsc_offset;       /* guest TSC = host TSC + tsc_offset */
+    enum tlb_mode tlb_mode;
+
+    /* Vector registers: XMM in bytes 0..15, YMM 0..31, ZMM 0..63. */
+    uint8_t vector[32][64] __attribute__((aligned(64)));
+    uint64_t opmask[8];
+    uint32_t pkru;
+    uint8_t fpu_image[512] __attribute__((aligned(16))); /* FXSAVE image of x87 and MXCSR while not inside dbt_run() */
+
+    /* Events. */
+    sigjmp_buf fault_jump;
+    struct dbt_exception raised;     /* what longjmp brings */
+    bool delivering;                 /* an event is being delivered: a second fault makes a double fault */
+    struct dbt_exception delivered;  /* which one */
+    uint8_t interrupt_shadow;        /* 1: by STI, 2: by MOV/POP SS; for one instruction */
+    uint64_t debug_pending;          /* DR6 bits of a trap to take after this instruction */
+    bool nmi_pending, nmi_masked;
+    bool interrupt_injected;         /* acknowledged at the controller, not yet delivered (restored state) */
+    uint8_t injected_vector;
+    bool shutdown;                   /* triple fault */
+    enum x86_run_state run_state;
+    uint8_t sipi_vector;
+
+    _Atomic bool interrupt_line;     /* the INTR pin */
+
+    /* Who we are. */
+    struct dbt_vm *vm;
+    unsigned id;
+    struct memory *memory;
+    const struct engine_hooks *hooks;
+    struct cpuid_table cpuid;
+
+    /* Caches. */
+    struct address_space *space;     /* present one, in spaces[] */
+    struct address_space *spaces;    /* TLB_SLOTS of them */
+    uint64_t clock_of_use, next_generation;
+    struct block_cache *blocks;
+    struct code_arena *arena;        /* executable thunks */
+
+    /* Mail and sleep; the mutex guards the mail, the condition wakes a halted vCPU. */
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct dbt_mail *mail;
+    _Atomic bool in_guest;           /* between blocks' boundaries: others wait for its answer to mail */
+    _Atomic uint64_t mail_sent, mail_done;
+
+    uint64_t statistics[32];
+};
+
+struct dbt_vm {
+    struct engine_vm base; /* first */
+    struct memory *memory;
+    struct engine_hooks hooks;
+    struct dbt_vcpu *vcpu[ENGINE_CPUS_MAX];
+    unsigned cpus;
+    uint32_t tsc_khz;
+    pthread_mutex_t split_lock;      /* serialises locked accesses that cross a page or hit MMIO */
+    pthread_mutex_t clock_lock;
+    int64_t clock_offset;            /* kvmclock ns = host CLOCK_MONOTONIC (boot time base) + offset */
+    struct dbt_doorbells *doorbells;
+};
+
+/* Recomputes cpl, mode, segment_base, tlb and tlb_mode. To be called after any change of CR0, CR4, EFER, XCR0, CS, SS, DS, ES, FS,
+ * GS, RFLAGS.VM or RFLAGS.AC. The caller ends the block (dbt_end_block) when the mode may have changed. */
+void dbt_update_mode(struct dbt_vcpu *v);
+
+/* Stops the running block behind the present instruction. */
+static inline void dbt_end_block(struct dbt_vcpu *v);
+
+/* Whole RFLAGS. set keeps reserved bits right, sees to TF and IF (attention), and calls dbt_update_mode if VM or AC changed. */
+uint64_t dbt_get_rflags(const struct dbt_vcpu *v);
+void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value);
+
+static inline void dbt_set_attention(struct dbt_vcpu *v, uint32_t bits)
+{
+    atomic_fetch_or_explicit(&v->attention, bits, memory_order_seq_cst);
+}
+
+static inline bool dbt_code64(const struct dbt_vcpu *v)
+{
+    return (v->mode & MODE_CODE_MASK) == MODE_CODE64;
+}
+
+static inline bool dbt_long_mode(const struct dbt_vcpu *v)
+{
+    return (v->msr.efer & X86_EFER_LMA) != 0;
+}
+
+static inline bool dbt_protected_mode(const struct dbt_vcpu *v) /* CR0.PE and not virtual-8086 */
+{
+    return (v->mode & MODE_PROTECTED) != 0;
+}
+
+static inline bool dbt_canonical(uint64_t address) /* 48 bits */
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+
+/* Whether the guest was offered a CPUID bit. */
+bool dbt_cpuid_bit(const struct dbt_vcpu *v, uint32_t leaf, uint32_t subleaf, enum cpuid_register reg, unsigned bit);
+
+/* Guest TSC now. */
+uint64_t dbt_tsc(const struct dbt_vcpu *v);
+
+static inline void dbt_end_block_at(struct dbt_vcpu *v, const struct op *end)
+{
+    v->block_end = end;
+}
+
+#endif
