@@ -18,7 +18,8 @@ int fd_pwrite_all(int fd, const void *data, size_t size, uint64_t offset);
 
 int fd_set_nonblocking(int fd);
 
-/* Reads a whole regular file into a new allocation that the caller frees; -EFBIG when larger than max. */
+/* Reads a whole regular file into a new allocation that the caller frees, with a NUL behind it; -EFBIG when larger
+ * than max, -EISDIR and -EINVAL when it is not a regular file. */
 int fd_read_file(const char *path, size_t max, void **ret_data, size_t *ret_size);
 
 /* An eventfd (non-blocking, close-on-exec), its signal, and its drain. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The log. Only the outer rooms (vmm, daemon, cli) log; inner rooms return errors.
  *
- * Lines go to stderr as "LEVEL: text" until log_set_sink() says otherwise. Thread-safe: one line is one write. */
+ * Lines go to stderr as "level: text" until log_set_sink() says otherwise, cut to about 1000 bytes. Thread-safe: one line
+ * is one write. */
 #ifndef FERRY_BASE_LOG_H
 #define FERRY_BASE_LOG_H
 
@@ -12,7 +13,8 @@ typedef void log_sink_fn(void *ctx, enum log_level level, const char *line);
 /* Lines above the level are dropped. Starts at LOG_WARNING. */
 void log_set_level(enum log_level level);
 
-/* NULL restores stderr. The sink gets the text without level and newline, and may be called from any thread. */
+/* NULL restores stderr. The sink gets the text without level and newline, may be called from any thread, and must not
+ * log itself. */
 void log_set_sink(log_sink_fn *sink, void *ctx);
 
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);

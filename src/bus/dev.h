@@ -7,7 +7,8 @@
  * Life: init (may fail; fini follows even then) -> reset -> read/write/... -> [state loaded -> check -> loaded] -> fini.
  *
  * Reset gives power-on state. `check` looks at a state that a stream brought before it goes live and says in err what is
- * impossible about it; the device is reset if check refuses. `loaded` re-arms timers and lines from the accepted state. */
+ * impossible about it; the device stays as it was if check refuses. `loaded` re-arms timers and lines from the accepted
+ * state. */
 #ifndef FERRY_BUS_DEV_H
 #define FERRY_BUS_DEV_H
 
@@ -59,7 +60,8 @@ struct dev {
     uint32_t instance;            /* tells devices of one type apart in a saved state */
 };
 
-/* Allocates a zeroed device of type->size, runs init and reset. config is the type's own struct (see its header). */
+/* Allocates a zeroed device of type->size, runs init and reset (both may be NULL). config is the type's own struct (see
+ * its header). */
 int dev_new(const struct dev_type *type, uint32_t instance, const struct dev_env *env, const void *config,
             struct dev **ret_dev, struct err *err);
 void dev_free(struct dev *dev); /* accepts NULL */
@@ -74,7 +76,8 @@ static inline void *dev_state(struct dev *dev)
 int dev_save(struct dev *dev, struct buffer *out);
 
 /* Loads a section that carries this device's name: fields are read into a copy that starts from the present state,
- * checked, and only then become live. On failure the device is as it was. */
+ * checked, and only then become live. On failure the device is as it was: -EINVAL (another device's section), -EPROTO (of
+ * a later version), -EBADMSG, -ENOMEM, or what check returned. */
 int dev_load(struct dev *dev, const struct section *section, struct err *err);
 
 #endif

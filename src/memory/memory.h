@@ -46,13 +46,16 @@ struct memory {
 int memory_new(struct memory **ret_memory, struct err *err);
 void memory_free(struct memory *memory); /* accepts NULL */
 
-/* Adds zeroed RAM at address; both page aligned, not overlapping. -EINVAL, -ENOMEM, -ENOSPC (too many regions). */
+/* Adds zeroed RAM at address; both page aligned, not overlapping. -EINVAL, -ENOMEM (also when the guest would have more
+ * than the host's RAM and swap together), -ENOSPC (too many regions). Read-only memory is filled through
+ * memory_find()->host. Moves dirty and code_pages. */
 int memory_add(struct memory *memory, uint64_t address, uint64_t size, bool readonly, struct err *err);
 
 /* The region that holds address, or NULL. */
 const struct memory_region *memory_find(const struct memory *memory, uint64_t address);
 
-/* Host address of `size` bytes at address if all of them lie in one RAM region, else NULL. size may be 0. */
+/* Host address of `size` bytes at address if all of them lie in one writable region, else NULL. size may be 0. ROM gives
+ * NULL, so that no DMA can write to it; its readers use memory_read() or memory_find(). */
 void *memory_pointer(const struct memory *memory, uint64_t address, uint64_t size);
 
 /* Number of the page for the dirty bitmap; address must lie in RAM. */
@@ -61,15 +64,17 @@ static inline uint64_t memory_page_number(const struct memory_region *region, ui
     return region->page + ((address - region->address) >> MEMORY_PAGE_SHIFT);
 }
 
-/* Copies; may cross regions that touch. -EFAULT (nothing copied) when any byte is not RAM. A write marks pages dirty and
- * tells the engine of code pages. */
+/* Copies; may cross regions that touch. -EFAULT (nothing copied) when any byte is not memory, or to be written and ROM.
+ * A naturally aligned access of 1, 2, 4 or 8 bytes is made in one piece. A write marks pages dirty and tells the engine
+ * of code pages. */
 int memory_read(const struct memory *memory, uint64_t address, void *data, uint64_t size);
 int memory_write(struct memory *memory, uint64_t address, const void *data, uint64_t size);
 
-/* Says that somebody wrote size bytes at address through memory_pointer(): marks dirty, drops cached code. */
+/* Says that somebody wrote size bytes at address through memory_pointer(): marks dirty, drops cached code. Bytes outside
+ * memory are ignored. */
 void memory_wrote(struct memory *memory, uint64_t address, uint64_t size);
 
-/* The dirty log. Start clears the bitmap; fetch copies it out to ret_bitmap (memory_bitmap_words() words), clears what
+/* The dirty log. Start clears the bitmap; marks count only while logging; fetch copies it out to ret_bitmap (memory_bitmap_words() words), clears what
  * it copied, and returns the number of dirty pages; stop ends logging. Marking is lock-free. */
 void memory_dirty_start(struct memory *memory);
 void memory_dirty_stop(struct memory *memory);

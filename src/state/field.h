@@ -3,7 +3,7 @@
  *
  * A table lists members by a tag that never changes its meaning. Members are little-endian unsigned integers,
  * arrays of those, bytes, or arrays of sub-structures with a table of their own. Reading skips unknown tags, leaves
- * members whose tag is missing as they were (their reset value), and refuses a wrong size.
+ * members whose tag is missing as they were (their reset value), and refuses a wrong size and a tag that comes twice.
  *
  *     struct uart_state { uint8_t ier, lcr; uint16_t divisor; };
  *     static const struct field uart_fields[] = {
@@ -18,8 +18,11 @@
 #ifndef FERRY_STATE_FIELD_H
 #define FERRY_STATE_FIELD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#define FIELD_TABLE_MAX 256 /* fields in one table */
 
 struct field {
     uint16_t tag;              /* 1..65535, unique in its table; 0 ends the table */
@@ -28,17 +31,20 @@ struct field {
     size_t offset;             /* of the first element in the struct */
     const struct field *table; /* of a sub-structure; NULL for integers */
     const char *name;          /* for error messages */
+    bool boolean;              /* the member is a bool: nothing but 0 and 1 is read into it */
 };
 
 #define FIELD_WIDTH(type, member) sizeof(((type *)0)->member)
+#define FIELD_IS_BOOL(type, member) _Generic(((type *)0)->member, bool: true, default: false)
 /* A scalar integer (or bool). */
-#define FIELD(tag_, type, member) \
-    {.tag = (tag_), .width = FIELD_WIDTH(type, member), .count = 1, .offset = offsetof(type, member), .name = #member}
+#define FIELD(tag_, type, member)                                                                          \
+    {.tag = (tag_), .width = FIELD_WIDTH(type, member), .count = 1, .offset = offsetof(type, member),      \
+     .name = #member, .boolean = FIELD_IS_BOOL(type, member)}
 /* An array of integers (bytes included). */
-#define FIELD_ARRAY(tag_, type, member)                                                               \
-    {.tag = (tag_), .width = FIELD_WIDTH(type, member[0]),                                            \
-     .count = FIELD_WIDTH(type, member) / FIELD_WIDTH(type, member[0]), .offset = offsetof(type, member), \
-     .name = #member}
+#define FIELD_ARRAY(tag_, type, member)                                                                    \
+    {.tag = (tag_), .width = FIELD_WIDTH(type, member[0]),                                                 \
+     .count = FIELD_WIDTH(type, member) / FIELD_WIDTH(type, member[0]), .offset = offsetof(type, member),  \
+     .name = #member, .boolean = FIELD_IS_BOOL(type, member[0])}
 /* One sub-structure. */
 #define FIELD_STRUCT(tag_, type, member, table_)                                                    \
     {.tag = (tag_), .width = FIELD_WIDTH(type, member), .count = 1, .offset = offsetof(type, member), \

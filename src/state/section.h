@@ -32,7 +32,8 @@ struct section_reader {
     size_t position;
 };
 
-/* Appends one section that holds the fields of `object`. -ENOBUFS, -ENOMEM, -EINVAL (name too long, body too big). */
+/* Appends one section that holds the fields of `object`; `fields` may be NULL for an empty body. out is unchanged on
+ * failure: -ENOBUFS, -ENOMEM, -EINVAL (name empty or longer than SECTION_NAME_MAX - 1, body too big, unfit table). */
 int section_write(struct buffer *out, const char *name, uint32_t instance, uint16_t version, const struct field *fields,
                   const void *object);
 
@@ -42,7 +43,7 @@ void section_reader_init(struct section_reader *reader, const void *data, size_t
 int section_next(struct section_reader *reader, struct section *ret_section, struct err *err);
 
 /* Reads the section's fields into object, which is unchanged on failure. -EBADMSG, -ENOMEM. object_size is
- * sizeof the struct that the table describes. */
+ * sizeof the struct that the table describes; the struct is plain data. */
 int section_read(const struct section *section, const struct field *fields, void *object, size_t object_size,
                  struct err *err);
 
