@@ -126,6 +126,8 @@ struct engine_type {
     void (*vcpu_init)(struct engine_vcpu *vcpu);
     void (*vcpu_sipi)(struct engine_vcpu *vcpu, uint8_t vector);
     void (*vcpu_nmi)(struct engine_vcpu *vcpu);        /* both kinds of engine */
+    /* The guest's TSC now, from any thread: for the local APIC's deadline, and to hold it while the VM is paused. */
+    uint64_t (*vcpu_tsc)(struct engine_vcpu *vcpu);
 
     /* With irqchip in the engine. NULL otherwise. */
     int (*irq_line)(struct engine_vm *vm, unsigned gsi, bool level);
