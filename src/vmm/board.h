@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The board: which devices a VM has, where they sit, and how interrupts find their way. */
+#ifndef FERRY_VMM_BOARD_H
+#define FERRY_VMM_BOARD_H
+
+#include <stdint.h>
+
+#include "engine/engine.h"
+
+struct board;
+struct buffer;
+struct character;
+struct dev;
+struct err;
+struct machine;
+struct section;
+
+/* Adds the RAM of the configuration to the machine's memory. */
+int board_add_memory(struct machine *machine, struct err *err);
+
+/* What the engine calls; ctx is the machine. Usable before the board exists. */
+void board_fill_hooks(struct machine *machine, struct engine_hooks *ret_hooks);
+
+/* Makes all devices and opens their backends; the machine's vCPUs exist. Fails with a sentence and nothing left behind. */
+int board_new(struct machine *machine, struct board **ret_board, struct err *err);
+void board_free(struct board *board); /* accepts NULL and half-built ones */
+
+/* Power-on state of all devices and interrupt controllers, wherever they live. CPUs are parked. */
+int board_reset(struct board *board, struct err *err);
+
+/* Devices have nothing in flight afterwards: for save. */
+void board_drain(struct board *board);
+
+/* Appends the sections of all devices and interrupt controllers. CPUs are parked. */
+int board_save(struct board *board, struct buffer *out, struct err *err);
+
+/* Loads one section; -ENOENT when nothing here is called so. board_loaded() ends the loading. */
+int board_load(struct board *board, const struct section *section, struct err *err);
+int board_loaded(struct board *board, struct err *err);
+
+void board_power_button(struct board *board);
+
+/* What the control socket tells about the devices; NULL when there is none with that number. */
+struct block_image *board_disk(const struct board *board, unsigned number);
+struct dev *board_balloon(const struct board *board);
+
+#endif

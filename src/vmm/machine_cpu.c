@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vCPU threads: in and out of the engine, parked while the machine stands. */
+#include "vmm/machine_cpu.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/text.h"
+#include "boot/boot.h"
+#include "vmm/machine.h"
+#include "x86/cpuid.h"
+#include "x86/state.h"
+
+/* Describes a crash once: the first one counts. */
+static void report_crash(struct machine_cpu *cpu, const char *what)
+{
+    struct machine *machine = cpu->machine;
+    struct x86_state state;
+    char registers[3000] = "";
+
+    if (machine->crash_message[0] != 0)
+        return;
+    if (machine->engine_type->vcpu_get_state(cpu->vcpu, &state, NULL) == 0)
+        x86_state_print(&state, registers, sizeof(registers));
+    text_format(machine->crash_message, sizeof(machine->crash_message), "the guest crashed: CPU %u %s\n%s", cpu->id, what,
+                registers);
+}
+
+static void handle_exit(struct machine_cpu *cpu, const struct exit *exit)
+{
+    char what[300];
+
+    switch (exit->kind) {
+    case EXIT_KICKED:
+        return;
+    case EXIT_HALT:
+        cpu->halted = true;
+        return;
+    case EXIT_SHUTDOWN:
+        report_crash(cpu, "had a triple fault");
+        break;
+    case EXIT_ERROR:
+        text_format(what, sizeof(what), "can't go on: %s", exit->message);
+        report_crash(cpu, what);
+        break;
+    }
+    machine_request(cpu->machine, MACHINE_CRASH, true);
+}
+
+/* Waits until this CPU is to run; false: the thread is to end. */
+static bool wait_to_run(struct machine_cpu *cpu)
+{
+    struct machine *machine = cpu->machine;
+
+    while (!machine->ending && (machine->status != MACHINE_RUNNING || cpu->halted)) {
+        if (!cpu->parked) {
+            cpu->parked = true;
+            pthread_cond_broadcast(&machine->parked);
+        }
+        pthread_cond_wait(&machine->changed, &machine->lock);
+    }
+    cpu->parked = false;
+    return !machine->ending;
+}
+
+static void *cpu_thread(void *ctx)
+{
+    struct machine_cpu *cpu = ctx;
+    struct machine *machine = cpu->machine;
+    struct exit exit;
+    char name[16];
+
+    snprintf(name, sizeof(name), "cpu%u", cpu->id);
+    pthread_setname_np(pthread_self(), name);
+    pthread_mutex_lock(&machine->lock);
+    cpu->thread_id = syscall(SYS_gettid);
+    while (wait_to_run(cpu)) {
+        if (machine->run_ns == 0)
+            machine->run_ns = host_monotonic_ns();
+        pthread_mutex_unlock(&machine->lock);
+        machine->engine_type->vcpu_run(cpu->vcpu, &exit);
+        pthread_mutex_lock(&machine->lock);
+        handle_exit(cpu, &exit);
+    }
+    cpu->parked = true;
+    pthread_cond_broadcast(&machine->parked);
+    pthread_mutex_unlock(&machine->lock);
+    return NULL;
+}
+
+static int build_cpuid(struct machine *machine, struct cpuid_table *ret_table, struct err *err)
+{
+    struct cpuid_table supported;
+    struct cpuid_request request = {
+        .model = machine->config->cpu != NULL ? machine->config->cpu : "max",
+        .supported = &supported,
+        .cpus = machine->config->cpus,
+        .tsc_khz = machine->engine_type->tsc_khz(machine->vm),
+    };
+    int r = machine->engine_type->supported_cpuid(&supported, err);
+
+    return r < 0 ? r : cpuid_build(&request, ret_table, err);
+}
+
+int machine_cpus_new(struct machine *machine, struct err *err)
+{
+    int r = build_cpuid(machine, &machine->cpuid, err);
+
+    for (unsigned i = 0; r == 0 && i < machine->config->cpus; i++) {
+        struct machine_cpu *cpu = &machine->cpu[i];
+        struct cpuid_table own = machine->cpuid;
+
+        cpuid_for_cpu(&own, i);
+        *cpu = (struct machine_cpu){.machine = machine, .id = i, .parked = true};
+        r = machine->engine_type->vcpu_new(machine->vm, i, &own, &cpu->vcpu, err);
+        if (r == 0)
+            machine->cpu_count++;
+    }
+    return r;
+}
+
+int machine_cpus_start(struct machine *machine, struct err *err)
+{
+    for (unsigned i = 0; i < machine->cpu_count; i++) {
+        int r = -pthread_create(&machine->cpu[i].thread, NULL, cpu_thread, &machine->cpu[i]);
+
+        if (r < 0)
+            return err_set(err, r, "cannot start a thread for CPU %u: %s", i, strerror(-r));
+        machine->cpu[i].started = true;
+    }
+    return 0;
+}
+
+void machine_cpus_park(struct machine *machine)
+{
+    pthread_cond_broadcast(&machine->changed);
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        machine->engine_type->vcpu_kick(machine->cpu[i].vcpu);
+    for (unsigned i = 0; i < machine->cpu_count; i++) {
+        while (machine->cpu[i].started && !machine->cpu[i].parked)
+            pthread_cond_wait(&machine->parked, &machine->lock);
+    }
+}
+
+void machine_cpus_free(struct machine *machine)
+{
+    pthread_mutex_lock(&machine->lock);
+    machine->ending = true;
+    machine_cpus_park(machine);
+    pthread_mutex_unlock(&machine->lock);
+    for (unsigned i = 0; i < machine->cpu_count; i++) {
+        if (machine->cpu[i].started)
+            pthread_join(machine->cpu[i].thread, NULL);
+        machine->engine_type->vcpu_free(machine->cpu[i].vcpu);
+    }
+    machine->cpu_count = 0;
+}
+
+void machine_cpus_stop_time(struct machine *machine)
+{
+    const struct engine_type *type = machine->engine_type;
+
+    if (type->clock_get != NULL)
+        type->clock_get(machine->vm, &machine->guest_clock_ns);
+    for (unsigned i = 0; type->vcpu_tsc != NULL && i < machine->cpu_count; i++)
+        machine->cpu[i].tsc = type->vcpu_tsc(machine->cpu[i].vcpu);
+}
+
+void machine_cpus_start_time(struct machine *machine)
+{
+    const struct engine_type *type = machine->engine_type;
+    struct x86_state state;
+
+    if (type->clock_set != NULL)
+        type->clock_set(machine->vm, machine->guest_clock_ns);
+    for (unsigned i = 0; type->vcpu_tsc != NULL && i < machine->cpu_count; i++) {
+        if (type->vcpu_get_state(machine->cpu[i].vcpu, &state, NULL) < 0)
+            continue;
+        state.msr.tsc = machine->cpu[i].tsc;
+        type->vcpu_set_state(machine->cpu[i].vcpu, &state, NULL);
+    }
+}
+
+int machine_cpus_reset(struct machine *machine, const struct x86_state *bsp, struct err *err)
+{
+    int r = 0;
+
+    for (unsigned i = 0; r == 0 && i < machine->cpu_count; i++) {
+        struct x86_state state = {0};
+
+        x86_state_reset(&state, false);
+        boot_prepare_cpu(&state);
+        machine->cpu[i].halted = false;
+        r = machine->engine_type->vcpu_set_state(machine->cpu[i].vcpu, i == 0 ? bsp : &state, err);
+        if (r < 0)
+            err_prefix(err, "cannot reset CPU %u", i);
+    }
+    return r;
+}
