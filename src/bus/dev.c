@@ -51,6 +51,12 @@ int dev_save(struct dev *dev, struct buffer *out)
     return section_write(out, dev->type->name, dev->instance, dev->type->version, dev->type->fields, dev_state(dev));
 }
 
+void dev_set_running(struct dev *dev, bool running)
+{
+    if (dev->type->set_running != NULL)
+        dev->type->set_running(dev, running);
+}
+
 static int check_identity(const struct dev *dev, const struct section *section, struct err *err)
 {
     const struct dev_type *type = dev->type;

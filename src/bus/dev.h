@@ -51,6 +51,9 @@ struct dev_type {
     void (*saving)(struct dev *dev);                       /* optional: bring the state struct up to date */
     int (*check)(const struct dev *dev, const void *state, struct err *err); /* optional */
     void (*loaded)(struct dev *dev);                       /* optional */
+    /* optional: the VM stops or goes on. While it stands still the device has nothing in flight and leaves guest memory,
+     * lines and the host side alone; a new device is running. */
+    void (*set_running)(struct dev *dev, bool running);
     void (*fini)(struct dev *dev);                         /* optional; accepts a half-built device */
 };
 
@@ -66,6 +69,7 @@ int dev_new(const struct dev_type *type, uint32_t instance, const struct dev_env
             struct dev **ret_dev, struct err *err);
 void dev_free(struct dev *dev); /* accepts NULL */
 void dev_reset(struct dev *dev);
+void dev_set_running(struct dev *dev, bool running);
 
 static inline void *dev_state(struct dev *dev)
 {

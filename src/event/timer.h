@@ -31,11 +31,16 @@ struct timer {
 
 void timer_queue_init(struct timer_queue *queue, const struct clock *clock);
 
-/* Runs every timer whose deadline has come, earliest first; a timer is disarmed before its function runs. */
+/* Runs every timer whose deadline has come, earliest first; a timer is disarmed before its function runs, and may be set
+ * again there: if that deadline has come too, it runs again. After 1024 functions it returns all the same, so that a
+ * guest's tiny period can't hold the lock for ever; the loop comes back for the rest. */
 void timer_queue_run(struct timer_queue *queue);
 
 /* Earliest deadline, or INT64_MAX when no timer is armed. */
 int64_t timer_queue_deadline(const struct timer_queue *queue);
+
+/* To be called after the queue's clock was stopped, started or advanced by hand. */
+void timer_queue_clock_changed(struct timer_queue *queue);
 
 void timer_init(struct timer *timer, struct timer_queue *queue, timer_fn *fn, void *ctx);
 void timer_set(struct timer *timer, int64_t deadline_ns);

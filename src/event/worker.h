@@ -12,13 +12,16 @@ struct work {
     struct work *next;               /* the pool's own */
 };
 
-/* Starts no thread until the first work comes; at most max_threads. */
+/* Starts no thread until work comes; at most max_threads. All calls with the loop's lock held, or before it runs. */
 int worker_pool_new(struct loop *loop, unsigned max_threads, struct worker_pool **ret_pool);
 
-/* Waits for running work, drops queued `done` calls' delivery only after running them. Accepts NULL. */
+/* Waits until all work has run and calls what done() is outstanding before it returns. Accepts NULL. */
 void worker_pool_free(struct worker_pool *pool);
 
 /* The work belongs to the pool until done() is called. -EAGAIN when no thread could be started at all. */
 int worker_pool_submit(struct worker_pool *pool, struct work *work);
+
+/* Waits until everything submitted has run, work submitted by done() included, calling done() in this thread. */
+void worker_pool_drain(struct worker_pool *pool);
 
 #endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a fuzz target consists of.
+ *
+ *     int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)  // never crashes, always returns 0
+ *     size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)    // optional: valid inputs to start from
+ */
+#ifndef FERRY_TESTS_FUZZ_FUZZ_H
+#define FERRY_TESTS_FUZZ_FUZZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Writes valid input number `index` (from 0) of at most max bytes and returns its size; 0: there are no more. */
+size_t fuzz_seed(unsigned index, uint8_t *out, size_t max) __attribute__((weak));
+
+#endif
