@@ -37,10 +37,12 @@ enum {
     PLATFORM_PORT_SPEAKER = 0x61,
     PLATFORM_PORT_I8042_COMMAND = 0x64,
     PLATFORM_PORT_RTC = 0x70,           /* index, data */
+    PLATFORM_PORT_FAST_A20 = 0x92,      /* 1 port */
     PLATFORM_PORT_PIC_SECONDARY = 0xa0, /* 2 ports */
     PLATFORM_PORT_SMI_COMMAND = 0xb2,
     PLATFORM_PORT_TEST_LATCH = 0xe0,    /* --testdev: 4 ports */
     PLATFORM_PORT_TEST_FLUSH = 0xe4,    /* --testdev: 4 ports */
+    PLATFORM_PORT_TEST_BYTE = 0xe8,     /* --testdev: 1 port */
     PLATFORM_PORT_TEST_EXIT = 0xf4,     /* --testdev: 4 ports */
     PLATFORM_PORT_COM2 = 0x2f8,         /* 8 ports */
     PLATFORM_PORT_COM1 = 0x3f8,         /* 8 ports */

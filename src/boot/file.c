@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reading image files with their bounds checked. */
+#include "boot/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "memory/memory.h"
+
+int boot_file_open(const char *path, const char *what, struct boot_file *ret_file, struct err *err)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0)
+        return err_set(err, -errno, "cannot open the %s %s: %s", what, path, strerror(errno));
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
+        fd_close(&fd);
+        return err_set(err, -EINVAL, "the %s %s is not a regular file", what, path);
+    }
+    if (status.st_size == 0) {
+        fd_close(&fd);
+        return err_set(err, -ENOEXEC, "the %s %s is empty", what, path);
+    }
+    *ret_file = (struct boot_file){.fd = fd, .size = (uint64_t)status.st_size, .path = path, .what = what};
+    return 0;
+}
+
+void boot_file_close(struct boot_file *file)
+{
+    fd_close(&file->fd);
+}
+
+int boot_file_read(const struct boot_file *file, uint64_t offset, void *data, uint64_t size, struct err *err)
+{
+    int r;
+
+    if (offset > file->size || size > file->size - offset)
+        return err_set(err, -ENOEXEC, "the %s %s is cut short: %" PRIu64 " bytes at offset %" PRIu64 " lie past its end",
+                       file->what, file->path, size, offset);
+    r = fd_pread_all(file->fd, data, size, offset);
+    if (r < 0)
+        return err_set(err, r, "cannot read the %s %s: %s", file->what, file->path, strerror(-r));
+    return 0;
+}
+
+int boot_file_load(const struct boot_file *file, uint64_t offset, struct memory *memory, uint64_t address, uint64_t size,
+                   struct err *err)
+{
+    void *target = memory_pointer(memory, address, size);
+    int r;
+
+    if (target == NULL)
+        return err_set(err, -ENOMEM,
+                       "the %s %s wants %" PRIu64 " bytes at address 0x%" PRIx64 ", where the guest has no RAM", file->what,
+                       file->path, size, address);
+    r = boot_file_read(file, offset, target, size, err);
+    if (r == 0)
+        memory_wrote(memory, address, size);
+    return r;
+}
