@@ -15,13 +15,13 @@
 #include <cmocka.h>
 
 /* Skips the running test with a reason that the summary of `make check` repeats. */
-#define SKIP(...)                                                                                                      \
-    do {                                                                                                               \
-        printf("SKIPPED: ");                                                                                           \
-        printf(__VA_ARGS__);                                                                                           \
-        printf("\n");                                                                                                  \
-        fflush(stdout);                                                                                                \
-        skip();                                                                                                        \
+#define SKIP(...)            \
+    do {                     \
+        printf("SKIPPED: "); \
+        printf(__VA_ARGS__); \
+        printf("\n");        \
+        fflush(stdout);      \
+        skip();              \
     } while (0)
 
 #endif

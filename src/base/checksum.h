@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* CRC-32C (Castagnoli; the CRC of iSCSI, RFC 3720 section 12.1): guards saved state against damage, not against malice. */
+/* CRC-32C (Castagnoli; RFC 3720 section 12.1, the CRC of iSCSI): guards saved state against damage, not malice. */
 #ifndef FERRY_BASE_CHECKSUM_H
 #define FERRY_BASE_CHECKSUM_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The log. Only the outer rooms (vmm, daemon, cli) log; inner rooms return errors.
  *
- * Lines go to stderr as "level: text" until log_set_sink() says otherwise, cut to about 1000 bytes. Thread-safe: one line
- * is one write. */
+ * Lines go to stderr as "level: text" until log_set_sink() says otherwise, cut to about 1000 bytes. Thread-safe: one
+ * line is one write. */
 #ifndef FERRY_BASE_LOG_H
 #define FERRY_BASE_LOG_H
 

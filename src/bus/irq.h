@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Interrupt lines and message-signalled interrupts as devices see them: somewhere to send, nothing about who listens. */
+/* Interrupt lines and message-signalled interrupts as devices see them: where to send, nothing about who listens. */
 #ifndef FERRY_BUS_IRQ_H
 #define FERRY_BUS_IRQ_H
 

@@ -7,8 +7,8 @@
  * command register says so and wherever the guest has put it.
  *
  * Base addresses are assigned here at init (there may be no firmware that would do so) out of two windows, and the
- * guest may move them (the windows and the interrupt routing stand in platform.h). One function a slot (function 0), bus 0 only. PCI Local Bus 3.0 ch. 6; all calls under the
- * machine lock.
+ * guest may move them (the windows and the interrupt routing stand in platform.h). One function a slot (function 0),
+ * bus 0 only. PCI Local Bus 3.0 ch. 6; all calls under the machine lock.
  *
  * How a board makes PCI devices:
  *

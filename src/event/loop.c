@@ -218,8 +218,8 @@ int loop_add(struct loop *loop, int fd, unsigned events, loop_fn *fn, void *ctx,
     struct loop_source *source = malloc(sizeof(*source));
     if (source == NULL)
         return -ENOMEM;
-    *source = (struct loop_source){
-        .loop = loop, .fd = fd, .events = events, .fn = fn, .ctx = ctx, .next = loop->sources};
+    *source =
+        (struct loop_source){.loop = loop, .fd = fd, .events = events, .fn = fn, .ctx = ctx, .next = loop->sources};
     struct epoll_event event = {.events = to_epoll(events), .data.ptr = source};
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         int r = -errno;

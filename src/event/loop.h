@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The event loop: file descriptors, timer queues, and work handed over from other threads.
  *
- * Callbacks run in the thread that calls loop_run(), with the loop's lock (see loop_set_lock) held; it is let go between
- * any two of them. Events are levels: a callback that leaves data unread is called again. */
+ * Callbacks run in the thread that calls loop_run(), with the loop's lock (see loop_set_lock) held; it is let go
+ * between any two of them. Events are levels: a callback that leaves data unread is called again. */
 #ifndef FERRY_EVENT_LOOP_H
 #define FERRY_EVENT_LOOP_H
 
@@ -36,8 +36,8 @@ void loop_remove(struct loop_source *source); /* accepts NULL; safe inside its o
 
 #define LOOP_QUEUES_MAX 4
 
-/* Connects a timer queue whose deadlines the loop then serves, and which outlives it. While the queue's clock stands, only
- * deadlines already past are served. -ENOSPC. */
+/* Connects a timer queue whose deadlines the loop then serves, and which outlives it. While the queue's clock stands,
+ * only deadlines already past are served. -ENOSPC. */
 int loop_attach_timers(struct loop *loop, struct timer_queue *queue);
 
 /* The loop's own queue, on a clock that follows the host's CLOCK_MONOTONIC (host_monotonic_ns()) and never stops: for

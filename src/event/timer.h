@@ -15,8 +15,8 @@ typedef void timer_fn(void *ctx);
 
 struct timer_queue {
     const struct clock *clock;
-    struct timer *first;                /* armed timers, earliest first */
-    void (*changed)(void *ctx);         /* told when the earliest deadline changed; may be NULL */
+    struct timer *first;        /* armed timers, earliest first */
+    void (*changed)(void *ctx); /* told when the earliest deadline changed; may be NULL */
     void *changed_ctx;
 };
 
@@ -31,9 +31,9 @@ struct timer {
 
 void timer_queue_init(struct timer_queue *queue, const struct clock *clock);
 
-/* Runs every timer whose deadline has come, earliest first; a timer is disarmed before its function runs, and may be set
- * again there: if that deadline has come too, it runs again. After 1024 functions it returns all the same, so that a
- * guest's tiny period can't hold the lock for ever; the loop comes back for the rest. */
+/* Runs every timer whose deadline has come, earliest first; a timer is disarmed before its function runs, and may be
+ * set again there: if that deadline has come too, it runs again. After 1024 functions it returns all the same, so that
+ * a guest's tiny period can't hold the lock for ever; the loop comes back for the rest. */
 void timer_queue_run(struct timer_queue *queue);
 
 /* Earliest deadline, or INT64_MAX when no timer is armed. */

@@ -19,8 +19,8 @@ struct work_list {
 struct worker_pool {
     struct loop_source *source;
     int done_fd;
-    pthread_mutex_t lock;       /* of everything below; never held while work runs or done() is called */
-    pthread_cond_t work_came;   /* or stopping */
+    pthread_mutex_t lock;     /* of everything below; never held while work runs or done() is called */
+    pthread_cond_t work_came; /* or stopping */
     pthread_cond_t work_done;
     struct work_list todo, done;
     unsigned running, idle;

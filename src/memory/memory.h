@@ -19,12 +19,12 @@ struct err;
 #define MEMORY_REGIONS_MAX 8
 
 struct memory_region {
-    uint64_t address;  /* guest-physical, page aligned */
-    uint64_t size;     /* bytes, page aligned */
-    uint8_t *host;     /* where it is mapped here */
-    uint64_t offset;   /* in the memfd */
-    uint64_t page;     /* number of its first page in the dirty bitmap and in code_pages */
-    bool readonly;     /* ROM: the guest's stores are dropped; devices' memory_write() refuses */
+    uint64_t address; /* guest-physical, page aligned */
+    uint64_t size;    /* bytes, page aligned */
+    uint8_t *host;    /* where it is mapped here */
+    uint64_t offset;  /* in the memfd */
+    uint64_t page;    /* number of its first page in the dirty bitmap and in code_pages */
+    bool readonly;    /* ROM: the guest's stores are dropped; devices' memory_write() refuses */
 };
 
 /* Called (from any thread) after something other than a vCPU wrote to a page that holds translated code. */
@@ -32,12 +32,12 @@ typedef void memory_code_written_fn(void *ctx, uint64_t address);
 
 struct memory {
     int fd;
-    uint64_t size;                 /* of all regions together: bytes */
+    uint64_t size; /* of all regions together: bytes */
     unsigned region_count;
     struct memory_region region[MEMORY_REGIONS_MAX];
     _Atomic bool dirty_logging;
-    _Atomic uint64_t *dirty;       /* one bit a page, numbered through all regions in order */
-    _Atomic uint8_t *code_pages;   /* one byte a page: not 0 while an engine caches decoded code of that page */
+    _Atomic uint64_t *dirty;     /* one bit a page, numbered through all regions in order */
+    _Atomic uint8_t *code_pages; /* one byte a page: not 0 while an engine caches decoded code of that page */
     memory_code_written_fn *code_written;
     void *code_written_ctx;
 };
@@ -54,8 +54,8 @@ int memory_add(struct memory *memory, uint64_t address, uint64_t size, bool read
 /* The region that holds address, or NULL. */
 const struct memory_region *memory_find(const struct memory *memory, uint64_t address);
 
-/* Host address of `size` bytes at address if all of them lie in one writable region, else NULL. size may be 0. ROM gives
- * NULL, so that no DMA can write to it; its readers use memory_read() or memory_find(). */
+/* Host address of `size` bytes at address if all of them lie in one writable region, else NULL. size may be 0. ROM
+ * gives NULL, so that no DMA can write to it; its readers use memory_read() or memory_find(). */
 void *memory_pointer(const struct memory *memory, uint64_t address, uint64_t size);
 
 /* Number of the page for the dirty bitmap; address must lie in RAM. */
@@ -70,12 +70,13 @@ static inline uint64_t memory_page_number(const struct memory_region *region, ui
 int memory_read(const struct memory *memory, uint64_t address, void *data, uint64_t size);
 int memory_write(struct memory *memory, uint64_t address, const void *data, uint64_t size);
 
-/* Says that somebody wrote size bytes at address through memory_pointer(): marks dirty, drops cached code. Bytes outside
- * memory are ignored. */
+/* Says that somebody wrote size bytes at address through memory_pointer(): marks dirty, drops cached code. Bytes
+ * outside memory are ignored. */
 void memory_wrote(struct memory *memory, uint64_t address, uint64_t size);
 
-/* The dirty log. Start clears the bitmap; marks count only while logging; fetch copies it out to ret_bitmap (memory_bitmap_words() words), clears what
- * it copied, and returns the number of dirty pages; stop ends logging. Marking is lock-free. */
+/* The dirty log. Start clears the bitmap; marks count only while logging; fetch copies it out to ret_bitmap
+ * (memory_bitmap_words() words), clears what it copied, and returns the number of dirty pages; stop ends logging.
+ * Marking is lock-free. */
 void memory_dirty_start(struct memory *memory);
 void memory_dirty_stop(struct memory *memory);
 uint64_t memory_dirty_fetch(struct memory *memory, uint64_t *ret_bitmap);

@@ -35,25 +35,36 @@ struct field {
 };
 
 #define FIELD_WIDTH(type, member) sizeof(((type *)0)->member)
-#define FIELD_IS_BOOL(type, member) _Generic(((type *)0)->member, bool: true, default: false)
+#define FIELD_IS_BOOL(type, member) _Generic(((type *)0)->member, bool : true, default : false)
 /* A scalar integer (or bool). */
-#define FIELD(tag_, type, member)                                                                          \
-    {.tag = (tag_), .width = FIELD_WIDTH(type, member), .count = 1, .offset = offsetof(type, member),      \
-     .name = #member, .boolean = FIELD_IS_BOOL(type, member)}
+#define FIELD(tag_, type, member)                                                                        \
+    {                                                                                                    \
+        .tag = (tag_), .width = FIELD_WIDTH(type, member), .count = 1, .offset = offsetof(type, member), \
+        .name = #member, .boolean = FIELD_IS_BOOL(type, member)                                          \
+    }
 /* An array of integers (bytes included). */
-#define FIELD_ARRAY(tag_, type, member)                                                                    \
-    {.tag = (tag_), .width = FIELD_WIDTH(type, member[0]),                                                 \
-     .count = FIELD_WIDTH(type, member) / FIELD_WIDTH(type, member[0]), .offset = offsetof(type, member),  \
-     .name = #member, .boolean = FIELD_IS_BOOL(type, member[0])}
+#define FIELD_ARRAY(tag_, type, member)                                                                      \
+    {                                                                                                        \
+        .tag = (tag_), .width = FIELD_WIDTH(type, member[0]),                                                \
+        .count = FIELD_WIDTH(type, member) / FIELD_WIDTH(type, member[0]), .offset = offsetof(type, member), \
+        .name = #member, .boolean = FIELD_IS_BOOL(type, member[0])                                           \
+    }
 /* One sub-structure. */
-#define FIELD_STRUCT(tag_, type, member, table_)                                                    \
-    {.tag = (tag_), .width = FIELD_WIDTH(type, member), .count = 1, .offset = offsetof(type, member), \
-     .table = (table_), .name = #member}
+#define FIELD_STRUCT(tag_, type, member, table_)                                                         \
+    {                                                                                                    \
+        .tag = (tag_), .width = FIELD_WIDTH(type, member), .count = 1, .offset = offsetof(type, member), \
+        .table = (table_), .name = #member                                                               \
+    }
 /* An array of sub-structures. */
-#define FIELD_STRUCTS(tag_, type, member, table_)                                                     \
-    {.tag = (tag_), .width = FIELD_WIDTH(type, member[0]),                                            \
-     .count = FIELD_WIDTH(type, member) / FIELD_WIDTH(type, member[0]), .offset = offsetof(type, member), \
-     .table = (table_), .name = #member}
-#define FIELD_END {.tag = 0}
+#define FIELD_STRUCTS(tag_, type, member, table_)                                                            \
+    {                                                                                                        \
+        .tag = (tag_), .width = FIELD_WIDTH(type, member[0]),                                                \
+        .count = FIELD_WIDTH(type, member) / FIELD_WIDTH(type, member[0]), .offset = offsetof(type, member), \
+        .table = (table_), .name = #member                                                                   \
+    }
+#define FIELD_END \
+    {             \
+        .tag = 0  \
+    }
 
 #endif

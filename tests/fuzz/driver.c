@@ -63,8 +63,10 @@ static size_t random_below(size_t limit)
 /* Values at which programs break. */
 static uint64_t interesting_value(void)
 {
-    static const uint64_t values[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000,
-                                      0xffffffff, 0x100000000, INT64_MAX, UINT64_C(1) << 63, UINT64_MAX, 4096, 512};
+    static const uint64_t values[] = {0,          1,          2,           0x7f,      0x80,
+                                      0xff,       0x7fff,     0x8000,      0xffff,    0x7fffffff,
+                                      0x80000000, 0xffffffff, 0x100000000, INT64_MAX, UINT64_C(1) << 63,
+                                      UINT64_MAX, 4096,       512};
     return values[random_below(sizeof(values) / sizeof(values[0]))];
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Fuzz target: a stream of sections, read with tables of every kind. The first byte says whether checksums are put right
- * first, since otherwise hardly any mutation would come past them. */
+/* Fuzz target: a stream of sections, read with tables of every kind. The first byte says whether checksums are put
+ * right first, since otherwise hardly any mutation would come past them. */
 #include <string.h>
 
 #include "base/bits.h"

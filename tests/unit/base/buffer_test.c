@@ -130,8 +130,8 @@ static void test_clock(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append), cmocka_unit_test(test_printf),  cmocka_unit_test(test_grows),
-        cmocka_unit_test(test_pipe),   cmocka_unit_test(test_file),    cmocka_unit_test(test_eventfd),
+        cmocka_unit_test(test_append), cmocka_unit_test(test_printf), cmocka_unit_test(test_grows),
+        cmocka_unit_test(test_pipe),   cmocka_unit_test(test_file),   cmocka_unit_test(test_eventfd),
         cmocka_unit_test(test_clock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,8 @@ static void test_parse_size(void **state)
         const char *text;
         uint64_t bytes;
     } good[] = {
-        {"512M", MIB(512)}, {"3", MIB(3)}, {"1g", GIB(1)}, {"2KiB", 2048}, {"1kb", 1024}, {"4096B", 4096}, {"1T", GIB(1024)},
+        {"512M", MIB(512)}, {"3", MIB(3)},   {"1g", GIB(1)},    {"2KiB", 2048},
+        {"1kb", 1024},      {"4096B", 4096}, {"1T", GIB(1024)},
     };
     for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
         uint64_t bytes = 0;
@@ -53,8 +54,8 @@ static void test_parse_mac(void **state)
     uint8_t mac[6] = {0};
     assert_int_equal(text_parse_mac("52:54:00:aB:cd:0f", mac), 0);
     assert_memory_equal(mac, "\x52\x54\x00\xab\xcd\x0f", 6);
-    static const char *const bad[] = {"", "52:54:00:ab:cd", "52:54:00:ab:cd:0", "52:54:00:ab:cd:0g", "52-54-00-ab-cd-0f",
-                                      "52:54:00:ab:cd:0f:"};
+    static const char *const bad[] = {
+        "", "52:54:00:ab:cd", "52:54:00:ab:cd:0", "52:54:00:ab:cd:0g", "52-54-00-ab-cd-0f", "52:54:00:ab:cd:0f:"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_int_equal(text_parse_mac(bad[i], mac), -EINVAL);
     assert_memory_equal(mac, "\x52\x54\x00\xab\xcd\x0f", 6);

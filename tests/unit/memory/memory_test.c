@@ -183,9 +183,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_add_refuses), TEST(test_find),       TEST(test_pointer),
-        TEST(test_access),      TEST(test_access_refused), TEST(test_dirty),
-        TEST(test_code_pages),  TEST(test_page_maps_survive_growth),
+        TEST(test_add_refuses),    TEST(test_find),  TEST(test_pointer),    TEST(test_access),
+        TEST(test_access_refused), TEST(test_dirty), TEST(test_code_pages), TEST(test_page_maps_survive_growth),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,9 +106,9 @@ static void test_golden(void **state)
 {
     static const struct field fields[] = {FIELD(3, struct inner, b), FIELD_END};
     static const uint8_t golden[] = {
-        'F', 'S', 'C', 'T', 2,   0,   2, 0, 7, 0, 0, 0, 12, 0, 0,    0,    /* header */
-        'p', 'c', 3,   0,   4,   0,   4, 0, 0, 0, /* name, field header */
-        0x0d, 0x0c, 0x0b, 0x0a, /* value */
+        'F',  'S',  'C',  'T',  2, 0, 2, 0, 7, 0, 0, 0, 12, 0, 0, 0, /* header */
+        'p',  'c',  3,    0,    4, 0, 4, 0, 0, 0,                    /* name, field header */
+        0x0d, 0x0c, 0x0b, 0x0a,                                      /* value */
     };
     struct inner object = {.b = 0x0a0b0c0d};
     struct buffer stream = BUFFER_INIT(100);
@@ -188,7 +188,15 @@ static void test_header_lies(void **state)
         size_t offset;
         uint8_t value;
     } lies[] = {
-        {6, 0}, {6, 32}, {6, 255}, {7, 1}, {14, 0xff}, {15, 0xff}, {HEADER_SIZE, 0}, {HEADER_SIZE, '/'}, {HEADER_SIZE, 0x1b},
+        {6, 0},
+        {6, 32},
+        {6, 255},
+        {7, 1},
+        {14, 0xff},
+        {15, 0xff},
+        {HEADER_SIZE, 0},
+        {HEADER_SIZE, '/'},
+        {HEADER_SIZE, 0x1b},
     };
     for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
         struct buffer stream = sample_stream();
@@ -209,7 +217,7 @@ static int read_body(const uint8_t *body, size_t size, struct outer *object, str
 static void test_missing_and_unknown_tags(void **state)
 {
     static const uint8_t body[] = {
-        99, 0, 0, 0, 5, 0, 0, 0, 1, 2, 3, 4, 5, /* a structure from the future */
+        99, 0, 0, 0, 5, 0, 0, 0, 1, 2, 3,  4, 5, /* a structure from the future */
         3,  0, 2, 0, 2, 0, 0, 0, 5, 6, 99, 0, 0, 0, 0, 0, 0, 0,
     };
     struct outer object = {.wide = 42};
