@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Tagged sections: the envelope in which the state of one device or vCPU travels. Writer, and a reader with limits.
- * limits.
  *
  * A section has a name, an instance number, a version and a body of tagged fields (see field.h). The reader treats its
  * input as hostile: every length is checked against what is left, names and counts are bounded, a checksum closes each
