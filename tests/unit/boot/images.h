@@ -15,7 +15,7 @@
 
 #define IMAGE_MAX 16384
 #define IMAGE_SETUP_SECTORS 4
-#define IMAGE_PAYLOAD 2048
+#define IMAGE_PAYLOAD 1024
 #define IMAGE_ADDRESS 0x200000u
 #define IMAGE_ENTRY 0x200100u
 #define IMAGE_CODE 0x400 /* offset of the code in ELF files */

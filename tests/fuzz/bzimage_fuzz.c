@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Fuzzes the loader of Linux bzImage files. */
+#include "boot_image.h"
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    return boot_image_fuzz(data, size);
+}
+
+size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
+{
+    static size_t (*const makers[])(uint8_t *out) = {image_bzimage};
+
+    return index < ARRAY_SIZE(makers) ? boot_image_seed(makers[index], out, max) : 0;
+}
