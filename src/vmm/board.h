@@ -3,6 +3,7 @@
 #ifndef FERRY_VMM_BOARD_H
 #define FERRY_VMM_BOARD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/engine.h"
@@ -28,15 +29,17 @@ void board_free(struct board *board); /* accepts NULL and half-built ones */
 /* Power-on state of all devices and interrupt controllers, wherever they live. CPUs are parked. */
 int board_reset(struct board *board, struct err *err);
 
-/* Devices have nothing in flight afterwards: for save. */
-void board_drain(struct board *board);
+/* The VM stops or goes on. Stopped, devices have nothing in flight: what they hold is in their state. */
+void board_set_running(struct board *board, bool running);
 
 /* Appends the sections of all devices and interrupt controllers. CPUs are parked. */
 int board_save(struct board *board, struct buffer *out, struct err *err);
 
-/* Loads one section; -ENOENT when nothing here is called so. board_loaded() ends the loading. */
+/* Loads sections one by one between begin and end; -ENOENT (err unset) when nothing here is called so. CPUs hold their
+ * loaded state before the end. */
+void board_load_begin(struct board *board);
 int board_load(struct board *board, const struct section *section, struct err *err);
-int board_loaded(struct board *board, struct err *err);
+int board_load_end(struct board *board, struct err *err);
 
 void board_power_button(struct board *board);
 

@@ -14,7 +14,7 @@
 #include "vmm/machine_cpu.h"
 #include "x86/state.h"
 
-static void send_event(struct machine *machine, enum machine_event event)
+void machine_send_event(struct machine *machine, enum machine_event event)
 {
     if (machine->event != NULL)
         machine->event(machine->event_ctx, event);
@@ -31,6 +31,7 @@ static void stand_still(struct machine *machine, enum machine_status status)
 {
     machine->status = status;
     machine_cpus_park(machine);
+    board_set_running(machine->board, false);
     machine_cpus_stop_time(machine);
     clock_stop(&machine->clock);
     timers_moved(machine);
@@ -51,7 +52,7 @@ void machine_pause(struct machine *machine)
     if (machine->status != MACHINE_RUNNING)
         return;
     stand_still(machine, MACHINE_PAUSED);
-    send_event(machine, MACHINE_EVENT_STOP);
+    machine_send_event(machine, MACHINE_EVENT_STOP);
 }
 
 void machine_resume(struct machine *machine)
@@ -60,16 +61,17 @@ void machine_resume(struct machine *machine)
 
     serve_pending(machine);
     first = machine->status == MACHINE_PRELAUNCH;
-    if (!first && machine->status != MACHINE_PAUSED)
+    if ((!first && machine->status != MACHINE_PAUSED) || machine->unusable)
         return;
     if (!first)
         machine_cpus_start_time(machine);
     machine->status = MACHINE_RUNNING;
     clock_start(&machine->clock);
     timers_moved(machine);
+    board_set_running(machine->board, true);
     pthread_cond_broadcast(&machine->changed);
     if (!first)
-        send_event(machine, MACHINE_EVENT_RESUME);
+        machine_send_event(machine, MACHINE_EVENT_RESUME);
 }
 
 void machine_wake(struct machine *machine, unsigned cpu)
@@ -107,7 +109,8 @@ int machine_reset(struct machine *machine, struct err *err)
     r = power_on(machine, err);
     if (r < 0)
         return r;
-    send_event(machine, MACHINE_EVENT_RESET);
+    machine->unusable = false;
+    machine_send_event(machine, MACHINE_EVENT_RESET);
     if (running) {
         machine->status = MACHINE_PRELAUNCH; /* nothing of the guest's time is left to restore */
         machine_resume(machine);
@@ -120,8 +123,8 @@ static void end(struct machine *machine, enum machine_status status, int exit_co
     stand_still(machine, status);
     machine->exit_code = exit_code;
     if (status == MACHINE_CRASHED)
-        send_event(machine, MACHINE_EVENT_GUEST_PANICKED);
-    send_event(machine, MACHINE_EVENT_SHUTDOWN);
+        machine_send_event(machine, MACHINE_EVENT_GUEST_PANICKED);
+    machine_send_event(machine, MACHINE_EVENT_SHUTDOWN);
     loop_quit(machine->loop);
 }
 
@@ -260,11 +263,12 @@ void machine_free(struct machine *machine)
 {
     if (machine == NULL)
         return;
-    machine_cpus_free(machine);
+    machine_cpus_stop(machine);
     pthread_mutex_lock(&machine->lock);
     board_free(machine->board);
     pthread_mutex_unlock(&machine->lock);
-    if (machine->engine_type != NULL)
+    machine_cpus_free(machine);
+    if (machine->vm != NULL)
         machine->engine_type->vm_free(machine->vm);
     memory_free(machine->memory);
     loop_free(machine->loop);
@@ -272,6 +276,11 @@ void machine_free(struct machine *machine)
     pthread_cond_destroy(&machine->parked);
     pthread_mutex_destroy(&machine->lock);
     free(machine);
+}
+
+int machine_start(struct machine *machine, struct err *err)
+{
+    return machine_cpus_start(machine, err);
 }
 
 int machine_run(struct machine *machine)

@@ -47,6 +47,7 @@ enum machine_event {
     MACHINE_EVENT_POWERDOWN,
     MACHINE_EVENT_SHUTDOWN,
     MACHINE_EVENT_GUEST_PANICKED,
+    MACHINE_EVENT_BALLOON_CHANGE,
 };
 
 /* Exit codes of the process. */
@@ -84,6 +85,7 @@ struct machine {
     unsigned cpu_count;
     struct board *board;
     enum machine_status status;
+    bool unusable;          /* a load failed half-way: only reset, load and quit are left */
     bool ending;            /* CPU threads leave */
     unsigned requests;      /* enum machine_request, waiting for the loop */
     bool request_deferred;
@@ -102,6 +104,9 @@ int machine_new(const struct vm_config *config, int64_t start_ns, struct machine
 /* Accepts NULL and half-built ones. */
 void machine_free(struct machine *machine);
 
+/* Starts the CPUs' threads; they wait. */
+int machine_start(struct machine *machine, struct err *err);
+
 /* Serves the VM until it ends; returns the exit code. The lock is not held by the caller. */
 int machine_run(struct machine *machine);
 
@@ -111,12 +116,15 @@ void machine_request(struct machine *machine, enum machine_request request, bool
 /* MACHINE_EXIT with an exit code. From any thread, lock held. */
 void machine_exit(struct machine *machine, int exit_code, bool by_guest);
 
-/* Loop thread, lock held (given up while waiting for the CPUs). Both do nothing when already so. */
+/* Loop thread, lock held (given up while waiting for the CPUs). Both do nothing when already so, or the machine ends. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
 
 /* Loop thread, lock held: power-on state, kernel loaded again. */
 int machine_reset(struct machine *machine, struct err *err);
+
+/* Tells who listens (the control socket). Lock held. */
+void machine_send_event(struct machine *machine, enum machine_event event);
 
 /* A CPU that halted for ever looks again: INIT or NMI is on its way. Lock held. */
 void machine_wake(struct machine *machine, unsigned cpu);

@@ -145,7 +145,7 @@ void machine_cpus_park(struct machine *machine)
     }
 }
 
-void machine_cpus_free(struct machine *machine)
+void machine_cpus_stop(struct machine *machine)
 {
     pthread_mutex_lock(&machine->lock);
     machine->ending = true;
@@ -154,8 +154,14 @@ void machine_cpus_free(struct machine *machine)
     for (unsigned i = 0; i < machine->cpu_count; i++) {
         if (machine->cpu[i].started)
             pthread_join(machine->cpu[i].thread, NULL);
-        machine->engine_type->vcpu_free(machine->cpu[i].vcpu);
+        machine->cpu[i].started = false;
     }
+}
+
+void machine_cpus_free(struct machine *machine)
+{
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        machine->engine_type->vcpu_free(machine->cpu[i].vcpu);
     machine->cpu_count = 0;
 }
 

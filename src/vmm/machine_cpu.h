@@ -12,7 +12,8 @@ int machine_cpus_new(struct machine *machine, struct err *err);
 /* Threads that wait until the machine runs. */
 int machine_cpus_start(struct machine *machine, struct err *err);
 
-/* Ends the threads and frees the vCPUs. Lock not held. */
+/* Ends the threads; lock not held. Then, when no device is left that would signal them, frees the vCPUs. */
+void machine_cpus_stop(struct machine *machine);
 void machine_cpus_free(struct machine *machine);
 
 /* Waits until no CPU is in the engine; the status is not MACHINE_RUNNING. Lock held, given up while waiting. */

@@ -92,12 +92,13 @@ static int parse_memory(const struct option *option, struct vm_config *config, c
     return 0;
 }
 
-static int parse_serial(const struct option *option, struct vm_config *config, const char *value, struct err *err)
+static int parse_character(const struct option *option, struct vm_config *config, const char *value, struct err *err)
 {
     if (!text_equal(value, "stdio") && !text_equal(value, "pty") && !text_equal(value, "none") &&
         !(text_starts_with(value, "file:") && value[5] != 0))
-        return err_set(err, -EINVAL, "unknown serial '%s'; there are: stdio, file:PATH, pty, none", value);
-    return set_text(&config->serial, value, err);
+        return err_set(err, -EINVAL, "unknown --%s '%s'; there are: stdio, file:PATH, pty, none", option->name,
+                       value);
+    return set_text((char **)((char *)config + option->offset), value, err);
 }
 
 static int parse_sandbox(const struct option *option, struct vm_config *config, const char *value, struct err *err)
@@ -214,7 +215,10 @@ static const struct option options[] = {
     {"disk", "FILE[,format=raw][,bus=virtio][,readonly=on]", "a disk; may be given several times", 0, parse_disk},
     {"net", "none|user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]|tap=NAME|bridge=NAME[,mac=MAC]",
      "a network card; may be given several times", 0, parse_net},
-    {"serial", "stdio|file:PATH|pty|none", "where the first serial port goes (default: stdio)", 0, parse_serial},
+    {"serial", "stdio|file:PATH|pty|none", "where the first serial port goes (default: stdio)",
+     offsetof(struct vm_config, serial), parse_character},
+    {"console", "stdio|file:PATH|pty|none", "add a virtio console (hvc0) and say where it goes",
+     offsetof(struct vm_config, console), parse_character},
     {"control", "SOCKET", "control socket to listen on (QMP)", TEXT(control)},
     {"load", "FILE", "continue a VM that x-ferry-save wrote; the other options as they were then", TEXT(load)},
     {"paused", NULL, "don't start the CPUs until told to by the control socket", FLAG(paused)},
@@ -326,6 +330,8 @@ int vm_config_check(const struct vm_config *config, struct err *err)
     if (config->memory > host || config->memory > PLATFORM_RAM_MAX)
         return err_set(err, -EINVAL, "--memory of %llu MiB is more than this host's RAM and swap together, %llu MiB",
                        (unsigned long long)(config->memory >> 20), (unsigned long long)(host >> 20));
+    if (config->console != NULL && text_equal(config->console, "stdio") && text_equal(config->serial, "stdio"))
+        return err_set(err, -EINVAL, "--serial and --console cannot both have stdio: give --serial none or file:PATH too");
     if (config->kernel == NULL && config->load == NULL)
         return err_set(err, -EINVAL, "nothing to boot: give --kernel FILE");
     if (config->kernel == NULL && config->initrd != NULL)
@@ -336,7 +342,8 @@ int vm_config_check(const struct vm_config *config, struct err *err)
 void vm_config_fini(struct vm_config *config)
 {
     char *const texts[] = {config->name, config->engine, config->engine_options, config->cpu,    config->kernel,
-                           config->initrd, config->append, config->control,      config->serial, config->load};
+                           config->initrd, config->append, config->control,      config->serial, config->load,
+                           config->console};
 
     for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);

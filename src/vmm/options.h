@@ -38,6 +38,7 @@ struct vm_config {
     unsigned nic_count;
     char *control;        /* path of the control socket; NULL: none */
     char *serial;         /* as character_open() takes it */
+    char *console;        /* of the virtio console, the same; NULL: no such device */
     char *load;           /* file made by x-ferry-save from which the VM continues; NULL: boot */
     bool testdev, no_reboot, stats, paused;
     bool no_sandbox;

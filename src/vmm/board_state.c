@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The PC board's saved state: a section a device, and the interrupt controllers in the same sections wherever they live. */
+#include <errno.h>
+
+#include "base/err.h"
+#include "base/text.h"
+#include "devices/pc/ioapic.h"
+#include "devices/pc/pic.h"
+#include "devices/pc/pit.h"
+#include "state/section.h"
+#include "vmm/board_pc.h"
+
+static int set_engine_state(struct board *board, const struct irqchip_state *irqchip, const struct lapic_state *lapic,
+                            struct err *err)
+{
+    struct machine *machine = board->machine;
+    int r = machine->engine_type->irqchip_set(machine->vm, irqchip, err);
+
+    for (unsigned i = 0; r == 0 && i < machine->cpu_count; i++)
+        r = machine->engine_type->lapic_set(machine->cpu[i].vcpu, &lapic[i], err);
+    return r;
+}
+
+/* The pins of CPUs that have just been reset or loaded know nothing of their local APICs. */
+static void tell_cpus(struct board *board)
+{
+    struct machine *machine = board->machine;
+
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        machine->engine_type->vcpu_set_interrupt(machine->cpu[i].vcpu, lapic_output(board->lapics.lapic[i]));
+}
+
+int board_reset(struct board *board, struct err *err)
+{
+    for (unsigned i = 0; i < board->device_count; i++)
+        dev_reset(board->device[i]);
+    if (board_irqchip_in_engine(board))
+        return set_engine_state(board, &board->irqchip_initial, board->lapic_initial, err);
+    tell_cpus(board);
+    return 0;
+}
+
+static int save_engine_state(struct board *board, struct buffer *out, struct err *err)
+{
+    struct machine *machine = board->machine;
+    struct irqchip_state irqchip;
+    int r = machine->engine_type->irqchip_get(machine->vm, &irqchip, err);
+
+    for (unsigned i = 0; r == 0 && i < 2; i++)
+        r = section_write(out, pic_type.name, i, pic_type.version, pic_state_fields, &irqchip.pic[i]);
+    if (r == 0)
+        r = section_write(out, pit_type.name, 0, pit_type.version, pit_state_fields, &irqchip.pit);
+    if (r == 0)
+        r = section_write(out, ioapic_type.name, 0, ioapic_type.version, ioapic_state_fields, &irqchip.ioapic);
+    for (unsigned i = 0; r == 0 && i < machine->cpu_count; i++) {
+        struct lapic_state lapic;
+
+        r = machine->engine_type->lapic_get(machine->cpu[i].vcpu, &lapic, err);
+        if (r == 0)
+            r = section_write(out, lapic_type.name, i, lapic_type.version, lapic_state_fields, &lapic);
+    }
+    return r;
+}
+
+int board_save(struct board *board, struct buffer *out, struct err *err)
+{
+    int r = board_irqchip_in_engine(board) ? save_engine_state(board, out, err) : 0;
+
+    for (unsigned i = 0; r == 0 && i < board->device_count; i++) {
+        if (board->device[i]->type->fields != NULL)
+            r = dev_save(board->device[i], out);
+    }
+    return r;
+}
+
+/* A section of an interrupt controller that the engine has; -ENOENT for others. */
+static int load_engine_section(struct board *board, const struct section *section, struct err *err)
+{
+    unsigned i = section->instance;
+    struct irqchip_state *irqchip = &board->irqchip_loading;
+
+    if (text_equal(section->name, lapic_type.name) && i < board->machine->cpu_count)
+        return section_read(section, lapic_state_fields, &board->lapic_loading[i], sizeof(struct lapic_state), err);
+    if (text_equal(section->name, pic_type.name) && i < 2)
+        return section_read(section, pic_state_fields, &irqchip->pic[i], sizeof(irqchip->pic[i]), err);
+    if (text_equal(section->name, pit_type.name) && i == 0)
+        return section_read(section, pit_state_fields, &irqchip->pit, sizeof(irqchip->pit), err);
+    if (text_equal(section->name, ioapic_type.name) && i == 0)
+        return section_read(section, ioapic_state_fields, &irqchip->ioapic, sizeof(irqchip->ioapic), err);
+    return -ENOENT;
+}
+
+void board_load_begin(struct board *board)
+{
+    board->irqchip_loading = board->irqchip_initial;
+    for (unsigned i = 0; i < ENGINE_CPUS_MAX; i++)
+        board->lapic_loading[i] = board->lapic_initial[i];
+}
+
+int board_load(struct board *board, const struct section *section, struct err *err)
+{
+    for (unsigned i = 0; i < board->device_count; i++) {
+        struct dev *dev = board->device[i];
+
+        if (text_equal(dev->type->name, section->name) && dev->instance == section->instance)
+            return dev_load(dev, section, err);
+    }
+    return board_irqchip_in_engine(board) ? load_engine_section(board, section, err) : -ENOENT;
+}
+
+int board_load_end(struct board *board, struct err *err)
+{
+    if (board_irqchip_in_engine(board))
+        return set_engine_state(board, &board->irqchip_loading, board->lapic_loading, err);
+    tell_cpus(board);
+    return 0;
+}

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The control socket's connections: accept, read messages, answer, send events. */
+#include "vmm/control.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "backend/block.h"
+#include "base/bits.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "devices/virtio/balloon.h"
+#include "event/loop.h"
+#include "protocol/qmp.h"
+#include "vmm/board.h"
+#include "vmm/machine.h"
+#include "vmm/version.h"
+
+#define CLIENTS_MAX 16
+#define OUTPUT_MAX (1u << 20) /* bytes that a client may leave unread before it is dropped */
+
+struct client {
+    struct control *control;
+    int fd; /* -1: free */
+    struct loop_source *source;
+    struct qmp_reader reader;
+    struct buffer output;
+    bool negotiated;
+};
+
+struct control {
+    struct machine *machine;
+    int fd;
+    struct sockaddr_un address;
+    struct loop_source *source;
+    struct client client[CLIENTS_MAX];
+};
+
+static void client_close(struct client *client)
+{
+    if (client->fd < 0)
+        return;
+    loop_remove(client->source);
+    fd_close(&client->fd);
+    qmp_reader_fini(&client->reader);
+    buffer_fini(&client->output);
+}
+
+/* Sends what the socket takes. false: the connection is gone. */
+static bool client_flush(struct client *client)
+{
+    while (client->output.size > 0) {
+        ssize_t sent = send(client->fd, client->output.data, client->output.size, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+        if (sent < 0 && errno != EAGAIN && errno != EINTR)
+            return false;
+        if (sent < 0)
+            break;
+        buffer_consume(&client->output, sent);
+    }
+    loop_modify(client->source, client->output.size > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+    return true;
+}
+
+/* r: what the writer of a message returned. */
+static void client_finish(struct client *client, int r)
+{
+    if (r < 0 || !client_flush(client))
+        client_close(client);
+}
+
+static int execute(struct client *client, const struct qmp_command *command)
+{
+    struct err err = ERR_INIT;
+    json_t *value = NULL;
+    char text[160];
+    int r;
+
+    if (!client->negotiated) {
+        if (!text_equal(command->name, "qmp_capabilities"))
+            return qmp_write_error(&client->output, QMP_COMMAND_NOT_FOUND,
+                                   "Expecting capabilities negotiation with 'qmp_capabilities'", command->id);
+        client->negotiated = true;
+        return qmp_write_return(&client->output, NULL, command->id);
+    }
+    r = control_execute(client->control->machine, command->name, command->arguments, &value, &err);
+    if (r == -ENOENT && err.code == 0) {
+        text_format(text, sizeof(text), "The command %.100s has not been found", command->name);
+        return qmp_write_error(&client->output, QMP_COMMAND_NOT_FOUND, text, command->id);
+    }
+    if (r < 0)
+        return qmp_write_error(&client->output, QMP_GENERIC_ERROR, err.message, command->id);
+    r = qmp_write_return(&client->output, value, command->id);
+    json_decref(value);
+    return r;
+}
+
+static int handle_message(struct client *client, json_t *message)
+{
+    struct qmp_command command;
+    struct err err = ERR_INIT;
+
+    if (qmp_command_parse(message, &command, &err) < 0)
+        return qmp_write_error(&client->output, QMP_GENERIC_ERROR, err.message, command.id);
+    return execute(client, &command);
+}
+
+static int handle_messages(struct client *client)
+{
+    struct err err = ERR_INIT;
+    json_t *message;
+    int next, r = 0;
+
+    while (r == 0 && client->fd >= 0 && (next = qmp_reader_next(&client->reader, &message, &err)) != 0) {
+        if (next < 0) {
+            r = qmp_write_error(&client->output, QMP_GENERIC_ERROR, err.message, NULL);
+            continue;
+        }
+        r = handle_message(client, message);
+        json_decref(message);
+    }
+    return r;
+}
+
+static void on_client(void *ctx, unsigned events)
+{
+    struct client *client = ctx;
+    char bytes[4096];
+    ssize_t got;
+    int r;
+
+    if ((events & (LOOP_READ | LOOP_HANGUP)) == 0) {
+        client_finish(client, 0);
+        return;
+    }
+    got = recv(client->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0 || qmp_reader_feed(&client->reader, bytes, got) < 0) {
+        client_close(client);
+        return;
+    }
+    r = handle_messages(client);
+    if (client->fd >= 0)
+        client_finish(client, r);
+}
+
+static struct client *free_client(struct control *control)
+{
+    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+        if (control->client[i].fd < 0)
+            return &control->client[i];
+    }
+    return NULL;
+}
+
+static void on_connection(void *ctx, unsigned events)
+{
+    struct control *control = ctx;
+    struct client *client = free_client(control);
+    int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    if (fd < 0)
+        return;
+    if (client == NULL || loop_add(control->machine->loop, fd, LOOP_READ, on_client, client, &client->source) < 0) {
+        close(fd);
+        return;
+    }
+    client->fd = fd;
+    client->negotiated = false;
+    client->output = BUFFER_INIT(OUTPUT_MAX);
+    qmp_reader_init(&client->reader);
+    client_finish(client, qmp_write_greeting(&client->output, FERRY_PROGRAM, FERRY_VERSION));
+}
+
+static json_t *shutdown_data(const struct machine *machine)
+{
+    const char *reason = machine->status == MACHINE_CRASHED ? "guest-panic"
+                         : machine->by_guest                ? "guest-shutdown"
+                                                            : "host-qmp-quit";
+
+    return json_pack("{s:b, s:s}", "guest", machine->by_guest, "reason", reason);
+}
+
+static json_t *event_data(struct machine *machine, enum machine_event event)
+{
+    switch (event) {
+    case MACHINE_EVENT_SHUTDOWN:
+        return shutdown_data(machine);
+    case MACHINE_EVENT_RESET:
+        return json_pack("{s:b, s:s}", "guest", machine->by_guest, "reason",
+                         machine->by_guest ? "guest-reset" : "host-qmp-system-reset");
+    case MACHINE_EVENT_GUEST_PANICKED:
+        return json_pack("{s:s}", "action", "poweroff");
+    case MACHINE_EVENT_BALLOON_CHANGE:
+        return json_pack("{s:I}", "actual",
+                         (json_int_t)(machine->config->memory - virtio_balloon_actual(board_balloon(machine->board))));
+    default:
+        return NULL;
+    }
+}
+
+static void on_event(void *ctx, enum machine_event event)
+{
+    static const char *const names[] = {
+        [MACHINE_EVENT_STOP] = "STOP",
+        [MACHINE_EVENT_RESUME] = "RESUME",
+        [MACHINE_EVENT_RESET] = "RESET",
+        [MACHINE_EVENT_POWERDOWN] = "POWERDOWN",
+        [MACHINE_EVENT_SHUTDOWN] = "SHUTDOWN",
+        [MACHINE_EVENT_GUEST_PANICKED] = "GUEST_PANICKED",
+        [MACHINE_EVENT_BALLOON_CHANGE] = "BALLOON_CHANGE",
+    };
+    struct control *control = ctx;
+    json_t *data = event_data(control->machine, event);
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+        struct client *client = &control->client[i];
+
+        if (client->fd >= 0 && client->negotiated)
+            client_finish(client, qmp_write_event(&client->output, names[event], data,
+                                                  now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec));
+    }
+    json_decref(data);
+}
+
+/* Whether somebody answers at the address. */
+static bool socket_alive(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool alive = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+                             errno != ECONNREFUSED);
+
+    fd_close(&fd);
+    return alive;
+}
+
+static int bind_socket(struct control *control)
+{
+    const struct sockaddr *address = (const struct sockaddr *)&control->address;
+
+    control->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (control->fd < 0)
+        return -errno;
+    if (bind(control->fd, address, sizeof(control->address)) == 0)
+        return 0;
+    if (errno != EADDRINUSE || socket_alive(&control->address))
+        return -errno;
+    unlink(control->address.sun_path);
+    return bind(control->fd, address, sizeof(control->address)) == 0 ? 0 : -errno;
+}
+
+static int listen_at(struct control *control, const char *path, struct err *err)
+{
+    int r;
+
+    control->address.sun_family = AF_UNIX;
+    if (text_format(control->address.sun_path, sizeof(control->address.sun_path), "%s", path) < 0)
+        return err_set(err, -ENAMETOOLONG, "the name of the control socket %s is longer than %zu bytes", path,
+                       sizeof(control->address.sun_path) - 1);
+    r = bind_socket(control);
+    if (r < 0) {
+        control->address.sun_path[0] = 0;
+        return err_set(err, r, "cannot listen at the control socket %s: %s", path,
+                       r == -EADDRINUSE ? "another process does" : strerror(-r));
+    }
+    /* Nobody can connect before listen(). */
+    if (chmod(path, 0600) < 0 || listen(control->fd, CLIENTS_MAX) < 0)
+        return err_set(err, -errno, "cannot listen at the control socket %s: %s", path, strerror(errno));
+    r = loop_add(control->machine->loop, control->fd, LOOP_READ, on_connection, control, &control->source);
+    return r < 0 ? err_set(err, r, "cannot watch the control socket: %s", strerror(-r)) : 0;
+}
+
+int control_new(struct machine *machine, const char *path, struct control **ret_control, struct err *err)
+{
+    struct control *control = calloc(1, sizeof(*control));
+    int r;
+
+    if (control == NULL)
+        return err_set(err, -ENOMEM, "out of memory");
+    control->machine = machine;
+    control->fd = -1;
+    for (unsigned i = 0; i < CLIENTS_MAX; i++)
+        control->client[i] = (struct client){.control = control, .fd = -1};
+    r = listen_at(control, path, err);
+    if (r < 0) {
+        control_free(control);
+        return r;
+    }
+    machine->event = on_event;
+    machine->event_ctx = control;
+    *ret_control = control;
+    return 0;
+}
+
+void control_free(struct control *control)
+{
+    if (control == NULL)
+        return;
+    control->machine->event = NULL;
+    for (unsigned i = 0; i < CLIENTS_MAX; i++)
+        client_close(&control->client[i]);
+    loop_remove(control->source);
+    fd_close(&control->fd);
+    if (control->address.sun_path[0] != 0)
+        unlink(control->address.sun_path);
+    free(control);
+}

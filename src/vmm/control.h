@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The control socket: a QMP server on a Unix socket in the VM's event loop. */
+#ifndef FERRY_VMM_CONTROL_H
+#define FERRY_VMM_CONTROL_H
+
+#include <jansson.h>
+
+struct control;
+struct err;
+struct machine;
+
+/* Listens at path (mode 0600; a socket that nobody answers at is replaced) and takes the machine's events. */
+int control_new(struct machine *machine, const char *path, struct control **ret_control, struct err *err);
+
+/* Sends what can be sent at once, hangs up, removes the socket's name. Before machine_free(). Accepts NULL. */
+void control_free(struct control *control);
+
+/* One command: 0 with *ret_value a new reference or NULL (empty object); -ENOENT: no such command; others: err says why.
+ * Loop thread, lock held. */
+int control_execute(struct machine *machine, const char *name, json_t *arguments, json_t **ret_value, struct err *err);
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The commands of the control socket: one table. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend/block.h"
+#include "base/bits.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "devices/virtio/balloon.h"
+#include "protocol/qmp.h"
+#include "vmm/board.h"
+#include "vmm/control.h"
+#include "vmm/machine.h"
+#include "vmm/machine_state.h"
+#include "vmm/statistics.h"
+#include "vmm/version.h"
+
+typedef int command_fn(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err);
+
+struct command {
+    const char *name;
+    command_fn *run;
+    const char *argument; /* the one mandatory argument; NULL: none */
+    json_type type;       /* of the argument */
+};
+
+static int query_status(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    *ret_value = json_pack("{s:s, s:b, s:b}", "status", machine_status_name(machine), "running",
+                           machine->status == MACHINE_RUNNING, "singlestep", 0);
+    return 0;
+}
+
+static int query_version(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    *ret_value = qmp_version(FERRY_PROGRAM, FERRY_VERSION);
+    return 0;
+}
+
+static int query_name(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    *ret_value = json_pack("{s:s}", "name", machine->config->name);
+    return 0;
+}
+
+static int query_kvm(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    *ret_value = json_pack("{s:b, s:b}", "enabled", text_equal(machine->engine_type->name, "kvm"), "present",
+                           access("/dev/kvm", R_OK | W_OK) == 0);
+    return 0;
+}
+
+static int query_cpus(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < machine->cpu_count; i++) {
+        char path[32];
+
+        snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
+        json_array_append_new(list, json_pack("{s:i, s:s, s:i, s:s, s:{s:i}}", "cpu-index", i, "qom-path", path,
+                                              "thread-id", (int)machine->cpu[i].thread_id, "target", "x86_64", "props",
+                                              "core-id", i));
+    }
+    *ret_value = list;
+    return 0;
+}
+
+static json_t *describe_disk(const struct machine *machine, unsigned i)
+{
+    const struct vm_disk *disk = &machine->config->disk[i];
+    struct block_image *image = board_disk(machine->board, i);
+    const char *format = disk->format != NULL ? disk->format : "raw";
+    char name[16];
+
+    snprintf(name, sizeof(name), "disk%u", i);
+    return json_pack("{s:s, s:s, s:b, s:b, s:{s:s, s:s, s:b, s:{s:s, s:s, s:I}}}", "device", name, "type", "unknown",
+                     "removable", 0, "locked", 0, "inserted", "file", disk->path, "drv", format, "ro",
+                     block_readonly(image), "image", "filename", disk->path, "format", format, "virtual-size",
+                     (json_int_t)block_size(image));
+}
+
+static int query_block(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < machine->config->disk_count; i++)
+        json_array_append_new(list, describe_disk(machine, i));
+    *ret_value = list;
+    return 0;
+}
+
+static int query_chardev(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *const specs[] = {machine->config->serial, machine->config->console};
+    static const char *const labels[] = {"serial0", "console0"};
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+        if (specs[i] != NULL)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "label", labels[i], "filename", specs[i],
+                                                  "frontend-open", 1));
+    }
+    *ret_value = list;
+    return 0;
+}
+
+static int query_balloon(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    uint64_t given = virtio_balloon_actual(board_balloon(machine->board));
+
+    *ret_value = json_pack("{s:I}", "actual", (json_int_t)(machine->config->memory - given));
+    return 0;
+}
+
+static int balloon(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    json_int_t value = json_integer_value(json_object_get(arguments, "value"));
+
+    if (value <= 0)
+        return err_set(err, -EINVAL, "Parameter 'value' expects a size");
+    if ((uint64_t)value > machine->config->memory)
+        value = machine->config->memory;
+    virtio_balloon_set_target(board_balloon(machine->board), machine->config->memory - value);
+    return 0;
+}
+
+static int stop(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    machine_pause(machine);
+    return 0;
+}
+
+static int cont(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    if (machine->unusable)
+        return err_set(err, -EINVAL, "the VM's state is incomplete since a load failed: use system_reset, x-ferry-load or "
+                                     "quit");
+    machine_resume(machine);
+    return 0;
+}
+
+static int system_powerdown(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    board_power_button(machine->board);
+    machine_send_event(machine, MACHINE_EVENT_POWERDOWN);
+    return 0;
+}
+
+static int system_reset(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    if (machine->config->kernel == NULL)
+        return err_set(err, -EINVAL, "the VM was started without a kernel, so it cannot start anew");
+    machine->by_guest = false;
+    if (machine->config->no_reboot) {
+        machine_request(machine, MACHINE_RESET, false);
+        return 0;
+    }
+    return machine_reset(machine, err);
+}
+
+static int quit(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    machine_exit(machine, MACHINE_EXIT_POWER_OFF, false);
+    return 0;
+}
+
+static int save(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    if (machine->unusable)
+        return err_set(err, -EINVAL, "the VM's state is incomplete since a load failed");
+    return machine_save(machine, json_string_value(json_object_get(arguments, "file")), err);
+}
+
+static int load(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    if (machine->status == MACHINE_RUNNING)
+        return err_set(err, -EBUSY, "the VM is running: stop it first");
+    return machine_load(machine, json_string_value(json_object_get(arguments, "file")), err);
+}
+
+static int query_statistics(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    *ret_value = statistics_json(machine);
+    return 0;
+}
+
+static command_fn query_commands;
+
+static int capabilities_again(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    return err_set(err, -EINVAL, "Capabilities negotiation is already complete, command ignored");
+}
+
+static const struct command commands[] = {
+    {"balloon", balloon, "value", JSON_INTEGER},
+    {"cont", cont},
+    {"qmp_capabilities", capabilities_again},
+    {"query-balloon", query_balloon},
+    {"query-block", query_block},
+    {"query-chardev", query_chardev},
+    {"query-commands", query_commands},
+    {"query-cpus-fast", query_cpus},
+    {"query-kvm", query_kvm},
+    {"query-name", query_name},
+    {"query-status", query_status},
+    {"query-version", query_version},
+    {"quit", quit},
+    {"stop", stop},
+    {"system_powerdown", system_powerdown},
+    {"system_reset", system_reset},
+    {"x-ferry-load", load, "file", JSON_STRING},
+    {"x-ferry-save", save, "file", JSON_STRING},
+    {"x-ferry-statistics", query_statistics},
+};
+
+static int query_commands(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
+        json_array_append_new(list, json_pack("{s:s}", "name", commands[i].name));
+    *ret_value = list;
+    return 0;
+}
+
+static int check_arguments(const struct command *command, json_t *arguments, struct err *err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (arguments, key, value) {
+        if (command->argument == NULL || strcmp(key, command->argument) != 0)
+            return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
+    }
+    if (command->argument == NULL)
+        return 0;
+    value = json_object_get(arguments, command->argument);
+    if (value == NULL)
+        return err_set(err, -EINVAL, "Parameter '%s' is missing", command->argument);
+    if (json_typeof(value) != command->type)
+        return err_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s", command->argument,
+                       command->type == JSON_STRING ? "string" : "integer");
+    return 0;
+}
+
+int control_execute(struct machine *machine, const char *name, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    int r;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcmp(commands[i].name, name) != 0)
+            continue;
+        r = check_arguments(&commands[i], arguments, err);
+        if (r < 0)
+            return r;
+        /* -ENOENT is kept for commands that do not exist. */
+        r = commands[i].run(machine, arguments, ret_value, err);
+        return r == -ENOENT ? -EIO : r;
+    }
+    return -ENOENT;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A whole VM in a file: saved while it stands, continued on either engine.
+ *
+ * The file: a header, the sections of machine, CPUs and devices (docs/formats/state.md), then RAM as runs of pages that
+ * are not zero. It is meant for tests and for one version of Ferry; moving VMs between hosts is the migration room's. */
+#ifndef FERRY_VMM_MACHINE_STATE_H
+#define FERRY_VMM_MACHINE_STATE_H
+
+struct err;
+struct machine;
+
+/* Loop thread, lock held; pauses the machine first and leaves it paused. Writes to a temporary file beside path that
+ * takes its place at the end: on failure path is as it was. */
+int machine_save(struct machine *machine, const char *path, struct err *err);
+
+/* Loop thread, lock held, the machine not running. Same devices, CPU count and memory size as when it was saved. On
+ * failure the machine is not to be run. */
+int machine_load(struct machine *machine, const char *path, struct err *err);
+
+#endif
