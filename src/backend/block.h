@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The host side of a disk: an image that is read and written asynchronously, whatever its format.
  *
- * Completions arrive in the event loop's thread, under its lock, in any order. A request and its buffers belong to the
- * image until its `done` has been called. */
+ * All calls under the loop's lock. Completions arrive in the event loop's thread, under its lock, in any order; those of
+ * requests that are refused at once arrive inside block_submit(), and those of a drain inside block_drain(). A request
+ * and its buffers belong to the image until its `done` has been called. */
 #ifndef FERRY_BACKEND_BLOCK_H
 #define FERRY_BACKEND_BLOCK_H
 
@@ -25,6 +26,7 @@ struct block_request {
     uint64_t size;              /* bytes; of all of iov for read and write */
     struct iovec iov[BLOCK_IOV_MAX];
     unsigned iov_count;
+    bool unmap;                 /* write zeroes: space may be given back to the host */
     int result;                 /* 0 or negative errno, set before done() */
     void (*done)(struct block_request *request);
     void *owner;                /* the device's */
@@ -39,7 +41,8 @@ struct block_config {
     const char *io;             /* "auto" (NULL), "uring", "threads" */
 };
 
-/* Opens and locks the image: writers exclusively, readers shared (open file description locks). Errors are sentences. */
+/* Opens and locks the image: writers exclusively, readers shared (open file description locks). Errors are sentences.
+ * The size is the file's, rounded down to whole sectors of 512 bytes. */
 int block_open(const struct block_config *config, struct loop *loop, struct block_image **ret_image, struct err *err);
 
 /* Waits for requests in flight, flushes, unlocks. Accepts NULL. */

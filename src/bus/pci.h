@@ -17,7 +17,7 @@
  *     dev_new(&pci_host_type, 0, &env, &(struct pci_host_config){.pci = &pci}, &host, err);
  *     bus_add(&bus, BUS_PORT, PLATFORM_PORT_PCI_ADDRESS, 8, host, PCI_HOST_WINDOW_PORTS);
  *     bus_add(&bus, BUS_MMIO, PLATFORM_ECAM, PLATFORM_ECAM_SIZE, host, PCI_HOST_WINDOW_ECAM);
- *     dev_new(&virtio_blk_type, 0, &env, &(struct virtio_blk_config){...}, &disk, err);  // maps itself
+ *     dev_new(&virtio_blk_type, 0, &env, &(struct virtio_blk_device_config){...}, &disk, err);  // maps itself
  */
 #ifndef FERRY_BUS_PCI_H
 #define FERRY_BUS_PCI_H

@@ -8,7 +8,7 @@
 
 #define VIRTIO_BLK_QUEUES_MAX 16
 
-struct virtio_blk_config {
+struct virtio_blk_device_config {
     struct virtio_place place;
     struct block_image *image; /* stays the caller's; close it after the device is freed */
     const char *serial;        /* at most 20 characters; NULL: none */

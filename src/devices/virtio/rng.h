@@ -5,7 +5,7 @@
 
 #include "devices/virtio/virtio.h"
 
-struct virtio_rng_config {
+struct virtio_rng_device_config {
     struct virtio_place place;
 };
 

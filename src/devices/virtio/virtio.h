@@ -85,6 +85,7 @@ struct virtio {
     struct virtqueue queue[VIRTIO_QUEUES_MAX];
     struct virtio_notifier notifier[VIRTIO_QUEUES_MAX];
     bool stopped;            /* the VM stands still */
+    unsigned window_capability; /* offset of the configuration access capability */
 };
 
 /* Called by the device's init. features: device-specific bits; the transport adds its own. queue_size: largest size, a
@@ -103,6 +104,9 @@ static inline bool virtio_has_feature(const struct virtio *virtio, unsigned bit)
 /* Whether queues may be touched now. */
 bool virtio_ready(const struct virtio *virtio);
 
+/* Shows the driver what was pushed to the queue, and interrupts it if it wants that. */
+void virtio_complete(struct virtio *virtio, unsigned queue);
+
 /* The device saw something forbidden in a queue or a request's frame. */
 void virtio_broken(struct virtio *virtio);
 
@@ -119,6 +123,13 @@ void virtio_write(struct dev *dev, unsigned window, uint64_t offset, unsigned si
 int virtio_check(const struct dev *dev, const void *state, struct err *err);
 void virtio_loaded(struct dev *dev);
 void virtio_set_running(struct dev *dev, bool running);
+
+/* Between virtio.c (the device's life) and transport.c (its registers). */
+int virtio_transport_init(struct virtio *virtio, const struct virtio_place *place, struct err *err);
+void virtio_device_reset(struct virtio *virtio);               /* by the status register: PCI is left alone */
+void virtio_set_status(struct virtio *virtio, uint8_t status); /* as the driver writes it, not 0 */
+void virtio_enable_queue(struct virtio *virtio, unsigned queue);
+void virtio_kick_all(struct virtio *virtio);
 
 /* Where things are in BAR 0, and which BAR has MSI-X. */
 enum {
