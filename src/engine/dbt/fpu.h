@@ -18,4 +18,34 @@ void dbt_fpu_reset(struct dbt_vcpu *v);
 void dbt_fpu_get_xsave(const struct dbt_vcpu *v, uint8_t ret_area[static X86_XSAVE_MAX]);
 int dbt_fpu_set_xsave(struct dbt_vcpu *v, const uint8_t area[static X86_XSAVE_MAX]);
 
+/* The rest is for the handlers of this room. */
+
+#define MXCSR_MASKS 0x1f80u   /* exception masks; in the host's MXCSR always set while the guest runs */
+#define MXCSR_INITIAL 0x1f80u
+#define MXCSR_VALID 0xffffu   /* MXCSR_MASK: the guest's bits; AMD's misaligned exception mode is not offered */
+
+/* The guest's MXCSR while entered, and the host's as it stands. */
+uint32_t dbt_fpu_mxcsr(const struct dbt_vcpu *v);
+void dbt_fpu_set_mxcsr(struct dbt_vcpu *v, uint32_t mxcsr);
+uint32_t dbt_fpu_live_mxcsr(void);
+void dbt_fpu_set_live_mxcsr(uint32_t mxcsr);
+
+/* The x87 state and MXCSR while entered, as an FXSAVE64 image without XMM registers. */
+void dbt_fpu_read(const struct dbt_vcpu *v, uint8_t ret_image[static 512]);
+void dbt_fpu_write(struct dbt_vcpu *v, const uint8_t image[static 512]);
+void dbt_fpu_initial_image(uint8_t ret_image[static 512]); /* of XRSTOR's initial configuration */
+
+/* Raises #MF if an unmasked x87 exception is pending: before every waiting instruction. */
+void dbt_x87_check(struct dbt_vcpu *v);
+
+/* Calls a thunk while the guest has SIMD exceptions unmasked: raises #XM (or #UD) if the host's unit traps. */
+void dbt_fpu_run_unmasked(struct dbt_vcpu *v, void (*thunk)(struct dbt_vcpu *v, void *memory), void *memory);
+
+/* XSAVE components (SDM vol. 1 ch. 13). offered: what XCR0 may hold for this guest. save and load move component i >= 2 of the
+ * first `registers` (8 or 16) vector registers; source NULL loads the initial configuration. */
+uint64_t dbt_xstate_offered(const struct dbt_vcpu *v);
+void dbt_xstate_save(const struct dbt_vcpu *v, unsigned i, unsigned registers, uint8_t *target);
+void dbt_xstate_load(struct dbt_vcpu *v, unsigned i, unsigned registers, const uint8_t *source);
+void dbt_xstate_load_xmm(struct dbt_vcpu *v, unsigned registers, const uint8_t *source);
+
 #endif

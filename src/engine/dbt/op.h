@@ -69,6 +69,7 @@ void dbt_op_undefined(struct dbt_vcpu *v, const struct op *op);            /* #U
 void dbt_op_device_not_available(struct dbt_vcpu *v, const struct op *op); /* #NM */
 void dbt_op_general_protection(struct dbt_vcpu *v, const struct op *op);   /* #GP(0) */
 
+/* Stops the running block behind the present instruction. */
 static inline void dbt_end_block(struct dbt_vcpu *v)
 {
     v->block_end = v->op + 1;

@@ -21,10 +21,10 @@
 
 struct block;
 struct block_cache;
-struct code_arena;
 struct dbt_vm;
 struct memory;
 struct op;
+struct thunk_cache;
 
 /* Two slots behind the 16 registers make address arithmetic uniform: a missing base or index reads as slot ZERO. */
 #define GPR_ZERO 16
@@ -91,6 +91,14 @@ enum {
     ATTENTION_STEP = 1 << 6,      /* TF, interrupt shadow, pending #DB, instruction breakpoints: one instruction at a time */
 };
 
+struct dbt_fpu { /* what of the x87 and SSE control state the host's units do not hold for the guest (fpu.h) */
+    uint32_t mxcsr_masks;     /* the guest's MXCSR bits 12:7; in the host's MXCSR they are all set */
+    uint32_t host_mxcsr;      /* the thread's own, while the guest's is loaded */
+    uint16_t host_fcw;
+    uint16_t opcode;          /* FOP, 11 bits */
+    uint64_t ip, dp;          /* FIP, FDP */
+};
+
 struct dbt_exception {
     uint8_t vector;
     bool has_error;
@@ -126,6 +134,7 @@ struct dbt_vcpu {
     uint64_t opmask[8];
     uint32_t pkru;
     uint8_t fpu_image[512] __attribute__((aligned(16))); /* FXSAVE image of x87 and MXCSR while not inside dbt_run() */
+    struct dbt_fpu fpu;
 
     /* Events. */
     sigjmp_buf fault_jump;
@@ -155,7 +164,7 @@ struct dbt_vcpu {
     struct address_space *spaces;    /* TLB_SLOTS of them */
     uint64_t clock_of_use, next_generation;
     struct block_cache *blocks;
-    struct code_arena *arena;        /* executable thunks */
+    struct thunk_cache *thunks;      /* thunk.h */
 
     /* Mail and sleep; the mutex guards the mail, the condition wakes a halted vCPU. */
     pthread_mutex_t lock;
@@ -183,9 +192,6 @@ struct dbt_vm {
 /* Recomputes cpl, mode, segment_base, tlb and tlb_mode. To be called after any change of CR0, CR4, EFER, XCR0, CS, SS, DS, ES, FS,
  * GS, RFLAGS.VM or RFLAGS.AC. The caller ends the block (dbt_end_block) when the mode may have changed. */
 void dbt_update_mode(struct dbt_vcpu *v);
-
-/* Stops the running block behind the present instruction. */
-static inline void dbt_end_block(struct dbt_vcpu *v);
 
 /* Whole RFLAGS. set keeps reserved bits right, sees to TF and IF (attention), and calls dbt_update_mode if VM or AC changed. */
 uint64_t dbt_get_rflags(const struct dbt_vcpu *v);

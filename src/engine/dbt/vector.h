@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The parts of the vector binder (dbt_bind_vector) that have a file of their own.
+ *
+ * Before these are asked the binder has checked features and mode, set op->memory_size, put the thunk into op->extra where one is
+ * wanted, the access (ACCESS_*) into op->argument2 and the alignment mask into op->argument. */
+#ifndef FERRY_ENGINE_DBT_VECTOR_H
+#define FERRY_ENGINE_DBT_VECTOR_H
+
+#include "engine/dbt/op.h"
+
+op_fn *dbt_bind_x87(const struct decode *d, struct op *op);
+
+/* These are asked before a thunk is made; NULL: not mine. */
+op_fn *dbt_bind_xsave(const struct decode *d, struct op *op);          /* FXSAVE and XSAVE families, XGETBV, XSETBV, PKRU */
+op_fn *dbt_bind_vector_special(const struct decode *d, struct op *op); /* MXCSR, VZEROUPPER, hints, fences, cache lines */
+op_fn *dbt_bind_vector_masked(const struct decode *d, struct op *op);  /* masked moves, gathers, scatters */
+
+#endif
