@@ -11,15 +11,9 @@ int64_t host_monotonic_ns(void)
     return (int64_t)now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
 }
 
-/* Host time is taken between begin and end: a reader whose sequence held until it had its own was earlier, so that no
- * reader sees time go back. */
-static void begin_change(struct clock *clock)
+static void clock_publish(struct clock *clock, bool running, int64_t value)
 {
     atomic_fetch_add(&clock->sequence, 1);
-}
-
-static void end_change(struct clock *clock, bool running, int64_t value)
-{
     atomic_store(&clock->running, running);
     atomic_store(&clock->value, value);
     atomic_fetch_add(&clock->sequence, 1);
@@ -42,15 +36,15 @@ void clock_init_stopped(struct clock *clock, int64_t start_ns)
 int64_t clock_now(const struct clock *clock)
 {
     uint32_t before, after;
-    int64_t now;
+    bool running;
+    int64_t value;
     do {
         before = atomic_load(&clock->sequence);
-        now = atomic_load(&clock->value);
-        if (atomic_load(&clock->running))
-            now += host_monotonic_ns();
+        running = atomic_load(&clock->running);
+        value = atomic_load(&clock->value);
         after = atomic_load(&clock->sequence);
     } while (before != after || (before & 1) != 0);
-    return now;
+    return running ? value + host_monotonic_ns() : value;
 }
 
 bool clock_is_running(const struct clock *clock)
@@ -60,22 +54,17 @@ bool clock_is_running(const struct clock *clock)
 
 void clock_stop(struct clock *clock)
 {
-    if (!clock->running)
-        return;
-    begin_change(clock);
-    end_change(clock, false, clock->value + host_monotonic_ns());
+    if (clock->running)
+        clock_publish(clock, false, clock->value + host_monotonic_ns());
 }
 
 void clock_start(struct clock *clock)
 {
-    if (clock->running)
-        return;
-    begin_change(clock);
-    end_change(clock, true, clock->value - host_monotonic_ns());
+    if (!clock->running)
+        clock_publish(clock, true, clock->value - host_monotonic_ns());
 }
 
 void clock_advance(struct clock *clock, int64_t nanoseconds)
 {
-    begin_change(clock);
-    end_change(clock, clock->running, clock->value + nanoseconds);
+    clock_publish(clock, clock->running, clock->value + nanoseconds);
 }

@@ -57,6 +57,8 @@ struct engine_hooks {
     /* CR8: TPR bits 7:4 as 0..15. */
     uint64_t (*tpr_read)(void *ctx, unsigned cpu);
     void (*tpr_write)(void *ctx, unsigned cpu, uint64_t value);
+    /* Something for the log, each said once in the life of a VM (what a host refused, say). May be NULL. */
+    void (*notice)(void *ctx, const char *sentence);
 };
 
 #define ENGINE_CPUS_MAX 64
@@ -126,7 +128,8 @@ struct engine_type {
     void (*vcpu_init)(struct engine_vcpu *vcpu);
     void (*vcpu_sipi)(struct engine_vcpu *vcpu, uint8_t vector);
     void (*vcpu_nmi)(struct engine_vcpu *vcpu);        /* both kinds of engine */
-    /* The guest's TSC now, from any thread: for the local APIC's deadline, and to hold it while the VM is paused. */
+    /* The guest's TSC now, from any thread: for the local APIC's deadline, and to hold it while the VM is paused. With
+     * ENGINE_IRQCHIP only the latter: while the vCPU is not inside engine_vcpu_run(). */
     uint64_t (*vcpu_tsc)(struct engine_vcpu *vcpu);
 
     /* With irqchip in the engine. NULL otherwise. */
@@ -150,7 +153,8 @@ struct engine_type {
     int (*dirty_fetch)(struct engine_vm *vm, uint64_t *ret_bitmap, uint64_t *ret_pages, struct err *err);
     void (*dirty_stop)(struct engine_vm *vm);
 
-    /* kvmclock's view of time in nanoseconds since the VM's boot; set while no vCPU runs. */
+    /* The VM clock, which is kvmclock's view of time: nanoseconds since the VM's boot; set while no vCPU runs. Times in
+     * pit_state and lapic_state are of this clock, so it is set before those. */
     int (*clock_get)(struct engine_vm *vm, uint64_t *ret_ns);
     int (*clock_set)(struct engine_vm *vm, uint64_t ns);
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Loaders: what lies where after a good load, and that every kind of bad file is refused in a sentence. */
-#include "check.h"
-
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "boot/acpi.h"
