@@ -21,9 +21,11 @@ struct character {
     size_t (*input)(void *device, const uint8_t *data, size_t size);
     void (*writable)(void *device);
     void *device;
+    char path[64]; /* pty: the terminal that a person connects to; else empty */
 };
 
-/* spec: "stdio", "file:PATH", "pty", "none". stdio: bytes only; raw mode and escapes are the vmm room's. */
+/* spec: "stdio", "file:PATH", "pty", "none". stdio: bytes only; raw mode and escapes are the vmm room's, and so is ignoring
+ * SIGPIPE. A pty that nobody has opened takes and drops everything, so that no guest waits for a reader. */
 int character_open(const char *spec, struct loop *loop, struct character **ret_character, struct err *err);
 void character_close(struct character *character); /* accepts NULL */
 

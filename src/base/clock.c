@@ -11,9 +11,15 @@ int64_t host_monotonic_ns(void)
     return (int64_t)now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
 }
 
-static void clock_publish(struct clock *clock, bool running, int64_t value)
+/* Host time is taken between begin and end: a reader whose sequence held until it had its own was earlier, so that no
+ * reader sees time go back. */
+static void begin_change(struct clock *clock)
 {
     atomic_fetch_add(&clock->sequence, 1);
+}
+
+static void end_change(struct clock *clock, bool running, int64_t value)
+{
     atomic_store(&clock->running, running);
     atomic_store(&clock->value, value);
     atomic_fetch_add(&clock->sequence, 1);
@@ -36,15 +42,15 @@ void clock_init_stopped(struct clock *clock, int64_t start_ns)
 int64_t clock_now(const struct clock *clock)
 {
     uint32_t before, after;
-    bool running;
-    int64_t value;
+    int64_t now;
     do {
         before = atomic_load(&clock->sequence);
-        running = atomic_load(&clock->running);
-        value = atomic_load(&clock->value);
+        now = atomic_load(&clock->value);
+        if (atomic_load(&clock->running))
+            now += host_monotonic_ns();
         after = atomic_load(&clock->sequence);
     } while (before != after || (before & 1) != 0);
-    return running ? value + host_monotonic_ns() : value;
+    return now;
 }
 
 bool clock_is_running(const struct clock *clock)
@@ -54,17 +60,22 @@ bool clock_is_running(const struct clock *clock)
 
 void clock_stop(struct clock *clock)
 {
-    if (clock->running)
-        clock_publish(clock, false, clock->value + host_monotonic_ns());
+    if (!clock->running)
+        return;
+    begin_change(clock);
+    end_change(clock, false, clock->value + host_monotonic_ns());
 }
 
 void clock_start(struct clock *clock)
 {
-    if (!clock->running)
-        clock_publish(clock, true, clock->value - host_monotonic_ns());
+    if (clock->running)
+        return;
+    begin_change(clock);
+    end_change(clock, true, clock->value - host_monotonic_ns());
 }
 
 void clock_advance(struct clock *clock, int64_t nanoseconds)
 {
-    clock_publish(clock, clock->running, clock->value + nanoseconds);
+    begin_change(clock);
+    end_change(clock, clock->running, clock->value + nanoseconds);
 }

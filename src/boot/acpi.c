@@ -14,7 +14,7 @@
 #define TABLES_MAX 8
 #define IOAPIC_ID 0
 #define RTC_CENTURY_INDEX 0x32
-#define HPET_BLOCK_ID 0x8086a201u /* as the device's own capability register: Intel, 64 bits, legacy routing, 3 timers */
+#define HPET_BLOCK_ID 0x8086a201u /* as in the device's capabilities: Intel, 64 bits, legacy routing, 3 timers */
 #define LATENCY_NONE 0xffff       /* of C2, C3: not there */
 
 struct header {
@@ -57,7 +57,8 @@ struct fadt {
     uint32_t smi_command;
     uint8_t acpi_enable, acpi_disable, s4bios, pstate;
     uint32_t pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, pm_timer, gpe0, gpe1;
-    uint8_t pm1_event_length, pm1_control_length, pm2_control_length, pm_timer_length, gpe0_length, gpe1_length, gpe1_base;
+    uint8_t pm1_event_length, pm1_control_length, pm2_control_length, pm_timer_length, gpe0_length, gpe1_length,
+        gpe1_base;
     uint8_t cst_control;
     uint16_t c2_latency, c3_latency, flush_size, flush_stride;
     uint8_t duty_offset, duty_width, day_alarm, month_alarm, century;
@@ -69,15 +70,22 @@ struct fadt {
     uint16_t arm_flags;
     uint8_t minor_version;
     uint64_t x_facs, x_dsdt;
-    struct address x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control, x_pm2_control, x_pm_timer, x_gpe0, x_gpe1;
+    struct address x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control, x_pm2_control, x_pm_timer, x_gpe0,
+        x_gpe1;
     struct address sleep_control, sleep_status;
     uint64_t hypervisor;
 } __attribute__((packed));
 _Static_assert(sizeof(struct fadt) == 276, "FADT of ACPI 6");
 
-enum { /* FADT flags */
-    FADT_WBINVD = 1 << 0, FADT_C1 = 1 << 2, FADT_NO_SLEEP_BUTTON = 1 << 5, FADT_NO_FIXED_RTC = 1 << 6,
-    FADT_TIMER_32 = 1 << 8, FADT_RESET = 1 << 10, FADT_APIC_PHYSICAL = 1 << 19,
+/* FADT flags. */
+enum {
+    FADT_WBINVD = 1 << 0,
+    FADT_C1 = 1 << 2,
+    FADT_NO_SLEEP_BUTTON = 1 << 5,
+    FADT_NO_FIXED_RTC = 1 << 6,
+    FADT_TIMER_32 = 1 << 8,
+    FADT_RESET = 1 << 10,
+    FADT_APIC_PHYSICAL = 1 << 19,
 };
 enum { BOOT_LEGACY_DEVICES = 1 << 0, BOOT_8042 = 1 << 1, BOOT_NO_VGA = 1 << 2 };
 
@@ -180,8 +188,12 @@ static uint8_t checksum(const uint8_t *bytes, size_t size)
 /* size bytes of table beginning with a header that is filled in here. */
 static void begin(struct builder *b, const char *signature, uint8_t revision, void *table, size_t size)
 {
-    struct header header = {.revision = revision, .oem = "FERRY ", .oem_table = "FERRY PC", .oem_revision = 1,
-                            .creator = "FERR", .creator_revision = 1};
+    struct header header = {.revision = revision,
+                            .oem = "FERRY ",
+                            .oem_table = "FERRY PC",
+                            .oem_revision = 1,
+                            .creator = "FERR",
+                            .creator_revision = 1};
 
     memcpy(header.signature, signature, sizeof(header.signature));
     memcpy(table, &header, sizeof(header));
@@ -229,25 +241,38 @@ static uint64_t add_dsdt(struct builder *b, const struct acpi_config *config)
 static struct address port(uint16_t number, uint8_t bytes)
 {
     enum { SPACE_PORT = 1 };
+    uint8_t access = bytes == 4 ? 3 : bytes;
 
-    return (struct address){.space = SPACE_PORT, .width = bytes * 8, .access = bytes == 1 ? 1 : bytes == 2 ? 2 : 3,
-                            .address = number};
+    return (struct address){.space = SPACE_PORT, .width = bytes * 8, .access = access, .address = number};
 }
 
 static void add_fadt(struct builder *b, const struct acpi_config *config, uint64_t facs, uint64_t dsdt)
 {
     struct fadt fadt = {
-        .facs = (uint32_t)facs, .dsdt = (uint32_t)dsdt, .x_dsdt = dsdt,
-        .sci = PLATFORM_GSI_SCI, .smi_command = PLATFORM_PORT_SMI_COMMAND,
-        .acpi_enable = PLATFORM_ACPI_ENABLE, .acpi_disable = PLATFORM_ACPI_DISABLE,
-        .pm1a_event = PLATFORM_PORT_PM1A_EVENT, .pm1_event_length = 4, .x_pm1a_event = port(PLATFORM_PORT_PM1A_EVENT, 4),
-        .pm1a_control = PLATFORM_PORT_PM1A_CONTROL, .pm1_control_length = 2,
+        .facs = (uint32_t)facs,
+        .dsdt = (uint32_t)dsdt,
+        .x_dsdt = dsdt,
+        .sci = PLATFORM_GSI_SCI,
+        .smi_command = PLATFORM_PORT_SMI_COMMAND,
+        .acpi_enable = PLATFORM_ACPI_ENABLE,
+        .acpi_disable = PLATFORM_ACPI_DISABLE,
+        .pm1a_event = PLATFORM_PORT_PM1A_EVENT,
+        .pm1_event_length = 4,
+        .x_pm1a_event = port(PLATFORM_PORT_PM1A_EVENT, 4),
+        .pm1a_control = PLATFORM_PORT_PM1A_CONTROL,
+        .pm1_control_length = 2,
         .x_pm1a_control = port(PLATFORM_PORT_PM1A_CONTROL, 2),
-        .pm_timer = PLATFORM_PORT_PM_TIMER, .pm_timer_length = 4, .x_pm_timer = port(PLATFORM_PORT_PM_TIMER, 4),
-        .gpe0 = PLATFORM_PORT_GPE0, .gpe0_length = PLATFORM_GPE0_SIZE,
+        .pm_timer = PLATFORM_PORT_PM_TIMER,
+        .pm_timer_length = 4,
+        .x_pm_timer = port(PLATFORM_PORT_PM_TIMER, 4),
+        .gpe0 = PLATFORM_PORT_GPE0,
+        .gpe0_length = PLATFORM_GPE0_SIZE,
         .x_gpe0 = port(PLATFORM_PORT_GPE0, PLATFORM_GPE0_SIZE),
-        .reset = port(PLATFORM_PORT_RESET, 1), .reset_value = PLATFORM_RESET_VALUE,
-        .c2_latency = LATENCY_NONE, .c3_latency = LATENCY_NONE, .century = RTC_CENTURY_INDEX,
+        .reset = port(PLATFORM_PORT_RESET, 1),
+        .reset_value = PLATFORM_RESET_VALUE,
+        .c2_latency = LATENCY_NONE,
+        .c3_latency = LATENCY_NONE,
+        .century = RTC_CENTURY_INDEX,
         .boot_flags = BOOT_LEGACY_DEVICES | BOOT_8042 | BOOT_NO_VGA,
         .flags = FADT_WBINVD | FADT_C1 | FADT_NO_SLEEP_BUTTON | FADT_NO_FIXED_RTC | FADT_TIMER_32 | FADT_RESET,
     };
@@ -274,7 +299,8 @@ static void add_madt(struct builder *b, const struct acpi_config *config)
     struct madt madt = {.lapic = PLATFORM_LAPIC, .flags = MADT_PCAT_COMPATIBLE};
     const struct madt_ioapic ioapic = {MADT_IOAPIC, sizeof(ioapic), IOAPIC_ID, 0, PLATFORM_IOAPIC, 0};
     const struct madt_override pit = {MADT_OVERRIDE, sizeof(pit), 0, 0, PLATFORM_GSI_PIT, 0};
-    const struct madt_override sci = {MADT_OVERRIDE, sizeof(sci), 0, PLATFORM_GSI_SCI, PLATFORM_GSI_SCI, MADT_LEVEL_HIGH};
+    const struct madt_override sci = {MADT_OVERRIDE,    sizeof(sci),      0,
+                                      PLATFORM_GSI_SCI, PLATFORM_GSI_SCI, MADT_LEVEL_HIGH};
     const struct madt_nmi nmi = {MADT_NMI, sizeof(nmi), 0xff, 0, 1};
     const struct madt_x2apic_nmi x2apic_nmi = {MADT_X2APIC_NMI, sizeof(x2apic_nmi), 0, UINT32_MAX, 1, {0}};
 
@@ -319,8 +345,12 @@ static uint64_t add_list(struct builder *b, const char *signature, size_t entry_
 
 static void fill_rsdp(struct builder *b, uint64_t rsdt, uint64_t xsdt)
 {
-    struct rsdp rsdp = {.signature = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '}, .oem = "FERRY ", .revision = 2,
-                        .rsdt = (uint32_t)rsdt, .length = sizeof(rsdp), .xsdt = xsdt};
+    struct rsdp rsdp = {.signature = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '},
+                        .oem = "FERRY ",
+                        .revision = 2,
+                        .rsdt = (uint32_t)rsdt,
+                        .length = sizeof(rsdp),
+                        .xsdt = xsdt};
 
     rsdp.checksum = checksum((const uint8_t *)&rsdp, 20);
     rsdp.extended_checksum = checksum((const uint8_t *)&rsdp, sizeof(rsdp));

@@ -5,14 +5,32 @@
 #include "base/bits.h"
 
 enum {
-    OP_NAME = 0x08, OP_BYTE = 0x0a, OP_WORD = 0x0b, OP_DWORD = 0x0c, OP_STRING = 0x0d, OP_QWORD = 0x0e, OP_SCOPE = 0x10,
-    OP_BUFFER = 0x11, OP_PACKAGE = 0x12, OP_METHOD = 0x14, OP_DUAL_NAME = 0x2e, OP_MULTI_NAME = 0x2f, OP_EXTENDED = 0x5b,
-    OP_ARGUMENT_0 = 0x68, OP_RETURN = 0xa4, EXTENDED_DEVICE = 0x82,
+    OP_NAME = 0x08,
+    OP_BYTE = 0x0a,
+    OP_WORD = 0x0b,
+    OP_DWORD = 0x0c,
+    OP_STRING = 0x0d,
+    OP_QWORD = 0x0e,
+    OP_SCOPE = 0x10,
+    OP_BUFFER = 0x11,
+    OP_PACKAGE = 0x12,
+    OP_METHOD = 0x14,
+    OP_DUAL_NAME = 0x2e,
+    OP_MULTI_NAME = 0x2f,
+    OP_EXTENDED = 0x5b,
+    OP_ARGUMENT_0 = 0x68,
+    OP_RETURN = 0xa4,
+    EXTENDED_DEVICE = 0x82,
 };
 
 enum {
-    RESOURCE_IRQ = 0x22, RESOURCE_IO = 0x47, RESOURCE_END = 0x79, RESOURCE_MEMORY32 = 0x86, RESOURCE_DWORD = 0x87,
-    RESOURCE_WORD = 0x88, RESOURCE_QWORD = 0x8a,
+    RESOURCE_IRQ = 0x22,
+    RESOURCE_IO = 0x47,
+    RESOURCE_END = 0x79,
+    RESOURCE_MEMORY32 = 0x86,
+    RESOURCE_DWORD = 0x87,
+    RESOURCE_WORD = 0x88,
+    RESOURCE_QWORD = 0x8a,
 };
 
 enum { WINDOW_MEMORY = 0, WINDOW_IO = 1, WINDOW_BUS = 2 };
@@ -161,7 +179,8 @@ void aml_template(struct aml *aml)
     open_block(aml, true);
 }
 
-/* PkgLength (section 20.2.4) counts itself; up to 63 it is one byte, else the first byte's top bits say how many follow. */
+/* PkgLength (section 20.2.4) counts itself; up to 63 it is one byte, else the first byte's top bits say how many
+ * follow. */
 static size_t encode_length(size_t body, uint8_t out[static 4])
 {
     unsigned follow = body + 1 <= 0x3f ? 0 : body + 2 <= 0xfff ? 1 : body + 3 <= 0xfffff ? 2 : 3;
@@ -220,7 +239,8 @@ void aml_memory32(struct aml *aml, uint32_t base, uint32_t size)
     put_number(aml, size, 4);
 }
 
-static void window(struct aml *aml, uint8_t tag, unsigned width, uint8_t kind, uint8_t specific, uint64_t base, uint64_t size)
+static void window(struct aml *aml, uint8_t tag, unsigned width, uint8_t kind, uint8_t specific, uint64_t base,
+                   uint64_t size)
 {
     put_number(aml, tag, 1);
     put_number(aml, 3 + 5 * width, 2);

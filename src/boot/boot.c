@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The way of a boot: open the files, make the memory map and the ACPI tables, pick the loader; and what loaders share. */
+/* The way of a boot: open the files, make the memory map and the ACPI tables, pick the loader; and what loaders share.
+ */
 #include "boot/boot.h"
 
 #include <errno.h>
@@ -19,17 +20,19 @@ int boot_check_range(const struct boot_image *image, const struct memory *memory
 
     if (size > UINT64_MAX - address || memory_pointer(memory, address, size) == NULL)
         return err_set(err, -ENOMEM,
-                       "the kernel %s needs RAM at 0x%" PRIx64 " to 0x%" PRIx64 ", which the guest doesn't have; give it more "
+                       "the kernel %s needs RAM at 0x%" PRIx64 " to 0x%" PRIx64
+                       ", which the guest doesn't have; give it more "
                        "memory",
                        path, address, address + size);
     if (address < BOOT_AREA_END && address + size > BOOT_AREA)
         return err_set(err, -ENOEXEC,
-                       "the kernel %s wants to lie at 0x%" PRIx64 " to 0x%" PRIx64 ", over the loader's own area at 0x%x", path,
-                       address, address + size, (unsigned)BOOT_AREA);
+                       "the kernel %s wants to lie at 0x%" PRIx64 " to 0x%" PRIx64
+                       ", over the loader's own area at 0x%x",
+                       path, address, address + size, (unsigned)BOOT_AREA);
     if (address < ACPI_AREA_END && address + size > ACPI_AREA)
         return err_set(err, -ENOEXEC,
-                       "the kernel %s wants to lie at 0x%" PRIx64 " to 0x%" PRIx64 ", over the ACPI tables at 0x%x", path,
-                       address, address + size, (unsigned)ACPI_AREA);
+                       "the kernel %s wants to lie at 0x%" PRIx64 " to 0x%" PRIx64 ", over the ACPI tables at 0x%x",
+                       path, address, address + size, (unsigned)ACPI_AREA);
     return 0;
 }
 
@@ -49,8 +52,8 @@ int boot_load_initrd(const struct boot_image *image, struct memory *memory, uint
     address = initrd->size <= end ? align_down(end - initrd->size, MEMORY_PAGE_SIZE) : 0;
     if (address < lowest || address < MIB(1))
         return err_set(err, -ENOMEM,
-                       "the initrd %s of %" PRIu64 " bytes does not fit between the kernel's end at 0x%" PRIx64 " and 0x%" PRIx64
-                       "; give the guest more memory",
+                       "the initrd %s of %" PRIu64 " bytes does not fit between the kernel's end at 0x%" PRIx64
+                       " and 0x%" PRIx64 "; give the guest more memory",
                        initrd->path, initrd->size, lowest, end);
     r = boot_file_load(initrd, 0, memory, address, initrd->size, err);
     if (r == 0)
@@ -78,7 +81,8 @@ int boot_write_cmdline(const struct boot_image *image, const char *first, uint64
     if (r == 0)
         r = memory_write(memory, at + head + blank, image->cmdline, tail + 1);
     if (r < 0)
-        return err_set(err, -ENOMEM, "the guest has no RAM at 0x%x, where its command line goes; give it at least 1 MiB",
+        return err_set(err, -ENOMEM,
+                       "the guest has no RAM at 0x%x, where its command line goes; give it at least 1 MiB",
                        (unsigned)BOOT_CMDLINE);
     return 0;
 }
@@ -100,7 +104,8 @@ static int check_config(const struct boot_config *config, struct err *err)
     if (config->kernel == NULL)
         return err_set(err, -EINVAL, "there is no kernel to boot");
     if (config->cpus < 1 || config->cpus > BOOT_CPUS_MAX)
-        return err_set(err, -EINVAL, "%u CPUs can't be described to the guest; 1 to %u can", config->cpus, BOOT_CPUS_MAX);
+        return err_set(err, -EINVAL, "%u CPUs can't be described to the guest; 1 to %u can", config->cpus,
+                       BOOT_CPUS_MAX);
     return 0;
 }
 

@@ -29,11 +29,11 @@ struct boot_config {
     bool hpet;           /* the board has one */
 };
 
-/* Loads the kernel and writes ACPI tables and memory map; sets every field of bsp as the format's protocol wants it at entry.
- * The memory holds the board's RAM already (bus/platform.h). Call it again on the same memory for a reboot.
+/* Loads the kernel and writes ACPI tables and memory map; sets every field of bsp as the format's protocol wants it at
+ * entry. The memory holds the board's RAM already (bus/platform.h). Call it again on the same memory for a reboot.
  *
- * Errors: those of open and read; -ENOEXEC for a file in no or a broken format; -ENOMEM when RAM is too small; -E2BIG for
- * too long a command line; -EINVAL. On failure bsp is untouched; memory may hold parts of the images. */
+ * Errors: those of open and read; -ENOEXEC for a file in no or a broken format; -ENOMEM when RAM is too small; -E2BIG
+ * for too long a command line; -EINVAL. On failure bsp is untouched; memory may hold parts of the images. */
 int boot_load(const struct boot_config *config, struct memory *memory, struct x86_state *bsp, struct err *err);
 
 /* Sets in the reset state of a CPU what firmware would have set in each, the secondary ones included: MTRRs on, RAM

@@ -47,7 +47,8 @@ static void cut_header(struct setup_header *header)
 static int check_header(const struct boot_file *kernel, const struct setup_header *header, struct err *err)
 {
     if (header->version < VERSION_MIN)
-        return err_set(err, -ENOEXEC, "the kernel %s speaks boot protocol %u.%02u, too old; 2.10 (Linux 2.6.31) is the oldest",
+        return err_set(err, -ENOEXEC,
+                       "the kernel %s speaks boot protocol %u.%02u, too old; 2.10 (Linux 2.6.31) is the oldest",
                        kernel->path, header->version >> 8, header->version & 0xff);
     if (!(header->loadflags & LOADED_HIGH))
         return err_set(err, -ENOEXEC, "the kernel %s is a zImage, to be loaded below 1 MiB; only bzImage is supported",
@@ -66,7 +67,8 @@ static int find_payload(const struct boot_file *kernel, const struct setup_heade
     uint64_t wanted = (uint64_t)header->syssize * 16;
 
     if (wanted <= ENTRY_64_OFFSET)
-        return err_set(err, -ENOEXEC, "the kernel %s is corrupt: its code has only %" PRIu64 " bytes", kernel->path, wanted);
+        return err_set(err, -ENOEXEC, "the kernel %s is corrupt: its code has only %" PRIu64 " bytes", kernel->path,
+                       wanted);
     /* The last paragraph may be incomplete. */
     if (kernel->size < offset || kernel->size - offset + 15 < wanted)
         return err_set(err, -ENOEXEC, "the kernel %s is cut short: it should have %" PRIu64 " bytes and has %" PRIu64,
@@ -89,7 +91,8 @@ static int place(const struct boot_image *image, const struct memory *memory, co
         address = header->code32_start;
     }
     if (address < MIB(1) || address >= GIB(4))
-        return err_set(err, -ENOEXEC, "the kernel %s is corrupt: it wants to lie at 0x%" PRIx64, image->kernel.path, address);
+        return err_set(err, -ENOEXEC, "the kernel %s is corrupt: it wants to lie at 0x%" PRIx64, image->kernel.path,
+                       address);
     *ret_address = address;
     return boot_check_range(image, memory, address, size, err);
 }
@@ -100,12 +103,13 @@ static void fill_map(const struct e820_map *map, struct boot_params *params)
     for (unsigned i = 0; i < map->count; i++) {
         const struct e820_range *range = &map->range[i];
 
-        params->e820_table[i] = (struct boot_e820_entry){.addr = range->address, .size = range->size, .type = range->type};
+        params->e820_table[i] =
+            (struct boot_e820_entry){.addr = range->address, .size = range->size, .type = range->type};
     }
 }
 
-static int write_params(const struct boot_image *image, const struct setup_header *header, uint64_t load, uint64_t initrd,
-                        struct memory *memory, struct err *err)
+static int write_params(const struct boot_image *image, const struct setup_header *header, uint64_t load,
+                        uint64_t initrd, struct memory *memory, struct err *err)
 {
     struct boot_params params = {.hdr = *header, .acpi_rsdp_addr = image->rsdp};
 
@@ -118,7 +122,8 @@ static int write_params(const struct boot_image *image, const struct setup_heade
     params.hdr.setup_data = 0;
     fill_map(&image->map, &params);
     if (memory_write(memory, BOOT_INFO, &params, sizeof(params)) < 0)
-        return err_set(err, -ENOMEM, "the guest has no RAM at 0x%x, where Linux's boot parameters go", (unsigned)BOOT_INFO);
+        return err_set(err, -ENOMEM, "the guest has no RAM at 0x%x, where Linux's boot parameters go",
+                       (unsigned)BOOT_INFO);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The DSDT: PCI root, legacy devices, reserved addresses, CPUs, soft-off. The power button is fixed hardware, so it has no
- * device here (ACPI 6.5 section 4.8.2.2.1). */
+/* The DSDT: PCI root, legacy devices, reserved addresses, CPUs, soft-off. The power button is fixed hardware, so it has
+ * no device here (ACPI 6.5 section 4.8.2.2.1). */
 #include <stdio.h>
 
 #include "boot/acpi.h"

@@ -50,10 +50,10 @@ static int read_segment(const struct boot_file *file, uint64_t offset, bool is_6
     if (r < 0)
         return r;
     if (is_64)
-        *ret_segment = (struct elf_segment){header.wide.p_type, header.wide.p_offset, header.wide.p_paddr,
+        *ret_segment = (struct elf_segment){header.wide.p_type,  header.wide.p_offset, header.wide.p_paddr,
                                             header.wide.p_vaddr, header.wide.p_filesz, header.wide.p_memsz};
     else
-        *ret_segment = (struct elf_segment){header.narrow.p_type, header.narrow.p_offset, header.narrow.p_paddr,
+        *ret_segment = (struct elf_segment){header.narrow.p_type,  header.narrow.p_offset, header.narrow.p_paddr,
                                             header.narrow.p_vaddr, header.narrow.p_filesz, header.narrow.p_memsz};
     return check_segment(file, ret_segment, err);
 }
@@ -68,7 +68,8 @@ static int read_segments(const struct boot_file *file, uint64_t table, unsigned 
     if (table > file->size)
         return corrupt(file, "its program headers lie past its end", err);
     for (elf->count = 0; elf->count < count; elf->count++) {
-        int r = read_segment(file, table + (uint64_t)elf->count * entry_size, elf->is_64, &elf->segment[elf->count], err);
+        int r =
+            read_segment(file, table + (uint64_t)elf->count * entry_size, elf->is_64, &elf->segment[elf->count], err);
 
         if (r < 0)
             return r;
@@ -169,7 +170,8 @@ bool elf_holds(const struct elf_image *elf, uint64_t physical)
     for (unsigned i = 0; i < elf->count; i++) {
         const struct elf_segment *segment = &elf->segment[i];
 
-        if (segment->type == PT_LOAD && physical >= segment->physical && physical - segment->physical < segment->memory_size)
+        if (segment->type == PT_LOAD && physical >= segment->physical &&
+            physical - segment->physical < segment->memory_size)
             return true;
     }
     return false;
@@ -200,8 +202,8 @@ static int search_notes(const uint8_t *at, uint64_t left, const char *name, uint
     uint64_t size;
 
     while ((size = parse_note(at, left, &header, &note_name, &content)) != 0) {
-        if (header.n_type == type && header.n_namesz == strlen(name) + 1 && memcmp(note_name, name, header.n_namesz) == 0 &&
-            (header.n_descsz == 4 || header.n_descsz == 8)) {
+        if (header.n_type == type && header.n_namesz == strlen(name) + 1 &&
+            memcmp(note_name, name, header.n_namesz) == 0 && (header.n_descsz == 4 || header.n_descsz == 8)) {
             *ret_value = header.n_descsz == 4 ? load_le32(content) : load_le64(content);
             return 0;
         }
@@ -211,8 +213,8 @@ static int search_notes(const uint8_t *at, uint64_t left, const char *name, uint
     return -ENOENT;
 }
 
-static int search_segment(const struct boot_file *file, const struct elf_segment *segment, const char *name, uint32_t type,
-                          uint64_t *ret_value, struct err *err)
+static int search_segment(const struct boot_file *file, const struct elf_segment *segment, const char *name,
+                          uint32_t type, uint64_t *ret_value, struct err *err)
 {
     uint64_t size = segment->file_size < NOTES_MAX ? segment->file_size : NOTES_MAX;
     uint8_t *notes = malloc(size + 1);

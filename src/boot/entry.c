@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* CPU states at a kernel's entry: flat 32-bit protected mode, and 64-bit mode with the first 4 GiB mapped to themselves.
+/* CPU states at a kernel's entry: flat 32-bit protected mode, and 64-bit mode with the first 4 GiB mapped to
+ * themselves.
  *
  * The selectors are Linux's boot protocol's (0x10 code, 0x18 data); the other protocols leave them open. */
 #include <errno.h>
@@ -30,8 +31,14 @@ void boot_prepare_cpu(struct x86_state *state)
 
 static struct x86_segment flat(uint16_t selector, uint8_t type, bool long_mode)
 {
-    return (struct x86_segment){.selector = selector, .limit = UINT32_MAX, .type = type, .s = 1, .present = 1, .g = 1,
-                                .l = long_mode, .db = !long_mode};
+    return (struct x86_segment){.selector = selector,
+                                .limit = UINT32_MAX,
+                                .type = type,
+                                .s = 1,
+                                .present = 1,
+                                .g = 1,
+                                .l = long_mode,
+                                .db = !long_mode};
 }
 
 /* The descriptor of a segment register's hidden part (SDM vol. 3 section 3.4.5). */

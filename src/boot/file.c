@@ -40,24 +40,25 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *data, ui
     int r;
 
     if (offset > file->size || size > file->size - offset)
-        return err_set(err, -ENOEXEC, "the %s %s is cut short: %" PRIu64 " bytes at offset %" PRIu64 " lie past its end",
-                       file->what, file->path, size, offset);
+        return err_set(err, -ENOEXEC,
+                       "the %s %s is cut short: %" PRIu64 " bytes at offset %" PRIu64 " lie past its end", file->what,
+                       file->path, size, offset);
     r = fd_pread_all(file->fd, data, size, offset);
     if (r < 0)
         return err_set(err, r, "cannot read the %s %s: %s", file->what, file->path, strerror(-r));
     return 0;
 }
 
-int boot_file_load(const struct boot_file *file, uint64_t offset, struct memory *memory, uint64_t address, uint64_t size,
-                   struct err *err)
+int boot_file_load(const struct boot_file *file, uint64_t offset, struct memory *memory, uint64_t address,
+                   uint64_t size, struct err *err)
 {
     void *target = memory_pointer(memory, address, size);
     int r;
 
     if (target == NULL)
         return err_set(err, -ENOMEM,
-                       "the %s %s wants %" PRIu64 " bytes at address 0x%" PRIx64 ", where the guest has no RAM", file->what,
-                       file->path, size, address);
+                       "the %s %s wants %" PRIu64 " bytes at address 0x%" PRIx64 ", where the guest has no RAM",
+                       file->what, file->path, size, address);
     r = boot_file_read(file, offset, target, size, err);
     if (r == 0)
         memory_wrote(memory, address, size);

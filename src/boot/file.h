@@ -25,7 +25,7 @@ void boot_file_close(struct boot_file *file);
 int boot_file_read(const struct boot_file *file, uint64_t offset, void *data, uint64_t size, struct err *err);
 
 /* The same into guest memory; -ENOMEM when the target is not RAM. */
-int boot_file_load(const struct boot_file *file, uint64_t offset, struct memory *memory, uint64_t address, uint64_t size,
-                   struct err *err);
+int boot_file_load(const struct boot_file *file, uint64_t offset, struct memory *memory, uint64_t address,
+                   uint64_t size, struct err *err);
 
 #endif

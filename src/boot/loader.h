@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the loaders of this room share: the opened image, the places in low memory that they fill, and one loader a format. */
+/* What the loaders of this room share: the opened image, the places in low memory that they fill, and one loader a
+ * format. */
 #ifndef FERRY_BOOT_LOADER_H
 #define FERRY_BOOT_LOADER_H
 
@@ -19,7 +20,7 @@ struct x86_state;
 #define BOOT_INFO UINT64_C(0x91000)        /* boot_params, hvm_start_info or the Multiboot information; one page */
 #define BOOT_PAGE_TABLES UINT64_C(0x92000) /* six pages: PML4, PDPT, four page directories */
 #define BOOT_CMDLINE UINT64_C(0x98000)
-#define BOOT_CMDLINE_MAX 0x7000u           /* with the NUL */
+#define BOOT_CMDLINE_MAX 0x7000u /* with the NUL */
 #define BOOT_AREA_END UINT64_C(0x9f000)
 
 struct boot_image {
@@ -48,7 +49,8 @@ int boot_load_image(const struct boot_image *image, struct memory *memory, struc
 int boot_load_initrd(const struct boot_image *image, struct memory *memory, uint64_t lowest, uint64_t limit,
                      uint64_t *ret_address, struct err *err);
 
-/* Writes `first` (may be NULL), a blank and the image's command line to BOOT_CMDLINE; -E2BIG past maximum bytes with NUL. */
+/* Writes `first` (may be NULL), a blank and the image's command line to BOOT_CMDLINE; -E2BIG past maximum bytes with
+ * NUL. */
 int boot_write_cmdline(const struct boot_image *image, const char *first, uint64_t maximum, struct memory *memory,
                        struct err *err);
 

@@ -130,7 +130,8 @@ static int load_elf(const struct boot_image *image, struct memory *memory, uint6
     if (r < 0)
         return r;
     if (elf.is_64)
-        return err_set(err, -ENOEXEC, "the Multiboot kernel %s is a 64-bit ELF file; Multiboot 1 knows 32-bit ones only",
+        return err_set(err, -ENOEXEC,
+                       "the Multiboot kernel %s is a 64-bit ELF file; Multiboot 1 knows 32-bit ones only",
                        image->kernel.path);
     if (!elf_holds(&elf, elf.entry))
         return corrupt(&image->kernel, "the entry lies outside the image", err);
@@ -147,8 +148,8 @@ static int load_image(const struct boot_image *image, struct memory *memory, uin
     if (!find_header(&image->kernel, &header, &offset))
         return corrupt(&image->kernel, "it is gone", err);
     if (header.flags & HEADER_REQUIREMENTS & ~HEADER_KNOWN)
-        return err_set(err, -ENOEXEC, "the Multiboot kernel %s asks for features 0x%x that are not offered", image->kernel.path,
-                       header.flags & HEADER_REQUIREMENTS & ~HEADER_KNOWN);
+        return err_set(err, -ENOEXEC, "the Multiboot kernel %s asks for features 0x%x that are not offered",
+                       image->kernel.path, header.flags & HEADER_REQUIREMENTS & ~HEADER_KNOWN);
     if (!(header.flags & HEADER_HAS_ADDRESSES))
         return load_elf(image, memory, ret_entry, ret_end, err);
     *ret_entry = header.entry;
@@ -163,7 +164,9 @@ static void fill_map(const struct e820_map *map, struct information_page *page)
         const struct e820_range *range = &map->range[i];
 
         page->map[i] = (struct map_entry){.size = sizeof(page->map[0]) - sizeof(page->map[0].size),
-                                          .address = range->address, .length = range->size, .type = range->type};
+                                          .address = range->address,
+                                          .length = range->size,
+                                          .type = range->type};
     }
 }
 
@@ -171,8 +174,10 @@ static int write_information(const struct boot_image *image, uint64_t initrd, st
 {
     uint64_t upper = e820_low_end(&image->map);
     struct information_page page = {
-        .info = {.flags = INFO_MEMORY | INFO_CMDLINE | INFO_MODULES | INFO_MAP | INFO_LOADER_NAME, .memory_lower = 639,
-                 .memory_upper = upper > MIB(1) ? (uint32_t)((upper - MIB(1)) / 1024) : 0, .cmdline = (uint32_t)BOOT_CMDLINE,
+        .info = {.flags = INFO_MEMORY | INFO_CMDLINE | INFO_MODULES | INFO_MAP | INFO_LOADER_NAME,
+                 .memory_lower = 639,
+                 .memory_upper = upper > MIB(1) ? (uint32_t)((upper - MIB(1)) / 1024) : 0,
+                 .cmdline = (uint32_t)BOOT_CMDLINE,
                  .modules = (uint32_t)(BOOT_INFO + offsetof(struct information_page, module)),
                  .loader_name = (uint32_t)(BOOT_INFO + offsetof(struct information_page, loader_name))},
         .loader_name = "ferry",
@@ -180,7 +185,8 @@ static int write_information(const struct boot_image *image, uint64_t initrd, st
 
     if (image->initrd.size > 0) {
         page.info.module_count = 1;
-        page.module = (struct module){.start = (uint32_t)initrd, .end = (uint32_t)(initrd + image->initrd.size),
+        page.module = (struct module){.start = (uint32_t)initrd,
+                                      .end = (uint32_t)(initrd + image->initrd.size),
                                       .cmdline = (uint32_t)BOOT_CMDLINE};
     }
     fill_map(&image->map, &page);

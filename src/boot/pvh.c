@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* PVH: an ELF kernel whose note names a 32-bit entry (Xen's docs/misc/pvh.pandoc and public/arch-x86/hvm/start_info.h). */
+/* PVH: an ELF kernel whose note names a 32-bit entry (Xen's docs/misc/pvh.pandoc and public/arch-x86/hvm/start_info.h).
+ */
 #include <errno.h>
 #include <inttypes.h>
 
@@ -46,8 +47,12 @@ bool pvh_probe(const struct boot_file *kernel)
 static int write_start_page(const struct boot_image *image, uint64_t initrd, struct memory *memory, struct err *err)
 {
     struct start_page page = {
-        .info = {.magic = START_MAGIC, .version = 1, .cmdline = BOOT_CMDLINE, .rsdp = image->rsdp,
-                 .map = BOOT_INFO + offsetof(struct start_page, map), .map_count = image->map.count},
+        .info = {.magic = START_MAGIC,
+                 .version = 1,
+                 .cmdline = BOOT_CMDLINE,
+                 .rsdp = image->rsdp,
+                 .map = BOOT_INFO + offsetof(struct start_page, map),
+                 .map_count = image->map.count},
         .module = {.address = initrd, .size = image->initrd.size},
     };
 
@@ -61,7 +66,8 @@ static int write_start_page(const struct boot_image *image, uint64_t initrd, str
         page.map[i] = (struct map_entry){.address = range->address, .size = range->size, .type = range->type};
     }
     if (memory_write(memory, BOOT_INFO, &page, sizeof(page)) < 0)
-        return err_set(err, -ENOMEM, "the guest has no RAM at 0x%x, where the start information goes", (unsigned)BOOT_INFO);
+        return err_set(err, -ENOMEM, "the guest has no RAM at 0x%x, where the start information goes",
+                       (unsigned)BOOT_INFO);
     return 0;
 }
 
@@ -70,12 +76,13 @@ static int find_entry(const struct boot_file *kernel, const struct elf_image *el
     int r = elf_find_note(kernel, elf, NOTE_NAME, NOTE_PHYS32_ENTRY, ret_entry, err);
 
     if (r == -ENOENT)
-        return err_set(err, -ENOEXEC,
-                       "the ELF file %s has neither a PVH entry note nor a Multiboot header; a Linux kernel needs CONFIG_PVH",
-                       kernel->path);
+        return err_set(
+            err, -ENOEXEC,
+            "the ELF file %s has neither a PVH entry note nor a Multiboot header; a Linux kernel needs CONFIG_PVH",
+            kernel->path);
     if (r == 0 && (*ret_entry > UINT32_MAX || !elf_holds(elf, *ret_entry)))
-        return err_set(err, -ENOEXEC, "the kernel %s is corrupt: its PVH entry 0x%" PRIx64 " lies in no segment", kernel->path,
-                       *ret_entry);
+        return err_set(err, -ENOEXEC, "the kernel %s is corrupt: its PVH entry 0x%" PRIx64 " lies in no segment",
+                       kernel->path, *ret_entry);
     return r;
 }
 

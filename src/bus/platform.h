@@ -24,15 +24,15 @@
 #define PLATFORM_LAPIC_SIZE UINT64_C(0x1000)
 #define PLATFORM_TEST_MEMORY UINT64_C(0xff000000) /* --testdev: memory that is reached as MMIO */
 #define PLATFORM_TEST_MEMORY_SIZE UINT64_C(0x10000)
-#define PLATFORM_ROM_END UINT64_C(0x100000000)       /* firmware ends here */
+#define PLATFORM_ROM_END UINT64_C(0x100000000)     /* firmware ends here */
 #define PLATFORM_PCI_MMIO64 UINT64_C(0x8000000000) /* window for 64-bit BARs; fits 40 physical address bits */
 #define PLATFORM_PCI_MMIO64_SIZE UINT64_C(0x4000000000)
 #define PLATFORM_RAM_MAX (PLATFORM_PCI_MMIO64 - (PLATFORM_RAM_HIGH - PLATFORM_RAM_LOW_END)) /* bytes of RAM in all */
 
 /* Ports. */
 enum {
-    PLATFORM_PORT_PIC_PRIMARY = 0x20,   /* 2 ports */
-    PLATFORM_PORT_PIT = 0x40,           /* 4 ports */
+    PLATFORM_PORT_PIC_PRIMARY = 0x20, /* 2 ports */
+    PLATFORM_PORT_PIT = 0x40,         /* 4 ports */
     PLATFORM_PORT_I8042_DATA = 0x60,
     PLATFORM_PORT_SPEAKER = 0x61,
     PLATFORM_PORT_I8042_COMMAND = 0x64,
@@ -62,8 +62,8 @@ enum {
 
 /* Values that ACPI tells the guest to write. */
 enum {
-    PLATFORM_RESET_VALUE = 0x06,   /* to PLATFORM_PORT_RESET */
-    PLATFORM_ACPI_ENABLE = 0x02,   /* to PLATFORM_PORT_SMI_COMMAND */
+    PLATFORM_RESET_VALUE = 0x06, /* to PLATFORM_PORT_RESET */
+    PLATFORM_ACPI_ENABLE = 0x02, /* to PLATFORM_PORT_SMI_COMMAND */
     PLATFORM_ACPI_DISABLE = 0x03,
     PLATFORM_S5_SLEEP_TYPE = 0x05, /* SLP_TYP in PM1a control */
     PLATFORM_GPE0_SIZE = 4,

@@ -162,33 +162,47 @@ static bool is_memory(const struct memory *memory, uint64_t address, uint64_t si
     return true;
 }
 
-/* Copies to or from memory that the guest uses at the same time. A naturally aligned integer is moved in one piece, as
- * drivers expect of ring indices. */
-static void copy(void *to, const void *from, uint64_t size, const void *guest)
+/* The guest uses its memory at the same time. A naturally aligned integer is moved in one piece, as drivers expect of
+ * ring indices; everything else is bytes. */
+static bool is_integer(const void *guest, uint64_t size)
 {
-    if (((uintptr_t)guest & (size - 1)) == 0) {
-        switch (size) {
-        case 1:
-            *(volatile uint8_t *)to = *(const volatile uint8_t *)from;
-            return;
-        case 2: {
-            typedef uint16_t __attribute__((aligned(1))) unaligned;
-            *(volatile unaligned *)to = *(const volatile unaligned *)from;
-            return;
-        }
-        case 4: {
-            typedef uint32_t __attribute__((aligned(1))) unaligned;
-            *(volatile unaligned *)to = *(const volatile unaligned *)from;
-            return;
-        }
-        case 8: {
-            typedef uint64_t __attribute__((aligned(1))) unaligned;
-            *(volatile unaligned *)to = *(const volatile unaligned *)from;
-            return;
-        }
-        }
+    return size <= 8 && is_power_of_two(size) && (uintptr_t)guest % size == 0;
+}
+
+static void copy_from_guest(void *to, const void *guest, uint64_t size)
+{
+    uint64_t value;
+    if (!is_integer(guest, size)) {
+        memcpy(to, guest, size);
+        return;
     }
-    memcpy(to, from, size);
+    if (size == 8)
+        value = __atomic_load_n((const uint64_t *)guest, __ATOMIC_RELAXED);
+    else if (size == 4)
+        value = __atomic_load_n((const uint32_t *)guest, __ATOMIC_RELAXED);
+    else if (size == 2)
+        value = __atomic_load_n((const uint16_t *)guest, __ATOMIC_RELAXED);
+    else
+        value = __atomic_load_n((const uint8_t *)guest, __ATOMIC_RELAXED);
+    memcpy(to, &value, size);
+}
+
+static void copy_to_guest(void *guest, const void *from, uint64_t size)
+{
+    uint64_t value = 0;
+    if (!is_integer(guest, size)) {
+        memcpy(guest, from, size);
+        return;
+    }
+    memcpy(&value, from, size);
+    if (size == 8)
+        __atomic_store_n((uint64_t *)guest, value, __ATOMIC_RELAXED);
+    else if (size == 4)
+        __atomic_store_n((uint32_t *)guest, (uint32_t)value, __ATOMIC_RELAXED);
+    else if (size == 2)
+        __atomic_store_n((uint16_t *)guest, (uint16_t)value, __ATOMIC_RELAXED);
+    else
+        __atomic_store_n((uint8_t *)guest, (uint8_t)value, __ATOMIC_RELAXED);
 }
 
 int memory_read(const struct memory *memory, uint64_t address, void *data, uint64_t size)
@@ -200,7 +214,7 @@ int memory_read(const struct memory *memory, uint64_t address, void *data, uint6
         const struct memory_region *region = memory_find(memory, address);
         const uint8_t *from = region->host + (address - region->address);
         uint64_t part = part_in(region, address, size);
-        copy(to, from, part, from);
+        copy_from_guest(to, from, part);
         address += part;
         to += part;
         size -= part;
@@ -217,7 +231,7 @@ int memory_write(struct memory *memory, uint64_t address, const void *data, uint
         const struct memory_region *region = memory_find(memory, address);
         uint8_t *to = region->host + (address - region->address);
         uint64_t part = part_in(region, address, size);
-        copy(to, from, part, to);
+        copy_to_guest(to, from, part);
         memory_wrote(memory, address, part);
         address += part;
         from += part;

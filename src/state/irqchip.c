@@ -69,5 +69,6 @@ const struct field lapic_state_fields[] = {
     FIELD(14, struct lapic_state, timer_divide),
     FIELD(15, struct lapic_state, timer_start),
     FIELD(16, struct lapic_state, tsc_deadline),
+    FIELD(17, struct lapic_state, esr_pending),
     FIELD_END,
 };

@@ -67,6 +67,7 @@ struct lapic_state {
     uint32_t timer_divide;   /* divide configuration register as written */
     int64_t timer_start;     /* nanoseconds of the VM clock at which the current period began */
     uint64_t tsc_deadline;   /* IA32_TSC_DEADLINE; 0 = not armed */
+    uint32_t esr_pending;    /* errors that the next write to ESR will show */
 };
 extern const struct field lapic_state_fields[];
 

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
 {
-    static size_t (*const makers[])(uint8_t *out) = {image_pvh};
+    static size_t (*const makers[])(uint8_t * out) = {image_pvh};
 
     return index < ARRAY_SIZE(makers) ? boot_image_seed(makers[index], out, max) : 0;
 }

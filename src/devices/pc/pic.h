@@ -29,7 +29,7 @@ void pic_set_line(struct dev *pic, unsigned pin, bool level);
 bool pic_output(const struct dev *pic);
 
 /* The CPU's INTA cycle at the primary chip: the vector of the highest request of the pair, which goes into service; a
- * spurious one (pin 7 of a chip) when the request has gone. -1 when INT is low. */
+ * spurious one (pin 7 of the secondary) when its request has gone. -1 when INT is low. */
 int pic_acknowledge(struct dev *primary);
 
 #endif

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ACPI: checksums and links of the tables as a guest follows them, AML by known encodings, and the whole through iasl. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+/* ACPI: checksums and links of the tables as a guest follows them, AML by known encodings, and the whole through iasl.
+ */
+#include "check.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -140,7 +138,10 @@ static void aml_encodes_as_the_specification(void **state)
     aml_name(&aml, "A.B"), aml_integer(&aml, 0x1234);
     aml_end(&aml);
     assert_int_equal(aml.size, 1 + 1 + 5 + 1 + 9 + 3);
-    assert_memory_equal(bytes, "\x10\x13\\_SB_\x08\x2e" "A___B___\x0b\x34\x12", aml.size);
+    assert_memory_equal(bytes,
+                        "\x10\x13\\_SB_\x08\x2e"
+                        "A___B___\x0b\x34\x12",
+                        aml.size);
     aml.size = 0;
     aml_template(&aml);
     aml_io(&aml, 0x70, 2);
@@ -187,8 +188,8 @@ static void disassemble(const uint8_t *table, const char *name)
     assert_int_equal(fd_write_all(fd, table, load_le32(table + 4)), 0);
     close(fd);
     /* What it disassembles to must also compile. */
-    snprintf(command, sizeof(command), "cd %s && iasl -d %s.dat >log 2>&1 && iasl -we %s.dsl >>log 2>&1", directory, name,
-             name);
+    snprintf(command, sizeof(command), "cd %s && iasl -d %s.dat >log 2>&1 && iasl -we %s.dsl >>log 2>&1", directory,
+             name, name);
     status = system(command);
     if (status != 0) {
         snprintf(command, sizeof(command), "cat %s/log", directory);
@@ -206,8 +207,7 @@ static void iasl_understands_every_table(void **state)
 
     if (system("command -v iasl >/dev/null") != 0) {
         memory_free(memory);
-        print_message("iasl (package acpica-tools) is not installed\n");
-        skip();
+        SKIP("iasl (package acpica-tools) is not installed");
     }
     disassemble(at(memory, load_le64(find(memory, "FACP") + 140)), "dsdt");
     for (unsigned i = 0; i < ARRAY_SIZE(listed); i++)
@@ -218,10 +218,14 @@ static void iasl_understands_every_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tables_are_linked_and_sum_to_zero), cmocka_unit_test(madt_counts_every_cpu),
-        cmocka_unit_test(most_cpus_fit),                     cmocka_unit_test(no_ram_is_said),
-        cmocka_unit_test(aml_encodes_as_the_specification),  cmocka_unit_test(aml_encodes_long_blocks),
-        cmocka_unit_test(aml_stops_at_its_capacity),         cmocka_unit_test(iasl_understands_every_table),
+        cmocka_unit_test(tables_are_linked_and_sum_to_zero),
+        cmocka_unit_test(madt_counts_every_cpu),
+        cmocka_unit_test(most_cpus_fit),
+        cmocka_unit_test(no_ram_is_said),
+        cmocka_unit_test(aml_encodes_as_the_specification),
+        cmocka_unit_test(aml_encodes_long_blocks),
+        cmocka_unit_test(aml_stops_at_its_capacity),
+        cmocka_unit_test(iasl_understands_every_table),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Loaders: what lies where after a good load, and that every kind of bad file is refused in a sentence. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
+#include "check.h"
+
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/err.h"
 #include "boot/acpi.h"

@@ -22,12 +22,21 @@
 
 static inline size_t image_bzimage(uint8_t *out)
 {
-    struct setup_header header = {.setup_sects = IMAGE_SETUP_SECTORS, .boot_flag = 0xaa55, .header = 0x53726448,
-                                  .version = 0x20f, .loadflags = LOADED_HIGH, .syssize = IMAGE_PAYLOAD / 16,
+    struct setup_header header = {.setup_sects = IMAGE_SETUP_SECTORS,
+                                  .boot_flag = 0xaa55,
+                                  .header = 0x53726448,
+                                  .version = 0x20f,
+                                  .loadflags = LOADED_HIGH,
+                                  .syssize = IMAGE_PAYLOAD / 16,
                                   .jump = 0xeb | (sizeof(header) - offsetof(struct setup_header, header)) << 8,
-                                  .initrd_addr_max = 0x7fffffff, .kernel_alignment = 0x200000, .relocatable_kernel = 1,
-                                  .xloadflags = XLF_KERNEL_64, .cmdline_size = 2047, .pref_address = 0x1000000,
-                                  .init_size = 0x100000, .code32_start = 0x100000};
+                                  .initrd_addr_max = 0x7fffffff,
+                                  .kernel_alignment = 0x200000,
+                                  .relocatable_kernel = 1,
+                                  .xloadflags = XLF_KERNEL_64,
+                                  .cmdline_size = 2047,
+                                  .pref_address = 0x1000000,
+                                  .init_size = 0x100000,
+                                  .code32_start = 0x100000};
     size_t setup = (IMAGE_SETUP_SECTORS + 1) * 512;
 
     memset(out, 0, IMAGE_MAX);
@@ -45,10 +54,15 @@ static inline size_t image_pvh(uint8_t *out)
         char name[4];
         uint32_t entry;
     } image = {
-        .elf = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_EXEC,
-                .e_machine = EM_X86_64, .e_version = EV_CURRENT, .e_phoff = sizeof(Elf64_Ehdr),
-                .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2},
-        .load = {.p_type = PT_LOAD, .p_offset = IMAGE_CODE, .p_paddr = IMAGE_ADDRESS, .p_filesz = 0x200, .p_memsz = 0x3000},
+        .elf = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                .e_type = ET_EXEC,
+                .e_machine = EM_X86_64,
+                .e_version = EV_CURRENT,
+                .e_phoff = sizeof(Elf64_Ehdr),
+                .e_phentsize = sizeof(Elf64_Phdr),
+                .e_phnum = 2},
+        .load =
+            {.p_type = PT_LOAD, .p_offset = IMAGE_CODE, .p_paddr = IMAGE_ADDRESS, .p_filesz = 0x200, .p_memsz = 0x3000},
         .note = {.p_type = PT_NOTE, .p_filesz = 20},
         .header = {.n_namesz = 4, .n_descsz = 4, .n_type = 18},
         .name = "Xen",
@@ -75,10 +89,16 @@ static inline size_t image_multiboot_elf(uint8_t *out)
         Elf32_Ehdr elf;
         Elf32_Phdr load;
     } image = {
-        .elf = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_EXEC,
-                .e_machine = EM_386, .e_version = EV_CURRENT, .e_entry = IMAGE_ENTRY, .e_phoff = sizeof(Elf32_Ehdr),
-                .e_phentsize = sizeof(Elf32_Phdr), .e_phnum = 1},
-        .load = {.p_type = PT_LOAD, .p_offset = IMAGE_CODE, .p_paddr = IMAGE_ADDRESS, .p_filesz = 0x200, .p_memsz = 0x3000},
+        .elf = {.e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS32, ELFDATA2LSB, EV_CURRENT},
+                .e_type = ET_EXEC,
+                .e_machine = EM_386,
+                .e_version = EV_CURRENT,
+                .e_entry = IMAGE_ENTRY,
+                .e_phoff = sizeof(Elf32_Ehdr),
+                .e_phentsize = sizeof(Elf32_Phdr),
+                .e_phnum = 1},
+        .load =
+            {.p_type = PT_LOAD, .p_offset = IMAGE_CODE, .p_paddr = IMAGE_ADDRESS, .p_filesz = 0x200, .p_memsz = 0x3000},
     };
 
     memset(out, 0, IMAGE_MAX);
