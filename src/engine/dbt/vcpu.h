@@ -53,6 +53,7 @@ struct tlb_translation { /* the slow twin of each entry: what the page walk foun
 struct tlb {
     struct tlb_entry entry[TLB_ENTRIES];
     struct tlb_translation translation[TLB_ENTRIES];
+    uint64_t large_first, large_last; /* range of linear addresses that large pages of this TLB cover; first > last: none */
 };
 
 struct address_space { /* one PCID's translations */
@@ -99,6 +100,12 @@ struct dbt_fpu { /* what of the x87 and SSE control state the host's units do no
     uint64_t ip, dp;          /* FIP, FDP */
 };
 
+enum { /* counters; names in engine.c */
+    STATISTIC_BLOCKS_RUN, STATISTIC_BLOCKS_DECODED, STATISTIC_OPS_DECODED, STATISTIC_CACHE_DROPS, STATISTIC_CODE_INVALIDATIONS,
+    STATISTIC_JUMP_CACHE_MISS, STATISTIC_TLB_MISS, STATISTIC_MMIO, STATISTIC_PORT, STATISTIC_INTERRUPTS, STATISTIC_EXCEPTIONS,
+    STATISTIC_HALTS, STATISTIC_COUNT,
+};
+
 struct dbt_exception {
     uint8_t vector;
     bool has_error;
@@ -109,8 +116,8 @@ struct dbt_vcpu {
     struct engine_vcpu base; /* first */
     /* Hot: what nearly every instruction touches. */
     uint64_t gpr[GPR_SLOTS];
+    uint8_t overflow; /* OF: 0 or 1; this and the next are written at once, as AL and AH after LAHF and SETO */
     uint8_t flags;    /* SF ZF AF PF CF where LAHF has them, bit 1 set */
-    uint8_t overflow; /* OF: 0 or 1 */
     uint8_t cpl;
     uint32_t mode;    /* MODE_*; dbt_update_mode() */
     struct tlb_entry *tlb; /* of the present address space and tlb_mode */
@@ -158,6 +165,9 @@ struct dbt_vcpu {
     struct memory *memory;
     const struct engine_hooks *hooks;
     struct cpuid_table cpuid;
+    unsigned physical_bits;          /* from CPUID 0x80000008 */
+    bool gigabyte_pages;
+    bool instruction_breakpoints, data_breakpoints; /* what DR7 enables; dbt_debug_changed() */
 
     /* Caches. */
     struct address_space *space;     /* present one, in spaces[] */
@@ -169,11 +179,11 @@ struct dbt_vcpu {
     /* Mail and sleep; the mutex guards the mail, the condition wakes a halted vCPU. */
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    struct dbt_mail *mail;
+    struct dbt_mail *mail;           /* mail.h */
     _Atomic bool in_guest;           /* between blocks' boundaries: others wait for its answer to mail */
     _Atomic uint64_t mail_sent, mail_done;
 
-    uint64_t statistics[32];
+    uint64_t statistics[STATISTIC_COUNT];
 };
 
 struct dbt_vm {

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The software TLB: address spaces by PCID, page walks, flushes. */
+#include "engine/dbt/tlb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/dbt/block.h"
+#include "engine/dbt/exception.h"
+#include "memory/memory.h"
+#include "x86/walk.h"
+
+static void clear_entry(struct tlb *tlb, unsigned index)
+{
+    tlb->entry[index] = (struct tlb_entry){TLB_INVALID, TLB_INVALID, TLB_INVALID, 0};
+    tlb->translation[index].page = TLB_INVALID;
+}
+
+static void clear_tlb(struct tlb *tlb)
+{
+    for (unsigned i = 0; i < TLB_ENTRIES; i++)
+        clear_entry(tlb, i);
+    tlb->large_first = UINT64_MAX;
+    tlb->large_last = 0;
+}
+
+static void clear_space(struct dbt_vcpu *v, struct address_space *space)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        clear_tlb(&space->tlb[mode]);
+    space->generation = ++v->next_generation;
+}
+
+static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *space)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            if (!space->tlb[mode].translation[i].global)
+                clear_entry(&space->tlb[mode], i);
+    space->generation = ++v->next_generation;
+}
+
+int dbt_tlb_new(struct dbt_vcpu *v)
+{
+    v->spaces = aligned_alloc(64, align_up(TLB_SLOTS * sizeof(*v->spaces), 64));
+    if (v->spaces == NULL)
+        return -ENOMEM;
+    memset(v->spaces, 0, TLB_SLOTS * sizeof(*v->spaces));
+    v->space = &v->spaces[0];
+    v->space->used = true;
+    clear_space(v, v->space);
+    v->tlb = v->space->tlb[TLB_SUPERVISOR].entry;
+    return 0;
+}
+
+void dbt_tlb_free(struct dbt_vcpu *v)
+{
+    free(v->spaces);
+    v->spaces = NULL;
+}
+
+static bool breakpoint_on_page(const struct dbt_vcpu *v, uint64_t page)
+{
+    for (unsigned i = 0; i < 4 && v->data_breakpoints; i++) {
+        unsigned type = (unsigned)bit_range(v->dr7, 17 + 4 * i, 16 + 4 * i);
+
+        if (bit_range(v->dr7, 2 * i + 1, 2 * i) != 0 && type != 0 && TLB_PAGE(v->dr[i]) == page)
+            return true;
+    }
+    return false;
+}
+
+static bool may_write_fast(const struct dbt_vcpu *v, const struct memory_region *region, uint64_t physical)
+{
+    const struct memory *memory = v->memory;
+    uint64_t number = memory_page_number(region, physical);
+
+    if (region->readonly || atomic_load(&memory->code_pages[number]) != 0)
+        return false;
+    return !atomic_load(&memory->dirty_logging) || (atomic_load(&memory->dirty[number / 64]) & BIT(number % 64));
+}
+
+static void set_tags(struct dbt_vcpu *v, struct tlb *tlb, unsigned index)
+{
+    const struct tlb_translation *t = &tlb->translation[index];
+    const struct memory_region *region = memory_find(v->memory, t->physical);
+    struct tlb_entry *e = &tlb->entry[index];
+
+    *e = (struct tlb_entry){TLB_INVALID, TLB_INVALID, TLB_INVALID, 0};
+    if (region == NULL)
+        return;
+    e->addend = (uintptr_t)(region->host + (t->physical - region->address)) - t->page;
+    if (t->executable)
+        e->execute = t->page;
+    if (breakpoint_on_page(v, t->page))
+        return;
+    if (t->readable)
+        e->read = t->page;
+    if (t->writable && t->dirty && may_write_fast(v, region, t->physical))
+        e->write = t->page;
+}
+
+void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear)
+{
+    struct tlb *tlb = &v->space->tlb[mode];
+
+    if (tlb->translation[TLB_INDEX(linear)].page == TLB_PAGE(linear))
+        set_tags(v, tlb, TLB_INDEX(linear));
+}
+
+static _Noreturn void raise_not_canonical(struct dbt_vcpu *v)
+{
+    bool stack = v->op != NULL && (v->op->flags & OP_MEMORY) && v->op->segment == X86_SS;
+
+    dbt_raise_error(v, stack ? X86_SS_FAULT : X86_GP, 0);
+}
+
+static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
+{
+    struct tlb *tlb = &v->space->tlb[mode];
+    unsigned index = TLB_INDEX(linear);
+    struct x86_walk walk = {
+        .cr0 = v->cr0, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->msr.efer, .pkru = v->pkru, .pkrs = (uint32_t)v->msr.pkrs,
+        .physical_bits = v->physical_bits, .gigabyte_pages = v->gigabyte_pages,
+        .write = (access & ACCESS_WRITE) != 0, .fetch = (access & ACCESS_EXECUTE) != 0, .user = mode == TLB_USER,
+        .smap_off = mode == TLB_SUPERVISOR_AC};
+    struct x86_translation t;
+    uint32_t fault;
+
+    v->statistics[STATISTIC_TLB_MISS]++;
+    fault = x86_walk(v->memory, &walk, linear, &t);
+    if (fault)
+        dbt_raise_page_fault(v, linear, fault & ~X86_WALK_FAULT);
+    tlb->translation[index] = (struct tlb_translation){
+        .page = TLB_PAGE(linear), .physical = t.physical, .writable = t.writable, .readable = t.readable,
+        .executable = t.executable, .global = t.global, .dirty = t.dirty};
+    if (t.page_shift > 12) {
+        uint64_t first = align_down(linear, BIT(t.page_shift)), last = first + BIT(t.page_shift) - 1;
+
+        tlb->large_first = first < tlb->large_first ? first : tlb->large_first;
+        tlb->large_last = last > tlb->large_last ? last : tlb->large_last;
+    }
+    set_tags(v, tlb, index);
+}
+
+const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
+{
+    const struct tlb_translation *t = &v->space->tlb[mode].translation[TLB_INDEX(linear)];
+    bool allowed = t->page == TLB_PAGE(linear) && !((access & ACCESS_WRITE) && !(t->writable && t->dirty)) &&
+                   !((access & ACCESS_READ) && !t->readable) && !((access & ACCESS_EXECUTE) && !t->executable);
+
+    if (!allowed) {
+        if (dbt_long_mode(v) && !dbt_canonical(linear))
+            raise_not_canonical(v);
+        /* A write that also reads asks for the write: one fault, as the hardware has it. */
+        walk_and_fill(v, mode, linear, access);
+    }
+    return t;
+}
+
+void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
+{
+    for (unsigned s = 0; s < TLB_SLOTS; s++)
+        for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
+            for (unsigned i = 0; i < TLB_ENTRIES; i++)
+                if (v->spaces[s].tlb[mode].translation[i].physical == physical_page)
+                    v->spaces[s].tlb[mode].entry[i].write = TLB_INVALID;
+}
+
+void dbt_tlb_protect_all(struct dbt_vcpu *v)
+{
+    for (unsigned s = 0; s < TLB_SLOTS; s++)
+        for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
+            for (unsigned i = 0; i < TLB_ENTRIES; i++)
+                v->spaces[s].tlb[mode].entry[i].write = TLB_INVALID;
+}
+
+static void use_space(struct dbt_vcpu *v, struct address_space *space)
+{
+    space->last_use = ++v->clock_of_use;
+    v->space = space;
+    v->tlb = space->tlb[v->tlb_mode].entry;
+}
+
+static struct address_space *find_space(struct dbt_vcpu *v, uint16_t pcid)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (v->spaces[i].used && v->spaces[i].pcid == pcid)
+            return &v->spaces[i];
+    return NULL;
+}
+
+static struct address_space *claim_space(struct dbt_vcpu *v, uint16_t pcid)
+{
+    struct address_space *oldest = &v->spaces[0];
+
+    for (unsigned i = 0; i < TLB_SLOTS; i++) {
+        if (!v->spaces[i].used) {
+            oldest = &v->spaces[i];
+            break;
+        }
+        if (v->spaces[i].last_use < oldest->last_use)
+            oldest = &v->spaces[i];
+    }
+    oldest->used = true;
+    oldest->pcid = pcid;
+    clear_space(v, oldest);
+    return oldest;
+}
+
+void dbt_tlb_set_cr3(struct dbt_vcpu *v, uint64_t value)
+{
+    bool keep = (value & BIT(63)) != 0;
+    uint16_t pcid = (uint16_t)(value & 0xfff);
+    struct address_space *space;
+
+    if (!(v->cr4 & X86_CR4_PCIDE)) {
+        v->cr3 = value;
+        clear_space_but_global(v, v->space);
+        return;
+    }
+    v->cr3 = value & ~BIT(63);
+    space = find_space(v, pcid);
+    if (space == NULL)
+        space = claim_space(v, pcid);
+    else if (!keep)
+        clear_space_but_global(v, space);
+    use_space(v, space);
+}
+
+void dbt_tlb_flush(struct dbt_vcpu *v)
+{
+    clear_space_but_global(v, v->space);
+}
+
+void dbt_tlb_flush_all(struct dbt_vcpu *v)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (&v->spaces[i] != v->space)
+            v->spaces[i].used = false;
+    v->space->pcid = (v->cr4 & X86_CR4_PCIDE) ? (uint16_t)(v->cr3 & 0xfff) : 0;
+    clear_space(v, v->space);
+}
+
+static void flush_page_of(struct tlb *tlb, uint64_t linear, bool keep_global)
+{
+    bool maybe_large = linear >= tlb->large_first && linear <= tlb->large_last;
+    unsigned first = maybe_large ? 0 : TLB_INDEX(linear), last = maybe_large ? TLB_ENTRIES - 1 : TLB_INDEX(linear);
+    uint64_t mask = maybe_large ? ~(GIB(1) - 1) : ~UINT64_C(0xfff);
+
+    for (unsigned i = first; i <= last; i++) {
+        const struct tlb_translation *t = &tlb->translation[i];
+
+        if (t->page != TLB_INVALID && (t->page & mask) == (linear & mask) && !(keep_global && t->global))
+            clear_entry(tlb, i);
+    }
+}
+
+static bool maybe_large_page(const struct address_space *space, uint64_t linear)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        if (linear >= space->tlb[mode].large_first && linear <= space->tlb[mode].large_last)
+            return true;
+    return false;
+}
+
+static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint64_t linear, bool keep_global)
+{
+    bool large = maybe_large_page(space, linear);
+
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        flush_page_of(&space->tlb[mode], linear, keep_global);
+    if (space == v->space && !large)
+        dbt_jump_cache_forget_page(v, linear);
+    else
+        space->generation = ++v->next_generation;
+}
+
+static bool may_hold_global(const struct address_space *space, uint64_t linear)
+{
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        if (space->tlb[mode].translation[TLB_INDEX(linear)].global)
+            return true;
+    return maybe_large_page(space, linear);
+}
+
+void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t linear)
+{
+    flush_page_in(v, v->space, linear, false);
+    /* A global page may be in any address space. */
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (v->spaces[i].used && &v->spaces[i] != v->space && may_hold_global(&v->spaces[i], linear))
+            flush_page_in(v, &v->spaces[i], linear, false);
+}
+
+void dbt_tlb_flush_pcid(struct dbt_vcpu *v, uint16_t pcid)
+{
+    struct address_space *space = find_space(v, pcid);
+
+    if (space != NULL)
+        clear_space_but_global(v, space);
+}
+
+void dbt_tlb_flush_pcid_page(struct dbt_vcpu *v, uint16_t pcid, uint64_t linear)
+{
+    struct address_space *space = find_space(v, pcid);
+
+    if (space != NULL)
+        flush_page_in(v, space, linear, true);
+}
+
+void dbt_tlb_flush_all_but_global(struct dbt_vcpu *v)
+{
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        if (v->spaces[i].used)
+            clear_space_but_global(v, &v->spaces[i]);
+}
+
+void dbt_debug_changed(struct dbt_vcpu *v)
+{
+    v->instruction_breakpoints = v->data_breakpoints = false;
+    for (unsigned i = 0; i < 4; i++) {
+        if (bit_range(v->dr7, 2 * i + 1, 2 * i) == 0)
+            continue;
+        if (bit_range(v->dr7, 17 + 4 * i, 16 + 4 * i) == 0)
+            v->instruction_breakpoints = true;
+        else
+            v->data_breakpoints = true;
+    }
+    for (unsigned s = 0; s < TLB_SLOTS; s++)
+        for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
+            for (unsigned i = 0; i < TLB_ENTRIES; i++)
+                if (v->spaces[s].tlb[mode].translation[i].page != TLB_INVALID)
+                    set_tags(v, &v->spaces[s].tlb[mode], i);
+    if (v->instruction_breakpoints)
+        dbt_set_attention(v, ATTENTION_STEP);
+}
