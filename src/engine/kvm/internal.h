@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "engine/engine.h"
 #include "memory/memory.h"
+#include "x86/state.h"
 
 #define KVM_DIRTY_RING_ENTRIES 4096u /* per vCPU; 16 bytes each */
 #define KVM_REFUSALS_MAX 32
@@ -109,8 +110,9 @@ void kvm_vcpu_kick(struct engine_vcpu *base);
 /* state.c, msr.c, xsave.c */
 int kvm_vcpu_get_state(struct engine_vcpu *base, struct x86_state *ret_state, struct err *err);
 int kvm_vcpu_set_state(struct engine_vcpu *base, const struct x86_state *state, struct err *err);
-int kvm_get_msrs(struct kvm_vcpu *vcpu, struct x86_state *state, struct err *err);
-int kvm_set_msrs(struct kvm_vcpu *vcpu, const struct x86_state *state, struct err *err);
+/* All MSRs of x86_msrs but efer, which kvm_get_msrs leaves as it is. */
+int kvm_get_msrs(struct kvm_vcpu *vcpu, struct x86_msrs *ret_msrs, struct err *err);
+int kvm_set_msrs(struct kvm_vcpu *vcpu, const struct x86_msrs *msrs, struct err *err);
 int kvm_get_xsave(struct kvm_vcpu *vcpu, struct x86_state *state, struct err *err);
 int kvm_set_xsave(struct kvm_vcpu *vcpu, const struct x86_state *state, struct err *err);
 /* One MSR; -EINVAL when the host refuses. */

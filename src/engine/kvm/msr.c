@@ -12,6 +12,9 @@
 #include "engine/kvm/internal.h"
 #include "x86/state.h"
 
+#define MSR_TSC 0x10
+#define TSC_SECONDS_MAX 5 /* more may not pass between setting the TSC and reading it */
+
 struct msr_slot {
     uint32_t index;
     uint16_t offset; /* in struct x86_msrs */
@@ -21,7 +24,7 @@ struct msr_slot {
 
 #define OFFSET(member) offsetof(struct x86_msrs, member)
 static const struct msr_slot slots[] = {
-    {0x10, OFFSET(tsc), true, 0},
+    {MSR_TSC, OFFSET(tsc), false, 0},
     {0x3a, OFFSET(feature_control), false, 0},
     {0x3b, OFFSET(tsc_adjust), false, 0},
     {0x48, OFFSET(spec_ctrl), false, 0},
@@ -79,6 +82,7 @@ struct msr_list { /* struct kvm_msrs with room for all */
     _Alignas(struct kvm_msrs) uint8_t bytes[sizeof(struct kvm_msrs) + ARRAY_SIZE(slots) * sizeof(struct kvm_msr_entry)];
 };
 
+/* efer is not among them: it is set with the control registers. */
 static uint64_t *member(struct x86_msrs *msrs, const struct msr_slot *slot)
 {
     return (uint64_t *)((uint8_t *)msrs + slot->offset);
@@ -107,7 +111,7 @@ static int transfer(struct kvm_vcpu *vcpu, unsigned long request, struct kvm_msr
     return 0;
 }
 
-int kvm_get_msrs(struct kvm_vcpu *vcpu, struct x86_state *state, struct err *err)
+int kvm_get_msrs(struct kvm_vcpu *vcpu, struct x86_msrs *ret_msrs, struct err *err)
 {
     struct kvm_msr_entry entries[ARRAY_SIZE(slots)] = {0};
     bool done[ARRAY_SIZE(slots)] = {0};
@@ -119,31 +123,42 @@ int kvm_get_msrs(struct kvm_vcpu *vcpu, struct x86_state *state, struct err *err
     if (r < 0)
         return err_set(err, r, "KVM does not give the MSRs of CPU %u: %s", vcpu->id, strerror(-r));
     for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
-        *member(&state->msr, &slots[i]) = done[i] ? entries[i].data : slots[i].reset;
+        *member(ret_msrs, &slots[i]) = done[i] ? entries[i].data : slots[i].reset;
     return 0;
 }
 
-int kvm_set_msrs(struct kvm_vcpu *vcpu, const struct x86_state *state, struct err *err)
+/* Whether the host keeps the value: some take a write and forget it, and some can't offset the TSC, which runs on. */
+static bool is_kept(struct kvm_vcpu *vcpu, const struct msr_slot *slot, bool taken, uint64_t set, uint64_t found)
+{
+    if (set == slot->reset)
+        return true; /* nothing is lost */
+    if (slot->index == MSR_TSC)
+        return taken && found - set < (uint64_t)vcpu->vm->tsc_khz * 1000 * TSC_SECONDS_MAX;
+    return taken && found == set;
+}
+
+int kvm_set_msrs(struct kvm_vcpu *vcpu, const struct x86_msrs *msrs, struct err *err)
 {
     struct kvm_msr_entry entries[ARRAY_SIZE(slots)] = {0};
     bool done[ARRAY_SIZE(slots)] = {0};
-    struct x86_msrs msrs = state->msr;
+    struct x86_msrs set = *msrs, found;
     int r;
 
     for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
-        entries[i] = (struct kvm_msr_entry){.index = slots[i].index, .data = *member(&msrs, &slots[i])};
+        entries[i] = (struct kvm_msr_entry){.index = slots[i].index, .data = *member(&set, &slots[i])};
     r = transfer(vcpu, KVM_SET_MSRS, entries, ARRAY_SIZE(slots), done);
     if (r < 0)
         return err_set(err, r, "KVM refuses the MSRs of CPU %u: %s", vcpu->id, strerror(-r));
-    for (unsigned i = 0; i < ARRAY_SIZE(slots); i++) {
-        if (done[i] || entries[i].data == slots[i].reset)
+    r = kvm_get_msrs(vcpu, &found, err);
+    for (unsigned i = 0; r >= 0 && i < ARRAY_SIZE(slots); i++) {
+        if (is_kept(vcpu, &slots[i], done[i], entries[i].data, *member(&found, &slots[i])))
             continue;
         if (slots[i].essential)
             return err_set(err, -EINVAL, "KVM refuses the value %#llx for MSR %#x of CPU %u",
                            (unsigned long long)entries[i].data, slots[i].index, vcpu->id);
         kvm_refused(vcpu->vm, KVM_REFUSED_MSR, slots[i].index, entries[i].data);
     }
-    return 0;
+    return r;
 }
 
 int kvm_get_msr(struct kvm_vcpu *vcpu, uint32_t index, uint64_t *ret_value)

@@ -251,11 +251,16 @@ static int set_run_state(struct kvm_vcpu *vcpu, const struct x86_state *state, s
     return call(vcpu, KVM_SET_MP_STATE, &mp_state, "the run state", err);
 }
 
+static int get_msrs(struct kvm_vcpu *vcpu, struct x86_state *state, struct err *err)
+{
+    return kvm_get_msrs(vcpu, &state->msr, err);
+}
+
 int kvm_vcpu_get_state(struct engine_vcpu *base, struct x86_state *ret_state, struct err *err)
 {
     /* The run state first: asking for it makes KVM act upon a waiting INIT or SIPI, which changes the rest. */
     static int (*const steps[])(struct kvm_vcpu *, struct x86_state *, struct err *) = {
-        get_run_state, get_events, get_regs, get_sregs, get_debug, get_xcr0, kvm_get_xsave, kvm_get_msrs,
+        get_run_state, get_events, get_regs, get_sregs, get_debug, get_xcr0, kvm_get_xsave, get_msrs,
     };
     struct x86_state state;
 
@@ -291,7 +296,7 @@ int kvm_vcpu_set_state(struct engine_vcpu *base, const struct x86_state *state, 
     apply_payload(state, &cr2, &dr6);
     if ((r = set_sregs(vcpu, state, cr2, err)) < 0 || (r = set_regs(vcpu, state, err)) < 0 ||
         (r = kvm_set_xsave(vcpu, state, err)) < 0 || (r = set_xcr0(vcpu, state, err)) < 0 ||
-        (r = kvm_set_msrs(vcpu, state, err)) < 0 || (r = set_debug(vcpu, state, dr6, err)) < 0 ||
+        (r = kvm_set_msrs(vcpu, &state->msr, err)) < 0 || (r = set_debug(vcpu, state, dr6, err)) < 0 ||
         (r = set_events(vcpu, state, err)) < 0)
         return r;
     return set_run_state(vcpu, state, err);

@@ -220,7 +220,7 @@ static void describe_refusal(const struct kvm_refusal *refusal, char *out, size_
     if (refusal->what == KVM_REFUSED_CPUID)
         text_format(out, size, "KVM refuses the CPU's CPUID table: features that it does not support are left out");
     else
-        text_format(out, size, "KVM refuses the value %#llx for MSR %#x: the CPU runs without it", value, refusal->number);
+        text_format(out, size, "KVM does not take the value %#llx for MSR %#x: the guest runs without it", value, refusal->number);
 }
 
 void kvm_refused(struct kvm_vm *vm, enum kvm_refused what, uint32_t number, uint64_t value)
