@@ -267,7 +267,7 @@ static int add_pci(struct board *board, struct err *err)
 
 static int add_rng(struct board *board, struct err *err)
 {
-    const struct virtio_rng_config config = {.place = place_in(board, SLOT_RNG)};
+    const struct virtio_rng_device_config config = {.place = place_in(board, SLOT_RNG)};
 
     return board_add(board, &virtio_rng_type, 0, &config, NULL, err);
 }
@@ -295,7 +295,7 @@ static int add_disk(struct board *board, unsigned number, struct err *err)
 {
     const struct vm_disk *disk = &board->machine->config->disk[number];
     const struct block_config image = {.path = disk->path, .format = disk->format, .readonly = disk->readonly};
-    struct virtio_blk_config config = {.place = place_in(board, SLOT_DISK + number)};
+    struct virtio_blk_device_config config = {.place = place_in(board, SLOT_DISK + number)};
     char serial[21];
     int r = block_open(&image, board->machine->loop, &board->image[number], err);
 

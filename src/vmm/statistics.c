@@ -67,10 +67,12 @@ static json_t *engine_counters(struct machine *machine)
 
 json_t *statistics_json(struct machine *machine)
 {
-    json_t *object = json_pack("{s:s, s:s}", "engine", machine->engine_type->name, "engine-choice", machine->engine_why);
+    json_t *object = json_pack("{s:s}", "engine", machine->engine_type->name);
 
     if (object == NULL)
         return NULL;
+    if (machine->engine_why[0] != 0)
+        json_object_set_new(object, "engine-choice", json_string(machine->engine_why));
     if (machine->run_ns != 0)
         add_integer(object, "start-to-guest-us", (machine->run_ns - machine->start_ns) / 1000);
     add_integer(object, "guest-time-ms", clock_now(&machine->clock) / 1000000);

@@ -167,13 +167,16 @@ int kvm_irqchip_get(struct engine_vm *base, struct irqchip_state *ret_state, str
     return 0;
 }
 
+#define PIT_MODE_NONE 0xff /* no control word yet, in KVM as in our device */
+
 static int check_irqchip(const struct irqchip_state *state, struct err *err)
 {
     for (unsigned i = 0; i < 2; i++)
         if (state->pic[i].init_state > 4 || state->pic[i].init_state == 1)
             return err_set(err, -EINVAL, "saved PIC state is impossible: it waits for ICW%u", state->pic[i].init_state);
     for (unsigned i = 0; i < 3; i++)
-        if (state->pit.channel[i].count > 65536 || state->pit.channel[i].mode > 5)
+        if (state->pit.channel[i].count > 65536 ||
+            (state->pit.channel[i].mode > 5 && state->pit.channel[i].mode != PIT_MODE_NONE))
             return err_set(err, -EINVAL, "saved PIT state is impossible: channel %u counts %u in mode %u", i,
                            state->pit.channel[i].count, state->pit.channel[i].mode);
     return 0;
