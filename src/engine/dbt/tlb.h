@@ -5,8 +5,8 @@
 
 #include "engine/dbt/softmmu.h"
 
-/* The translation of the page for this access by tlb_mode's rights, walked if needed; raises the fault if it isn't allowed. The pointer is good until
- * the next call. For a write the dirty bit is set. */
+/* The translation of the page for this access by tlb_mode's rights, walked if needed; raises the fault if it isn't
+ * allowed. The pointer is good until the next call. For a write the dirty bit is set. */
 const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access);
 
 /* Chooses the fast tags of one entry anew from its translation, code pages, dirty log and breakpoints. */
