@@ -147,7 +147,6 @@ static int add_acpi_pm(struct board *board, struct err *err)
         .sci = board_line(board, PLATFORM_GSI_SCI),
         .ctx = board->machine,
         .power_off = on_power_off,
-        .reset = on_reset,
         .s5_sleep_type = PLATFORM_S5_SLEEP_TYPE,
         .acpi_enable = PLATFORM_ACPI_ENABLE,
         .acpi_disable = PLATFORM_ACPI_DISABLE,

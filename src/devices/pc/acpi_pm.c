@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* ACPI fixed hardware: the events that make an SCI, the sleep register, the PM timer, and the reset port. */
+/* ACPI fixed hardware: the events that make an SCI, the sleep register, and the PM timer. */
 #include "devices/pc/acpi_pm.h"
 
 #include <errno.h>
@@ -16,14 +16,11 @@ enum { STATUS_TIMER = BIT(0), STATUS_POWER_BUTTON = BIT(8) };
 #define ENABLE_BITS 0x0721 /* timer, global, power and sleep button, RTC */
 enum { CONTROL_SCI_ENABLE = BIT(0), CONTROL_SLEEP_ENABLE = BIT(13) };
 #define CONTROL_KEPT 0x1c02 /* bus master reload, SLP_TYP */
-enum { RESET_KIND = BIT(1), RESET_CPU = BIT(2) };
-#define RESET_BITS 0x0e
 
 struct acpi_pm_state {
     uint16_t status, enable, control;
     uint16_t gpe_status, gpe_enable;
     uint8_t smi_command, smi_status;
-    uint8_t reset_control;
     uint64_t timer_half; /* half periods of the PM timer that have been accounted for in STATUS_TIMER */
 };
 
@@ -35,8 +32,7 @@ static const struct field acpi_pm_fields[] = {
     FIELD(5, struct acpi_pm_state, gpe_enable),
     FIELD(6, struct acpi_pm_state, smi_command),
     FIELD(7, struct acpi_pm_state, smi_status),
-    FIELD(8, struct acpi_pm_state, reset_control),
-    FIELD(9, struct acpi_pm_state, timer_half),
+    FIELD(8, struct acpi_pm_state, timer_half),
     FIELD_END,
 };
 
@@ -131,15 +127,6 @@ static void write_smi(struct acpi_pm *pm, uint16_t value, uint16_t mask)
         pm->s.control &= ~CONTROL_SCI_ENABLE;
 }
 
-static void write_reset(struct acpi_pm *pm, uint8_t value)
-{
-    bool rise = (value & ~pm->s.reset_control & RESET_CPU) != 0;
-
-    pm->s.reset_control = value & RESET_BITS;
-    if (rise)
-        pm->config.reset(pm->config.ctx);
-}
-
 static uint32_t read_window(struct acpi_pm *pm, unsigned window)
 {
     const struct acpi_pm_state *s = &pm->s;
@@ -157,8 +144,6 @@ static uint32_t read_window(struct acpi_pm *pm, unsigned window)
         return s->gpe_status | (uint32_t)s->gpe_enable << 16;
     case ACPI_PM_WINDOW_SMI:
         return s->smi_command | s->smi_status << 8;
-    case ACPI_PM_WINDOW_RESET:
-        return s->reset_control;
     default:
         return UINT32_MAX;
     }
@@ -190,9 +175,6 @@ static void write_window(struct acpi_pm *pm, unsigned window, uint32_t value, ui
         break;
     case ACPI_PM_WINDOW_SMI:
         write_smi(pm, value, mask);
-        break;
-    case ACPI_PM_WINDOW_RESET:
-        write_reset(pm, value);
         break;
     }
     update(pm);
@@ -238,7 +220,7 @@ static int acpi_pm_check(const struct dev *dev, const void *state, struct err *e
     const struct acpi_pm_state *s = state;
 
     if ((s->status & ~STATUS_BITS) != 0 || (s->enable & ~ENABLE_BITS) != 0 ||
-        (s->control & ~(CONTROL_KEPT | CONTROL_SCI_ENABLE)) != 0 || (s->reset_control & ~RESET_BITS) != 0)
+        (s->control & ~(CONTROL_KEPT | CONTROL_SCI_ENABLE)) != 0)
         return err_set(err, -EBADMSG, "a register holds bits that it does not have");
     return 0;
 }

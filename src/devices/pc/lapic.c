@@ -399,6 +399,11 @@ static int lapic_dev_init(struct dev *dev, const void *config, struct err *err)
         return err_set(err, -EINVAL, "there can't be a CPU with APIC ID %u: at most %u, each once", dev->instance,
                        LAPIC_GROUP_MAX);
     }
+    if (lapic->config.physical_bits < 32 || lapic->config.physical_bits > 52 || lapic->config.tsc_khz == 0) {
+        lapic->config.group = NULL;
+        return err_set(err, -EINVAL, "a local APIC needs 32 to 52 physical address bits and a TSC that runs, not %u bits and %u kHz",
+                       lapic->config.physical_bits, lapic->config.tsc_khz);
+    }
     group->lapic[dev->instance] = dev;
     if (group->count <= dev->instance)
         group->count = dev->instance + 1;
