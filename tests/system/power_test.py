@@ -5,8 +5,9 @@ import argparse
 import json
 import socket
 import sys
+import time
 
-import vm
+import linux_guest as vm
 
 
 class Control:
@@ -32,10 +33,15 @@ class Control:
 def button(options, directory, start):
     initrd, kernel = vm.images(f"{options.kernel}/lab.img", f"{options.kernel}/vmlinuz")
     control = directory / "control"
-    machine = start(kernel=kernel, initrd=initrd, append='ACPID=on NET=off RUN="sleep 300"', control=control)
+    machine = start(kernel=kernel, initrd=initrd, append='BUTTON=on NET=off RUN="sleep 300"', control=control)
     machine.wait_text(r"^guest: run", options.limit)
-    Control(control).execute("system_powerdown")
-    machine.wait_text(r"^guest: power button", 60)
+    connection = Control(control)
+    for _ in range(30):  # a press before the guest has opened its input device is lost
+        connection.execute("system_powerdown")
+        time.sleep(1)
+        if "guest: power button" in machine.text:
+            break
+    machine.wait_text(r"^guest: power button", 1)
     code = machine.wait_end(60)
     vm.need(code == 0, f"exit code {code} after power-off")
 

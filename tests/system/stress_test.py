@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-import vm
+import linux_guest as vm
 
 # Class -> how many operations.
 WORK = {"cpu": 30, "matrix": 20, "vecmath": 5, "memcpy": 5, "vm": 50, "switch": 200, "fork": 30, "pipe": 200, "timer": 200}

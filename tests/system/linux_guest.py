@@ -155,6 +155,6 @@ def run(test, options):
 
 
 def add_options(parser):
-    parser.add_argument("--ferry", default=str(ROOT / "build" / "ferry"))
+    parser.add_argument("--ferry", default=str(pathlib.Path(os.environ.get("FERRY_BUILD", ROOT / "build")) / "ferry"))
     parser.add_argument("--engine", default="dbt", help="auto, kvm, dbt, or qemu to see whether the test itself is right")
     parser.add_argument("--limit", type=float, default=300, help="seconds until the guest must be up")

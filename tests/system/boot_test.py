@@ -7,7 +7,7 @@ import os
 import re
 import sys
 
-import vm
+import linux_guest as vm
 
 SCRIPT = """
 echo "cpus $(nproc)"
