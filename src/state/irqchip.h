@@ -34,7 +34,7 @@ struct pit_channel_state { /* one counter of the 8254 */
     uint8_t status_latched, status;
     uint8_t read_state, write_state, write_latch;
     uint8_t access_mode;     /* 1 low byte, 2 high byte, 3 low then high */
-    uint8_t mode;            /* 0..5 */
+    uint8_t mode;            /* 0..5; 0xff: not programmed since RESET */
     uint8_t bcd;
     uint8_t gate;
     int64_t count_load_time; /* nanoseconds of the VM clock at which count was loaded */
