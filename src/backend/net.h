@@ -20,6 +20,8 @@ struct net_type {
     bool (*send)(struct net_backend *backend, const struct iovec *iov, unsigned count);
     /* The card can (again) take frames. */
     void (*resume)(struct net_backend *backend);
+    /* NET_OFFLOAD_* that the guest can take in frames it receives. NULL: none are ever made. */
+    void (*set_offloads)(struct net_backend *backend, unsigned offloads);
     void (*free)(struct net_backend *backend);
 };
 
@@ -36,10 +38,17 @@ struct net_backend {
 
 enum { NET_OFFLOAD_CSUM = 1, NET_OFFLOAD_TSO4 = 2, NET_OFFLOAD_TSO6 = 4, NET_OFFLOAD_UFO = 8 };
 
+#define NET_HEADER_SIZE 12u /* of struct virtio_net_hdr_v1, when there is one */
+
 /* spec is what stands behind --net: "none", "user[,hostfwd=PROTO:[ADDR]:PORT-[ADDR]:PORT]...", "tap=NAME", "bridge=NAME".
- * "none" gives *ret_backend = NULL. Errors are sentences. */
+ * "none" gives *ret_backend = NULL. Errors are sentences, and nothing is left behind.
+ *
+ * user: the guest's network is 10.0.2.0/24 with gateway (and the host itself) 10.0.2.2, DNS 10.0.2.3, DHCP from 10.0.2.15 on; hostfwd
+ * opens a port of the host, by default of all its addresses, and forwards to the guest's 10.0.2.15 unless told otherwise.
+ * tap: a tap interface that exists, or is made for as long as the VM lives. bridge: makes one, as a port of that bridge. */
 int net_open(const char *spec, struct loop *loop, struct net_backend **ret_backend, struct err *err);
 void net_close(struct net_backend *backend); /* accepts NULL */
+/* receive may be NULL: frames are dropped from then on. */
 void net_attach(struct net_backend *backend, void *card, bool (*receive)(void *, const void *, size_t),
                 void (*writable)(void *));
 

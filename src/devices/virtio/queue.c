@@ -166,6 +166,12 @@ void virtqueue_unpop(struct virtqueue *queue)
     queue->state->next_available--;
 }
 
+void virtqueue_rewind(struct virtqueue *queue, unsigned chains)
+{
+    queue->state->next_available = (uint16_t)(queue->state->next_available - chains);
+    queue->state->next_used = (uint16_t)(queue->state->next_used - chains);
+}
+
 int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
 {
     struct virtqueue_state *state = queue->state;

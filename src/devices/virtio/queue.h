@@ -62,6 +62,9 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *ret_chain);
 /* Puts the chain that was popped last back, to be popped again. */
 void virtqueue_unpop(struct virtqueue *queue);
 
+/* Takes back the last `chains` chains, which were popped, pushed and not published. */
+void virtqueue_rewind(struct virtqueue *queue, unsigned chains);
+
 /* Gives the chain back, `written` bytes of its writable part having been filled. Not visible to the driver until
  * virtqueue_publish(), so that several chains can appear at once. -EBADMSG. */
 int virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written);

@@ -112,6 +112,13 @@ static bool features_acceptable(const struct virtio *virtio, uint64_t features)
     return (features & ~virtio->features) == 0 && (features & BIT(VIRTIO_F_VERSION_1)) != 0;
 }
 
+static void driver_ready(struct virtio *virtio)
+{
+    if (virtio->type->driver_ready != NULL)
+        virtio->type->driver_ready(virtio);
+    virtio_kick_all(virtio);
+}
+
 /* Section 2.1: bits are only ever added; FEATURES_OK sticks only if the features are ours, DRIVER_OK only after it. */
 void virtio_set_status(struct virtio *virtio, uint8_t status)
 {
@@ -125,7 +132,7 @@ void virtio_set_status(struct virtio *virtio, uint8_t status)
         added &= (uint8_t)~VIRTIO_CONFIG_S_DRIVER_OK;
     state->status |= added;
     if (added & VIRTIO_CONFIG_S_DRIVER_OK)
-        virtio_kick_all(virtio);
+        driver_ready(virtio);
 }
 
 void virtio_enable_queue(struct virtio *virtio, unsigned queue)
@@ -246,7 +253,8 @@ void virtio_loaded(struct dev *dev)
     struct virtio *virtio = CONTAINER_OF(dev, struct virtio, dev);
     apply_features(virtio);
     pci_loaded(&virtio->function);
-    virtio_kick_all(virtio);
+    if (virtio->state->status & VIRTIO_CONFIG_S_DRIVER_OK)
+        driver_ready(virtio);
 }
 
 void virtio_set_running(struct dev *dev, bool running)

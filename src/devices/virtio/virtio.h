@@ -62,6 +62,8 @@ struct virtio_type {
     /* The queue may hold buffers. Only while the driver is ready (DRIVER_OK), the VM runs and the guest lets us do DMA. At
      * most the queue's size of buffers a call; true: there may be more, call again soon. */
     bool (*process)(struct virtio *virtio, unsigned queue);
+    /* The driver has become ready, or a state with a ready driver was loaded. May be NULL. */
+    void (*driver_ready)(struct virtio *virtio);
     /* The guest has reset the device, or the machine is: give up everything in flight. May be NULL. */
     void (*reset)(struct virtio *virtio);
     /* The VM stops or goes on: finish everything in flight. May be NULL. */
