@@ -131,4 +131,4 @@ def ferry(*arguments, stdin=None):
 
 
 def main():
-    unittest.main(verbosity=1)
+    unittest.main(verbosity=2)
