@@ -402,12 +402,10 @@ static int rtc_check(const struct dev *dev, const void *state, struct err *err)
     return 0;
 }
 
-static void rtc_loaded(struct dev *dev)
+/* When the state leaves, and when it has come. */
+static void rtc_refresh(struct dev *dev)
 {
-    struct rtc *rtc = CONTAINER_OF(dev, struct rtc, dev);
-
-    bring_up_to_date(rtc);
-    update(rtc);
+    timer_reached(CONTAINER_OF(dev, struct rtc, dev));
 }
 
 static void rtc_fini(struct dev *dev)
@@ -426,7 +424,8 @@ const struct dev_type rtc_type = {
     .reset = rtc_reset,
     .read = rtc_read,
     .write = rtc_write,
+    .saving = rtc_refresh,
     .check = rtc_check,
-    .loaded = rtc_loaded,
+    .loaded = rtc_refresh,
     .fini = rtc_fini,
 };
