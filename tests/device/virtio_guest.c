@@ -187,10 +187,12 @@ void guest_setup_queue(struct guest *guest, unsigned number, uint16_t size)
 {
     struct guest_queue *queue = &guest->queue[number];
     uint64_t base = (number + 1) * QUEUE_AREA;
+    guest_set_common(guest, VIRTIO_PCI_COMMON_Q_SELECT, 2, number);
+    uint16_t most = (uint16_t)guest_common(guest, VIRTIO_PCI_COMMON_Q_SIZE, 2);
+    size = size < most ? size : most;
     *queue = (struct guest_queue){
         .descriptors = base, .available = base + 0x4000, .used = base + 0x8000, .size = size};
     memset(guest_pointer(guest, base, QUEUE_AREA), 0, QUEUE_AREA);
-    guest_set_common(guest, VIRTIO_PCI_COMMON_Q_SELECT, 2, number);
     guest_set_common(guest, VIRTIO_PCI_COMMON_Q_SIZE, 2, size);
     guest_set_common(guest, VIRTIO_PCI_COMMON_Q_MSIX, 2, number + 1);
     set_address(guest, VIRTIO_PCI_COMMON_Q_DESCLO, queue->descriptors);

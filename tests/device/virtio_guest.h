@@ -73,6 +73,7 @@ void guest_find(struct guest *guest);
 /* Negotiates (offered & wanted) and VERSION_1; sets up queues 0..count-1 and DRIVER_OK. */
 void guest_start(struct guest *guest, uint64_t wanted, unsigned queues);
 void guest_negotiate(struct guest *guest, uint64_t wanted);
+/* size: or the largest that the device allows. */
 void guest_setup_queue(struct guest *guest, unsigned number, uint16_t size);
 
 uint64_t guest_allocate(struct guest *guest, uint64_t size);
