@@ -10,6 +10,7 @@
 #include "boot/boot.h"
 #include "event/loop.h"
 #include "memory/memory.h"
+#include "sandbox/sandbox.h"
 #include "vmm/board.h"
 #include "vmm/machine_cpu.h"
 #include "x86/state.h"
@@ -280,7 +281,11 @@ void machine_free(struct machine *machine)
 
 int machine_start(struct machine *machine, struct err *err)
 {
-    return machine_cpus_start(machine, err);
+    int r = machine_cpus_start(machine, err);
+
+    if (r == 0 && !machine->config->no_sandbox && sandbox_supported())
+        r = sandbox_enter(SANDBOX_LOOP, err);
+    return r;
 }
 
 int machine_run(struct machine *machine)

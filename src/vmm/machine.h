@@ -104,7 +104,7 @@ int machine_new(const struct vm_config *config, int64_t start_ns, struct machine
 /* Accepts NULL and half-built ones. */
 void machine_free(struct machine *machine);
 
-/* Starts the CPUs' threads; they wait. */
+/* Starts the CPUs' threads, which wait, and confines all threads. */
 int machine_start(struct machine *machine, struct err *err);
 
 /* Serves the VM until it ends; returns the exit code. The lock is not held by the caller. */

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "boot/boot.h"
+#include "sandbox/sandbox.h"
 #include "vmm/machine.h"
 #include "x86/cpuid.h"
 #include "x86/state.h"
@@ -66,6 +67,18 @@ static bool wait_to_run(struct machine_cpu *cpu)
     return !machine->ending;
 }
 
+/* Before the first guest instruction. */
+static void confine(struct machine_cpu *cpu)
+{
+    struct machine *machine = cpu->machine;
+    struct err err = ERR_INIT;
+
+    if (machine->config->no_sandbox || !sandbox_supported() || sandbox_enter(SANDBOX_CPU, &err) == 0)
+        return;
+    text_format(machine->crash_message, sizeof(machine->crash_message), "%s", err.message);
+    machine_request(machine, MACHINE_CRASH, false);
+}
+
 static void *cpu_thread(void *ctx)
 {
     struct machine_cpu *cpu = ctx;
@@ -77,6 +90,7 @@ static void *cpu_thread(void *ctx)
     pthread_setname_np(pthread_self(), name);
     pthread_mutex_lock(&machine->lock);
     cpu->thread_id = syscall(SYS_gettid);
+    confine(cpu);
     while (wait_to_run(cpu)) {
         if (machine->run_ns == 0)
             machine->run_ns = host_monotonic_ns();

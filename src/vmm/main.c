@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "event/loop.h"
+#include "sandbox/sandbox.h"
 #include "vmm/control.h"
 #include "vmm/machine.h"
 #include "vmm/machine_state.h"
@@ -136,6 +137,7 @@ int main(int argc, char *argv[])
     int code = 0;
 
     terminal_guard();
+    sandbox_report_violations(terminal_restore);
     block_signals();
     if (options_parse(argc, argv, &config, &result, &err) < 0)
         code = complain(&err);

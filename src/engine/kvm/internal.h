@@ -104,6 +104,8 @@ void kvm_vcpu_nmi(struct engine_vcpu *base);
 uint64_t kvm_vcpu_tsc(struct engine_vcpu *base);
 
 /* run.c */
+/* Once per process, before threads that run vCPUs may be confined to few system calls. */
+void kvm_install_kick_handler(void);
 void kvm_vcpu_run(struct engine_vcpu *base, struct exit *ret_exit);
 void kvm_vcpu_kick(struct engine_vcpu *base);
 

@@ -27,19 +27,24 @@ static int kick_signal(void)
     return SIGRTMIN + 5;
 }
 
-static void install_kick_handler(void)
+static void install_kick_handler_once(void)
 {
     struct sigaction action = {.sa_handler = ignore_signal, .sa_flags = SA_RESTART};
 
     sigaction(kick_signal(), &action, NULL);
 }
 
-static void prepare_thread(struct kvm_vcpu *vcpu)
+void kvm_install_kick_handler(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, install_kick_handler_once);
+}
+
+static void prepare_thread(struct kvm_vcpu *vcpu)
+{
     sigset_t set;
 
-    pthread_once(&once, install_kick_handler);
     sigemptyset(&set);
     sigaddset(&set, kick_signal());
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);

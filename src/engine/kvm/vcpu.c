@@ -145,6 +145,7 @@ int kvm_vcpu_new(struct engine_vm *base, unsigned id, const struct cpuid_table *
 
     if (id >= vm->config.cpus || vm->vcpu[id] != NULL)
         return err_set(err, -EINVAL, "CPU %u is not a new one of %u CPUs", id, vm->config.cpus);
+    kvm_install_kick_handler();
     vcpu = calloc(1, sizeof(*vcpu));
     if (vcpu == NULL)
         return err_set(err, -ENOMEM, "no memory for CPU %u", id);
