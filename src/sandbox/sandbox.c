@@ -100,6 +100,7 @@ static const struct rule loop_rules[] = {
     RULE(newfstatat, "the same"),
     RULE(fstat, "the same"),
     RULE(lseek, "x-ferry-save"),
+    RULE(sendfile, "the kernel, loaded again at a reset"),
     RULE(rename, "x-ferry-save"),
     RULE(unlink, "x-ferry-save, the control socket's name"),
     RULE(access, "query-kvm"),
@@ -174,7 +175,9 @@ static void on_violation(int number, siginfo_t *info, void *ctx)
         before_exit_hook();
     size = snprintf(text, sizeof(text), "ferry: the sandbox stopped system call %d; --sandbox off does without it\n",
                     info->si_syscall);
-    _exit(write(STDERR_FILENO, text, size) < 0 ? VIOLATION + 1 : VIOLATION);
+    while (write(STDERR_FILENO, text, size) < 0 && errno == EINTR)
+        ;
+    _exit(VIOLATION);
 }
 
 void sandbox_report_violations(void (*before_exit)(void))
