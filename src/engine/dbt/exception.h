@@ -19,6 +19,9 @@ void dbt_deliver_interrupt(struct dbt_vcpu *v, uint8_t vector); /* external */
 void dbt_deliver_nmi(struct dbt_vcpu *v);
 void dbt_deliver_debug_trap(struct dbt_vcpu *v, uint64_t dr6_bits); /* #DB as a trap: RIP is the next instruction's */
 
+/* When v->exception_restored, before the next instruction; clears it. May leave by longjmp. */
+void dbt_deliver_restored_exception(struct dbt_vcpu *v);
+
 /* INIT: the state that a CPU has after it, waiting for a SIPI unless it is the BSP. */
 void dbt_cpu_init(struct dbt_vcpu *v);
 void dbt_cpu_sipi(struct dbt_vcpu *v, uint8_t vector);

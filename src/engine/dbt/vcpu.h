@@ -150,9 +150,12 @@ struct dbt_vcpu {
     struct dbt_exception delivered;  /* which one */
     uint8_t interrupt_shadow;        /* 1: by STI, 2: by MOV/POP SS; for one instruction */
     uint64_t debug_pending;          /* DR6 bits of a trap to take after this instruction */
+    bool step_trap;                  /* a single-step trap follows the executing instruction: the run loop sets it from RFLAGS.TF before
+                                      * the instruction; SYSCALL and SYSRET overwrite it, events by INT n clear it */
     bool nmi_pending, nmi_masked;
     bool interrupt_injected;         /* acknowledged at the controller, not yet delivered (restored state) */
     uint8_t injected_vector;
+    bool exception_restored;         /* v->raised came with a restored state: dbt_deliver_restored_exception() before the next instruction */
     bool shutdown;                   /* triple fault */
     enum x86_run_state run_state;
     uint8_t sipi_vector;
@@ -196,6 +199,8 @@ struct dbt_vm {
     pthread_mutex_t split_lock;      /* serialises locked accesses that cross a page or hit MMIO */
     pthread_mutex_t clock_lock;
     int64_t clock_offset;            /* kvmclock ns = host CLOCK_MONOTONIC (boot time base) + offset */
+    uint64_t clock_base_tsc;         /* host TSC at which kvmclock was clock_base_ns; 0: not taken yet (clock.c) */
+    uint64_t clock_base_ns;
     struct dbt_doorbells *doorbells;
 };
 
