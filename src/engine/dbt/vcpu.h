@@ -155,7 +155,7 @@ struct dbt_vcpu {
     bool nmi_pending, nmi_masked;
     bool interrupt_injected;         /* acknowledged at the controller, not yet delivered (restored state) */
     uint8_t injected_vector;
-    bool exception_restored;         /* v->raised came with a restored state: dbt_deliver_restored_exception() before the next instruction */
+    bool exception_restored;         /* v->raised came with a restored state: for dbt_deliver_restored_exception() */
     bool shutdown;                   /* triple fault */
     enum x86_run_state run_state;
     uint8_t sipi_vector;
