@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A small fuzz driver without coverage feedback: repeatable random inputs and mutated seeds, bounded in runs and time.
  *
- *     NAME_fuzz                      20000 runs or 3 seconds (FUZZ_RUNS, FUZZ_SECONDS), the same ones every time
+ *     NAME_fuzz                      20000 runs or 2 seconds (FUZZ_RUNS, FUZZ_SECONDS), the same ones every time
  *     NAME_fuzz FILE...              runs these inputs: to reproduce a crash
  *     NAME_fuzz --seeds DIRECTORY    writes the target's valid inputs there: a corpus for libFuzzer
  *
@@ -159,7 +159,7 @@ static uint64_t setting(const char *name, uint64_t otherwise)
 static int run_bounded(void)
 {
     uint64_t runs = setting("FUZZ_RUNS", 20000), done = 0;
-    int64_t end = host_monotonic_ns() + (int64_t)setting("FUZZ_SECONDS", 3) * NANOSECONDS_PER_SECOND;
+    int64_t end = host_monotonic_ns() + (int64_t)setting("FUZZ_SECONDS", 2) * NANOSECONDS_PER_SECOND;
     unsigned seeds = count_seeds();
     for (unsigned i = 0; i < seeds; i++) {
         input_size = seed(i);
