@@ -29,6 +29,7 @@ struct fixture {
     unsigned broadcasts;
     uint8_t broadcast_vector;
     int pic_vector;
+    uint64_t tsc_ahead;
 };
 
 static void set_interrupt(void *ctx, unsigned cpu, bool level)
@@ -65,7 +66,9 @@ static int extint_acknowledge(void *ctx)
 
 static uint64_t tsc_now(void *ctx, unsigned cpu)
 {
-    return (uint64_t)clock_now(&((struct fixture *)ctx)->h.clock) * 2;
+    struct fixture *f = ctx;
+
+    return (uint64_t)clock_now(&f->h.clock) * 2 + f->tsc_ahead;
 }
 
 static void put(struct fixture *f, unsigned cpu, unsigned offset, uint32_t value)
@@ -568,6 +571,32 @@ static void test_deadline(void **state)
     finish(&f);
 }
 
+/* The CPU's TSC comes after the local APIC's state, and guests set theirs. */
+static void test_deadline_with_another_tsc(void **state)
+{
+    struct fixture a, b;
+
+    start(&a);
+    start(&b);
+    put(&a, 0, LVT_TIMER, 0x40040);
+    assert_int_equal(write_msr(&a, 0, 0x6e0, tsc_now(&a, 0) + 2000000), 0);
+    b.tsc_ahead = (uint64_t)-4000000;
+    harness_move(a.cpu[0], b.cpu[0]);
+    timer_queue_run(&b.h.timers);
+    b.tsc_ahead = 0;
+    dev_set_running(b.cpu[0], true);
+    harness_advance(&b.h, MILLISECOND - 1);
+    assert_int_equal(who_got_it(&b), 0);
+    harness_advance(&b.h, 2);
+    assert_int_equal(who_got_it(&b), 1);
+    assert_int_equal(write_msr(&b, 0, 0x6e0, tsc_now(&b, 0) + UINT64_C(20000000000)), 0);
+    b.tsc_ahead = UINT64_C(30000000000);
+    harness_advance(&b.h, 1000 * MILLISECOND);
+    assert_int_equal(who_got_it(&b), 1);
+    finish(&a);
+    finish(&b);
+}
+
 static void test_msi(void **state)
 {
     struct fixture f;
@@ -651,6 +680,7 @@ int main(void)
         cmocka_unit_test(test_one_shot),
         cmocka_unit_test(test_periodic),
         cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_deadline_with_another_tsc),
         cmocka_unit_test(test_msi),
         cmocka_unit_test(test_save_and_load),
         cmocka_unit_test(test_check),

@@ -64,7 +64,7 @@ static void own(struct fuzz_device *f, struct fuzz_input *in)
         break;
     case 7:
         lapic_tpr_write(f->dev, fuzz_take(in, 1));
-        lapic_tsc_changed(f->dev);
+        dev_set_running(f->dev, (what & 8) != 0);
         break;
     }
 }

@@ -460,8 +460,7 @@ static void lapic_loaded(struct dev *dev)
 {
     struct lapic *lapic = lapic_of(dev);
 
-    lapic->timer_stopped = false;
-    lapic_timer_rearm(lapic);
+    lapic_timer_loaded(lapic);
     tell_output(lapic);
 }
 
@@ -479,5 +478,6 @@ const struct dev_type lapic_type = {
     .saving = lapic_saving,
     .check = lapic_check,
     .loaded = lapic_loaded,
+    .set_running = lapic_timer_set_running,
     .fini = lapic_fini,
 };

@@ -59,9 +59,6 @@ bool lapic_output(const struct dev *lapic);
 /* The local interrupt pins: 0 (the 8259s' INT) and 1 (NMI). */
 void lapic_set_lint(struct dev *lapic, unsigned pin, bool level);
 
-/* The guest wrote its TSC: the deadline is measured anew. */
-void lapic_tsc_changed(struct dev *lapic);
-
 /* INIT without telling the CPU (whose reset the caller does). Base, mode and ID stay. */
 void lapic_init(struct dev *lapic);
 

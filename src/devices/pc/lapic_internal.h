@@ -93,6 +93,8 @@ void lapic_timer_start(struct lapic *lapic);   /* initial count was written */
 void lapic_timer_rearm(struct lapic *lapic);   /* from the present state */
 void lapic_timer_set_divide(struct lapic *lapic, uint32_t value);
 void lapic_timer_set_lvt(struct lapic *lapic, uint32_t value);
+void lapic_timer_loaded(struct lapic *lapic);
+void lapic_timer_set_running(struct dev *dev, bool running);
 void lapic_timer_bring_up_to_date(struct lapic *lapic);
 void lapic_timer_set_deadline(struct lapic *lapic, uint64_t value);
 unsigned lapic_timer_mode(const struct lapic *lapic);

@@ -6,7 +6,7 @@
 #include "devices/pc/lapic_internal.h"
 
 #define PERIOD_MIN_NS 100000 /* faster periods are one interrupt: no count may keep the host busy */
-#define FAR_FUTURE_NS (INT64_MAX / 4) /* about 73 years: no deadline is waited for longer */
+#define WAIT_MAX_NS NANOSECONDS_PER_SECOND /* a deadline is measured anew that often: the guest may set its TSC */
 
 /* A clock behind the saved start (a state from elsewhere) counts as no time elapsed. */
 static uint64_t elapsed_ns(const struct lapic *lapic)
@@ -80,8 +80,8 @@ static void arm_deadline(struct lapic *lapic)
         return;
     }
     wait = (unsigned __int128)(lapic->s.tsc_deadline - tsc) * 1000000 / lapic->config.tsc_khz + 1;
-    if (wait > FAR_FUTURE_NS)
-        wait = FAR_FUTURE_NS;
+    if (wait > WAIT_MAX_NS)
+        wait = WAIT_MAX_NS;
     timer_set(&lapic->timer, clock_now(lapic->dev.env->clock) + (int64_t)wait);
 }
 
@@ -176,10 +176,20 @@ void lapic_timer_set_deadline(struct lapic *lapic, uint64_t value)
     lapic_timer_rearm(lapic);
 }
 
-void lapic_tsc_changed(struct dev *dev)
+/* A saved deadline waits for the CPU's TSC to be in place: that is so when the VM runs, at the latest. */
+void lapic_timer_loaded(struct lapic *lapic)
+{
+    lapic->timer_stopped = false;
+    if (lapic_timer_mode(lapic) != LAPIC_TIMER_DEADLINE)
+        lapic_timer_rearm(lapic);
+    else
+        timer_set(&lapic->timer, clock_now(lapic->dev.env->clock));
+}
+
+void lapic_timer_set_running(struct dev *dev, bool running)
 {
     struct lapic *lapic = lapic_of(dev);
 
-    if (lapic_timer_mode(lapic) == LAPIC_TIMER_DEADLINE)
+    if (running && lapic_timer_mode(lapic) == LAPIC_TIMER_DEADLINE)
         lapic_timer_rearm(lapic);
 }
