@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Compares what silicon and engine made of a case, and prints a case so that a person can see what went wrong. */
+#include "isa.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define RF 0x10000u
+
+struct report {
+    unsigned count;
+    char text[4096];
+    unsigned used;
+};
+
+static void differ(struct report *p, const char *name, uint64_t before, uint64_t native, uint64_t guest)
+{
+    if (native == guest)
+        return;
+    p->count++;
+    if (p->count > 24)
+        return;
+    p->used += (unsigned)snprintf(p->text + p->used, sizeof(p->text) - p->used, "  %-14s was %016llx  silicon %016llx  engine %016llx\n",
+                                  name, (unsigned long long)before, (unsigned long long)native, (unsigned long long)guest);
+}
+
+static void differ_bytes(struct report *p, const char *name, const uint8_t *before, const uint8_t *native, const uint8_t *guest,
+                         unsigned size)
+{
+    for (unsigned i = 0; i < size; i += 8) {
+        uint64_t a, b, c;
+        char label[32];
+
+        memcpy(&a, before + i, 8);
+        memcpy(&b, native + i, 8);
+        memcpy(&c, guest + i, 8);
+        snprintf(label, sizeof(label), "%s+%#x", name, i);
+        differ(p, label, a, b, c);
+    }
+}
+
+static void compare_state(struct report *p, const struct isa_case *c, const struct isa_state *n, const struct isa_state *g)
+{
+    static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                          "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+    const struct isa_state *b = &c->state;
+    uint64_t mask = c->compat ? UINT32_MAX : UINT64_MAX;
+
+    for (unsigned i = 0; i < (c->compat ? 8u : 16u); i++)
+        differ(p, names[i], b->gpr[i], n->gpr[i] & mask, g->gpr[i] & mask);
+    differ(p, "rip", b->rip, n->rip, g->rip);
+    differ(p, "rflags", b->rflags, n->rflags & ~(uint64_t)RF, g->rflags & ~(uint64_t)RF);
+    differ(p, "fcw", b->fxsave[0] | b->fxsave[1] << 8, n->fxsave[0] | n->fxsave[1] << 8, g->fxsave[0] | g->fxsave[1] << 8);
+    differ(p, "fsw", b->fxsave[2] | b->fxsave[3] << 8, n->fxsave[2] | n->fxsave[3] << 8, g->fxsave[2] | g->fxsave[3] << 8);
+    differ(p, "ftw", b->fxsave[4], n->fxsave[4], g->fxsave[4]);
+    differ(p, "mxcsr", b->fxsave[24] | b->fxsave[25] << 8, n->fxsave[24] | n->fxsave[25] << 8, g->fxsave[24] | g->fxsave[25] << 8);
+    for (unsigned i = 0; i < 8; i++) {
+        char label[8];
+
+        snprintf(label, sizeof(label), "st%u", i);
+        differ_bytes(p, label, b->fxsave + 32 + 16 * i, n->fxsave + 32 + 16 * i, g->fxsave + 32 + 16 * i, 16);
+    }
+    for (unsigned i = 0; i < (c->compat ? 8u : 16u); i++) {
+        char label[8];
+
+        snprintf(label, sizeof(label), "xmm%u", i);
+        differ_bytes(p, label, b->fxsave + 160 + 16 * i, n->fxsave + 160 + 16 * i, g->fxsave + 160 + 16 * i, 16);
+        snprintf(label, sizeof(label), "ymmh%u", i);
+        differ_bytes(p, label, b->ymm_high[i], n->ymm_high[i], g->ymm_high[i], 16);
+    }
+}
+
+static void print_code(const struct isa_case *c)
+{
+    ZydisDecoder decoder;
+    ZydisFormatter formatter;
+
+    ZydisDecoderInit(&decoder, c->compat ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+                     c->compat ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+    ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+    for (unsigned at = 0; at < c->code_size;) {
+        ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+        ZydisDecodedInstruction in;
+        char text[128] = "?";
+
+        if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, c->code + at, c->code_size - at, &in, operand)))
+            break;
+        ZydisFormatterFormatInstruction(&formatter, &in, operand, in.operand_count_visible, text, sizeof(text), ISA_CODE + at);
+        printf("  %llx: ", (unsigned long long)(ISA_CODE + at));
+        for (unsigned i = 0; i < in.length; i++)
+            printf("%02x", c->code[at + i]);
+        printf("  %s\n", text);
+        at += in.length;
+    }
+}
+
+bool isa_compare(const struct isa_case *c, const struct isa_result *native, const struct isa_result *guest, const char *title)
+{
+    struct report report = {0};
+
+    differ(&report, "exception", 0, (uint64_t)native->vector, (uint64_t)guest->vector);
+    if (native->vector >= 0) { /* where an endless sequence was stopped is chance */
+        differ(&report, "cr2", 0, native->address, guest->address);
+        compare_state(&report, c, &native->state, &guest->state);
+        differ_bytes(&report, "data", c->data, native->data, guest->data, ISA_DATA_SIZE);
+    }
+    if (report.count == 0)
+        return true;
+    printf("%s: %u differences, exception %d\n", title, report.count, native->vector);
+    print_code(c);
+    fputs(report.text, stdout);
+    return false;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Random sequences, silicon against an engine. Usage: isa_random [engine [seed [rounds [instructions [mnemonic]]]]]
+ * A round is one case of each mnemonic. */
+#include "isa.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define BATCH 128u
+
+static const uint8_t wanted_sets[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
+#define SET(name) [ZYDIS_ISA_SET_##name] = 1
+    SET(X87), SET(FCMOV), SET(PPRO), SET(SSE3X87), SET(PENTIUMMMX), SET(SSE2MMX), SET(SSSE3MMX), SET(SSE), SET(SSEMXCSR),
+    SET(SSE2), SET(SSE3), SET(SSSE3), SET(SSE4), SET(SSE42), SET(SSE4A), SET(AES), SET(PCLMULQDQ), SET(SHA), SET(GFNI), SET(AVX),
+    SET(AVXAES), SET(AVX2), SET(AVX2GATHER), SET(F16C), SET(FMA), SET(VAES), SET(VPCLMULQDQ), SET(AVX_GFNI), SET(BMI1), SET(BMI2),
+    SET(ADOX_ADCX), SET(LZCNT), SET(POPCNT), SET(CLFSH), SET(CLFLUSHOPT), SET(CLWB), SET(SSE_PREFETCH), SET(PREFETCH_NOP),
+    SET(PAUSE), SET(MOVBE), SET(CMOV), SET(CMPXCHG16B), SET(I86), SET(I186), SET(I386), SET(I486REAL), SET(I486), SET(PENTIUMREAL),
+    SET(FAT_NOP), SET(LAHF), SET(LONGMODE), SET(FXSAVE),
+#undef SET
+};
+
+/* Left out: what depends on the system around the program, and what stores addresses that differ. */
+static bool excluded(const ZydisDecodedInstruction *in)
+{
+    switch (in->mnemonic) {
+    case ZYDIS_MNEMONIC_FNSTENV:
+    case ZYDIS_MNEMONIC_FNSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE64:
+    case ZYDIS_MNEMONIC_CPUID:
+    case ZYDIS_MNEMONIC_RDTSC:
+    case ZYDIS_MNEMONIC_RDPMC:
+    case ZYDIS_MNEMONIC_SYSCALL:
+    case ZYDIS_MNEMONIC_SYSENTER:
+    case ZYDIS_MNEMONIC_SYSRET:
+    case ZYDIS_MNEMONIC_SYSEXIT:
+    case ZYDIS_MNEMONIC_INT:
+    case ZYDIS_MNEMONIC_INT1:
+    case ZYDIS_MNEMONIC_POPF:
+    case ZYDIS_MNEMONIC_POPFD:
+    case ZYDIS_MNEMONIC_POPFQ:
+    case ZYDIS_MNEMONIC_IRET:
+    case ZYDIS_MNEMONIC_IRETD:
+    case ZYDIS_MNEMONIC_IRETQ:
+    case ZYDIS_MNEMONIC_LES:
+    case ZYDIS_MNEMONIC_LDS:
+    case ZYDIS_MNEMONIC_LSS:
+    case ZYDIS_MNEMONIC_LFS:
+    case ZYDIS_MNEMONIC_LGS:
+    case ZYDIS_MNEMONIC_SMSW:
+    case ZYDIS_MNEMONIC_LMSW:
+    case ZYDIS_MNEMONIC_SWAPGS:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool uses_segments(const ZydisDecodedInstruction *in)
+{
+    if (in->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || in->meta.category == ZYDIS_CATEGORY_SEGOP ||
+        (in->attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)))
+        return true;
+    /* MOV, PUSH and POP of segment registers. */
+    return (in->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+            (in->opcode == 0x8c || in->opcode == 0x8e || in->opcode == 0x06 || in->opcode == 0x0e || in->opcode == 0x16 ||
+             in->opcode == 0x1e || in->opcode == 0x07 || in->opcode == 0x17 || in->opcode == 0x1f)) ||
+           (in->opcode_map == ZYDIS_OPCODE_MAP_0F &&
+            (in->opcode == 0xa0 || in->opcode == 0xa1 || in->opcode == 0xa8 || in->opcode == 0xa9));
+}
+
+static const char *only;
+
+static bool wanted(const ZydisDecodedInstruction *in, void *ctx)
+{
+    (void)ctx;
+    if (!wanted_sets[in->meta.isa_set] || excluded(in) || uses_segments(in) || in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+        return false;
+    return in->meta.category != ZYDIS_CATEGORY_SYSTEM || in->mnemonic == ZYDIS_MNEMONIC_HLT;
+}
+
+struct totals {
+    unsigned cases, failed;
+};
+
+static void run_batch(struct isa_guest *guest, const struct isa_case *cases, unsigned n, uint64_t seed, struct totals *t)
+{
+    static struct isa_result native[BATCH], result;
+
+    if (isa_native_run(cases, n, native) < 0) {
+        printf("the native child failed at seed %llu\n", (unsigned long long)seed);
+        t->failed++;
+        return;
+    }
+    for (unsigned i = 0; i < n; i++) {
+        char title[64];
+
+        t->cases++;
+        if (native[i].vector < 0)
+            continue;
+        isa_guest_run(guest, &cases[i], &result);
+        snprintf(title, sizeof(title), "seed %llu case %u", (unsigned long long)seed, i);
+        if (!isa_compare(&cases[i], &native[i], &result, title))
+            t->failed++;
+    }
+}
+
+static void run_round(struct isa_guest *guest, struct isa_generator *g, uint64_t seed, unsigned instructions, struct totals *t)
+{
+    static struct isa_case cases[BATCH];
+    struct isa_random r = {.s = seed};
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < isa_generator_mnemonics(g); i++) {
+        const char *name = ZydisMnemonicGetString(isa_generator_mnemonic(g, i));
+
+        if (only != NULL && strcasecmp(name, only) != 0)
+            continue;
+        isa_generate(g, &r, i, 1 + isa_random_below(&r, instructions), &cases[n++]);
+        if (n == BATCH) {
+            run_batch(guest, cases, n, seed, t);
+            n = 0;
+        }
+    }
+    run_batch(guest, cases, n, seed, t);
+}
+
+int main(int argc, char **argv)
+{
+    const char *engine = argc > 1 ? argv[1] : "dbt";
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
+    unsigned rounds = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 0) : 1;
+    unsigned instructions = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 0) : 1;
+    struct isa_guest *guest = isa_guest_new(engine);
+    struct totals t = {0};
+
+    only = argc > 5 ? argv[5] : NULL;
+    if (guest == NULL)
+        return 77; /* skipped */
+    for (unsigned mode = 0; mode < 2; mode++) {
+        struct isa_generator *g = isa_generator_new(mode == 1, wanted, NULL);
+
+        if (g == NULL)
+            return 1;
+        printf("%s: %u mnemonics\n", mode ? "compatibility mode" : "64-bit mode", isa_generator_mnemonics(g));
+        for (unsigned i = 0; i < rounds; i++)
+            run_round(guest, g, seed + i, instructions, &t);
+        isa_generator_free(g);
+    }
+    isa_guest_free(guest);
+    printf("%u cases, %u differ\n", t.cases, t.failed);
+    return t.failed != 0;
+}
