@@ -85,7 +85,8 @@ static void print_code(const struct isa_case *c)
 
         if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, c->code + at, c->code_size - at, &in, operand)))
             break;
-        ZydisFormatterFormatInstruction(&formatter, &in, operand, in.operand_count_visible, text, sizeof(text), ISA_CODE + at);
+        ZydisFormatterFormatInstruction(&formatter, &in, operand, in.operand_count_visible, text, sizeof(text),
+                                        ISA_CODE + at, NULL);
         printf("  %llx: ", (unsigned long long)(ISA_CODE + at));
         for (unsigned i = 0; i < in.length; i++)
             printf("%02x", c->code[at + i]);

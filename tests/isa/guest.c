@@ -79,6 +79,7 @@ static void write_tables(struct isa_guest *g)
     store_le64(m + GDT + 0x30, UINT64_C(0x00affb000000ffff));
     store_le64(m + GDT + 0x38, UINT64_C(0x00af9b000000ffff));
     store_le64(m + TSS + 4, STACK_TOP);
+    store_le16(m + TSS + 102, 0x68); /* no I/O permission bitmap */
     for (unsigned i = 0; i < 256; i++) {
         uint64_t stub = STUBS + i * STUB_SIZE, dpl = i == 3 || i == 4 ? 3 : 0;
 
@@ -90,7 +91,7 @@ static void write_tables(struct isa_guest *g)
 struct isa_guest *isa_guest_new(const char *engine)
 {
     struct isa_guest *g = calloc(1, sizeof(*g));
-    struct engine_config config = {.cpus = 1};
+    struct engine_config config = {.cpus = 1, .use_irqchip = strcmp(engine, "kvm") == 0};
     struct err err = ERR_INIT;
     struct cpuid_table supported;
 

@@ -144,6 +144,8 @@ static void child(void)
     sigfillset(&action.sa_mask);
     for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         sigaction(signals[i], &action, NULL);
+    /* 64-bit programs run with null selectors, which 32-bit code can't use. */
+    __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0x2b));
     raise(SIGUSR1);
     _exit(current == count ? 0 : 3);
 }
