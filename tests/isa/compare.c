@@ -39,17 +39,61 @@ static void differ_bytes(struct report *p, const char *name, const uint8_t *befo
     }
 }
 
+static void init_decoder(const struct isa_case *c, ZydisDecoder *decoder)
+{
+    ZydisDecoderInit(decoder, c->compat ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+                     c->compat ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+}
+
+uint32_t isa_undefined_flags(const ZydisDecodedInstruction *in)
+{
+    return in->meta.isa_ext == ZYDIS_ISA_EXT_BASE && in->cpu_flags != NULL ? in->cpu_flags->undefined : 0;
+}
+
+/* FLDENV and FRSTOR are microcode that does not begin with the lowest byte. */
+static bool faults_anywhere(const struct isa_case *c)
+{
+    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+    ZydisDecodedInstruction in;
+    ZydisDecoder decoder;
+
+    init_decoder(c, &decoder);
+    for (unsigned at = 0; at < c->code_size; at += in.length) {
+        if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, c->code + at, c->code_size - at, &in, operand)))
+            break;
+        if (in.mnemonic == ZYDIS_MNEMONIC_FLDENV || in.mnemonic == ZYDIS_MNEMONIC_FRSTOR)
+            return true;
+    }
+    return false;
+}
+
+static uint32_t undefined_flags(const struct isa_case *c)
+{
+    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+    ZydisDecodedInstruction in;
+    ZydisDecoder decoder;
+    uint32_t result = 0;
+
+    init_decoder(c, &decoder);
+    for (unsigned at = 0; at < c->code_size; at += in.length) {
+        if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, c->code + at, c->code_size - at, &in, operand)))
+            break;
+        result |= isa_undefined_flags(&in);
+    }
+    return result;
+}
+
 static void compare_state(struct report *p, const struct isa_case *c, const struct isa_state *n, const struct isa_state *g)
 {
     static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                           "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
     const struct isa_state *b = &c->state;
-    uint64_t mask = c->compat ? UINT32_MAX : UINT64_MAX;
+    uint64_t mask = c->compat ? UINT32_MAX : UINT64_MAX, flags = ~(uint64_t)(RF | undefined_flags(c));
 
     for (unsigned i = 0; i < (c->compat ? 8u : 16u); i++)
         differ(p, names[i], b->gpr[i], n->gpr[i] & mask, g->gpr[i] & mask);
     differ(p, "rip", b->rip, n->rip, g->rip);
-    differ(p, "rflags", b->rflags, n->rflags & ~(uint64_t)RF, g->rflags & ~(uint64_t)RF);
+    differ(p, "rflags", b->rflags, n->rflags & flags, g->rflags & flags);
     differ(p, "fcw", b->fxsave[0] | b->fxsave[1] << 8, n->fxsave[0] | n->fxsave[1] << 8, g->fxsave[0] | g->fxsave[1] << 8);
     differ(p, "fsw", b->fxsave[2] | b->fxsave[3] << 8, n->fxsave[2] | n->fxsave[3] << 8, g->fxsave[2] | g->fxsave[3] << 8);
     differ(p, "ftw", b->fxsave[4], n->fxsave[4], g->fxsave[4]);
@@ -75,8 +119,7 @@ static void print_code(const struct isa_case *c)
     ZydisDecoder decoder;
     ZydisFormatter formatter;
 
-    ZydisDecoderInit(&decoder, c->compat ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
-                     c->compat ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+    init_decoder(c, &decoder);
     ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
     for (unsigned at = 0; at < c->code_size;) {
         ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
@@ -98,10 +141,11 @@ static void print_code(const struct isa_case *c)
 bool isa_compare(const struct isa_case *c, const struct isa_result *native, const struct isa_result *guest, const char *title)
 {
     struct report report = {0};
+    uint64_t in_page = faults_anywhere(c) ? 0xfff : 0;
 
     differ(&report, "exception", 0, (uint64_t)native->vector, (uint64_t)guest->vector);
     if (native->vector >= 0) { /* where an endless sequence was stopped is chance */
-        differ(&report, "cr2", 0, native->address, guest->address);
+        differ(&report, "cr2", 0, native->address & ~in_page, guest->address & ~in_page);
         compare_state(&report, c, &native->state, &guest->state);
         differ_bytes(&report, "data", c->data, native->data, guest->data, ISA_DATA_SIZE);
     }

@@ -346,7 +346,7 @@ static void aim(struct isa_random *r, struct isa_case *c, unsigned at, const Zyd
         c->state.gpr[gpr_number(o->mem.base)] &= UINT32_MAX;
 }
 
-static unsigned append(struct isa_generator *g, struct isa_random *r, unsigned which, struct isa_case *c)
+static void append(struct isa_generator *g, struct isa_random *r, unsigned which, bool last, struct isa_case *c)
 {
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
     const struct entry *e = &g->entry[which];
@@ -355,7 +355,8 @@ static unsigned append(struct isa_generator *g, struct isa_random *r, unsigned w
 
     for (unsigned tries = 0; tries < 50; tries++) {
         expand(g, &e->template[isa_random_below(r, e->count)], r, bytes);
-        if (!decode(g, bytes, &in, operand) || in.mnemonic != e->mnemonic)
+        if (!decode(g, bytes, &in, operand) || in.mnemonic != e->mnemonic ||
+            (!last && isa_undefined_flags(&in) != 0))
             continue;
         memcpy(c->code + c->code_size, bytes, in.length);
         for (unsigned i = 0; i < in.operand_count_visible; i++) {
@@ -363,9 +364,8 @@ static unsigned append(struct isa_generator *g, struct isa_random *r, unsigned w
                 aim(r, c, c->code_size, &in, &operand[i]);
         }
         c->code_size += in.length;
-        return in.length;
+        return;
     }
-    return 0;
 }
 
 void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first, unsigned instructions, struct isa_case *c)
@@ -373,7 +373,7 @@ void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first,
     memset(c, 0, sizeof(*c));
     c->compat = g->compat;
     random_state(r, c);
-    append(g, r, first, c);
+    append(g, r, first, instructions == 1, c);
     for (unsigned i = 1; i < instructions && c->code_size + 15 < ISA_CODE_MAX; i++)
-        append(g, r, isa_random_below(r, g->count), c);
+        append(g, r, isa_random_below(r, g->count), i + 1 == instructions, c);
 }

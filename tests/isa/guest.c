@@ -3,9 +3,11 @@
  * vCPU; what the case left is then in the CPU's state and in the frame on the supervisor's stack. */
 #include "isa.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "base/bits.h"
 #include "engine/engine.h"
@@ -61,9 +63,31 @@ static int on_acknowledge(void *ctx, unsigned cpu)
     return -1;
 }
 
+/* A case that does not end by itself. */
+static struct isa_guest *timed;
+
+static void on_alarm(int number)
+{
+    (void)number;
+    timed->type->vcpu_kick(timed->vcpu);
+}
+
+static void run_timed(struct isa_guest *g, struct exit *ret_stop)
+{
+    static const struct itimerval limit = {.it_value = {.tv_sec = 2}}, off;
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+
+    timed = g;
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &limit, NULL);
+    g->type->vcpu_run(g->vcpu, ret_stop);
+    setitimer(ITIMER_REAL, &off, NULL);
+}
+
 static void write_tables(struct isa_guest *g)
 {
     enum { PRESENT = 1, WRITABLE = 2, USER = 4, LARGE = 0x80 };
+    const uint64_t no_execute = BIT(63);
     uint8_t *m = g->ram;
 
     store_le64(m + PML4, PDPT | PRESENT | WRITABLE | USER);
@@ -72,7 +96,7 @@ static void write_tables(struct isa_guest *g)
     store_le64(m + PD + 8 * (ISA_CODE >> 21), PT | PRESENT | WRITABLE | USER);
     store_le64(m + PT + 8 * (ISA_CODE >> 12 & 511), CODE_PAGE | PRESENT | WRITABLE | USER);
     for (unsigned i = 0; i < ISA_DATA_SIZE / 4096; i++)
-        store_le64(m + PT + 8 * ((ISA_DATA >> 12 & 511) + i), (DATA_PAGES + 4096 * i) | PRESENT | WRITABLE | USER);
+        store_le64(m + PT + 8 * ((ISA_DATA >> 12 & 511) + i), (DATA_PAGES + 4096 * i) | PRESENT | WRITABLE | USER | no_execute);
     store_le64(m + GDT + SELECTOR_TSS, UINT64_C(0x0000890000000067) | (uint64_t)TSS << 16);
     store_le64(m + GDT + 0x20, UINT64_C(0x00cffb000000ffff));
     store_le64(m + GDT + 0x28, UINT64_C(0x00cff3000000ffff));
@@ -212,7 +236,7 @@ void isa_guest_run(struct isa_guest *g, const struct isa_case *c, struct isa_res
         fprintf(stderr, "isa: %s\n", err.message);
         return;
     }
-    g->type->vcpu_run(g->vcpu, &stop);
+    run_timed(g, &stop);
     if (g->type->vcpu_get_state(g->vcpu, &state, &err) < 0 || stop.kind != EXIT_KICKED || state.rip < STUBS ||
         state.rip >= STUBS + 256 * STUB_SIZE) {
         fprintf(stderr, "isa: exit %d at %#llx: %s\n", (int)stop.kind, (unsigned long long)state.rip, stop.message);

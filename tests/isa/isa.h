@@ -65,6 +65,10 @@ struct isa_generator *isa_generator_new(bool compat, isa_filter_fn *filter, void
 void isa_generator_free(struct isa_generator *g);
 unsigned isa_generator_mnemonics(const struct isa_generator *g);
 ZydisMnemonic isa_generator_mnemonic(const struct isa_generator *g, unsigned index);
+/* Flags that an instruction of the basic set leaves undefined. They are not compared, and no instruction is generated behind it that
+ * might read them. Extensions run on the same silicon in both worlds, so theirs are compared. */
+uint32_t isa_undefined_flags(const ZydisDecodedInstruction *instruction);
+
 /* A case of `instructions` random ones. first: index of the first's mnemonic; the others are random. */
 void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first, unsigned instructions, struct isa_case *ret_case);
 

@@ -71,12 +71,30 @@ static bool uses_segments(const ZydisDecodedInstruction *in)
             (in->opcode == 0xa0 || in->opcode == 0xa1 || in->opcode == 0xa8 || in->opcode == 0xa9));
 }
 
+/* Where CPUs of different makers differ by design: a 66 prefix on near branches in 64-bit mode (AMD's obey it, Intel's and we do
+ * not), repeat prefixes on LOOPcc (on AMD's they replace the condition), 0F 0D with a register (#UD on AMD's), and what ENTER leaves in
+ * memory when it faults half-way. */
+static bool differs_by_maker(const ZydisDecodedInstruction *in)
+{
+    bool loop = in->mnemonic == ZYDIS_MNEMONIC_LOOPE || in->mnemonic == ZYDIS_MNEMONIC_LOOPNE;
+
+    if (in->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE && (loop || in->machine_mode == ZYDIS_MACHINE_MODE_LONG_64)) {
+        for (unsigned i = 0; i < in->raw.prefix_count; i++) {
+            if (in->raw.prefixes[i].value == 0x66 || (loop && (in->raw.prefixes[i].value & 0xfe) == 0xf2))
+                return true;
+        }
+    }
+    return (in->mnemonic == ZYDIS_MNEMONIC_NOP && in->meta.isa_set == ZYDIS_ISA_SET_PREFETCH_NOP) ||
+           in->mnemonic == ZYDIS_MNEMONIC_ENTER;
+}
+
 static const char *only;
 
 static bool wanted(const ZydisDecodedInstruction *in, void *ctx)
 {
     (void)ctx;
-    if (!wanted_sets[in->meta.isa_set] || excluded(in) || uses_segments(in) || in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+    if (!wanted_sets[in->meta.isa_set] || excluded(in) || uses_segments(in) || differs_by_maker(in) ||
+         in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
         return false;
     return in->meta.category != ZYDIS_CATEGORY_SYSTEM || in->mnemonic == ZYDIS_MNEMONIC_HLT;
 }

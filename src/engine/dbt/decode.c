@@ -65,6 +65,17 @@ static uint8_t address_register(ZydisRegister reg)
     }
 }
 
+/* Zydis 4.0 takes [index + disp32] with a 67 prefix and REX.B for [r13d + index]; no register is meant (SDM vol. 2 table 2-5). */
+static void fix_absolute(const struct decode *d, struct op *op)
+{
+    const ZydisDecodedInstructionRaw *raw = &d->instruction->raw;
+
+    if (d->instruction->address_width == 32 && raw->modrm.mod == 0 && raw->modrm.rm == 4 && raw->sib.base == 5) {
+        op->base = GPR_ZERO;
+        op->displacement = (int32_t)raw->disp.value;
+    }
+}
+
 static void fill_memory(const struct decode *d, const ZydisDecodedOperand *operand, struct op *op)
 {
     const ZydisDecodedOperandMem *m = &operand->mem;
@@ -75,6 +86,7 @@ static void fill_memory(const struct decode *d, const ZydisDecodedOperand *opera
     op->index = address_register(m->index);
     op->scale = m->scale > 1 ? (uint8_t)__builtin_ctz(m->scale) : 0;
     op->displacement = m->disp.has_displacement ? (int32_t)m->disp.value : 0;
+    fix_absolute(d, op);
     op->segment = (uint8_t)(m->segment - ZYDIS_REGISTER_ES);
     op->address_segment = op->segment;
     op->memory_size = m->type == ZYDIS_MEMOP_TYPE_MEM && operand->size <= 255 * 8 ? (uint8_t)(operand->size / 8) : 0;

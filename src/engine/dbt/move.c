@@ -278,7 +278,7 @@ op_fn *dbt_bind_move(const struct decode *d, struct op *op)
     case ZYDIS_MNEMONIC_ENDBR32:
     case ZYDIS_MNEMONIC_ENDBR64:
     case ZYDIS_MNEMONIC_NOP: return nop;
-    case ZYDIS_MNEMONIC_PAUSE: return pause;
+    case ZYDIS_MNEMONIC_PAUSE: return d->instruction->raw.rex.B ? NULL : pause; /* with REX.B: see vector_special.c */
     default: return NULL;
     }
 }

@@ -77,8 +77,6 @@ static bool wide(const struct decode *d, bool w)
         return w;
     switch (in->mnemonic) {
     case ZYDIS_MNEMONIC_VMOVD:
-    case ZYDIS_MNEMONIC_VPINSRD:
-    case ZYDIS_MNEMONIC_VPEXTRD:
     case ZYDIS_MNEMONIC_VCVTSI2SD:
     case ZYDIS_MNEMONIC_VCVTSI2SS:
     case ZYDIS_MNEMONIC_VCVTUSI2SD:

@@ -98,7 +98,8 @@ static bool uses_mmx(const struct decode *d)
     return d->instruction->mnemonic == ZYDIS_MNEMONIC_EMMS;
 }
 
-/* Legacy SSE wants its 16-byte operands aligned, but for those made for misaligned ones. */
+/* Legacy SSE wants its 16-byte operands aligned, but for those made for misaligned ones. Makers differ on SHA: Intel's manual wants
+ * alignment, AMD's silicon does not; nobody relies on the fault. */
 static bool legacy_unaligned(ZydisMnemonic mnemonic)
 {
     switch (mnemonic) {
@@ -137,7 +138,7 @@ static bool vex_aligned(ZydisMnemonic mnemonic)
 static uint8_t alignment_mask(const ZydisDecodedInstruction *in, unsigned size)
 {
     bool aligned = in->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY
-                       ? size == 16 && !legacy_unaligned(in->mnemonic)
+                       ? size == 16 && !legacy_unaligned(in->mnemonic) && in->meta.isa_set != ZYDIS_ISA_SET_SHA
                        : size >= 16 && vex_aligned(in->mnemonic);
 
     return aligned ? (uint8_t)(size - 1) : 0;
@@ -199,6 +200,15 @@ static op_fn *refuse_by_mode(uint32_t mode, enum feature_gate gate, ZydisMnemoni
     return mode & MODE_TS ? dbt_op_device_not_available : NULL;
 }
 
+/* VPINSRQ and VPEXTRQ outside of 64-bit mode, where the decoder ignores W. */
+static bool wide_element_outside_64(const struct decode *d)
+{
+    ZydisMnemonic mnemonic = d->instruction->mnemonic;
+
+    return (mnemonic == ZYDIS_MNEMONIC_VPINSRD || mnemonic == ZYDIS_MNEMONIC_VPEXTRD) && d->instruction->raw.vex.W &&
+           d->instruction->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+}
+
 /* On a CPU without them TZCNT and LZCNT are BSF and BSR with a prefix that means nothing. */
 static bool degrades(const ZydisDecodedInstruction *in)
 {
@@ -243,6 +253,8 @@ op_fn *dbt_bind_vector(const struct decode *d, struct op *op)
     handler = refuse_by_mode(d->mode, in->mnemonic == ZYDIS_MNEMONIC_TZCNT ? GATE_NONE : gate, in->mnemonic);
     if (handler != NULL)
         return handler;
+    if (wide_element_outside_64(d))
+        return dbt_op_undefined;
     describe_memory(d, op);
     handler = dbt_bind_xsave(d, op);
     if (handler == NULL)

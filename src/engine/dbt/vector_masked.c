@@ -56,10 +56,11 @@ static void op_maskmovdqu(struct dbt_vcpu *v, const struct op *op)
 static void op_maskmovq(struct dbt_vcpu *v, const struct op *op)
 {
     uint8_t image[512];
+    uint32_t transition;
 
     dbt_x87_check(v);
     /* Reading MM registers is an x87 to MMX transition: TOP becomes 0 and all tags valid. */
-    __asm__ volatile("movq %%mm0, %%mm0" : : : "memory");
+    __asm__ volatile("movd %%mm0, %0" : "=r"(transition));
     dbt_fpu_read(v, image);
     store_bytes(v, op, image + 32 + 16 * op->reg[0], image + 32 + 16 * op->reg[1], 8);
 }

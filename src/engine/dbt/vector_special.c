@@ -46,6 +46,16 @@ static void op_hint(struct dbt_vcpu *v, const struct op *op)
     (void)op;
 }
 
+/* F3 90 with REX.B is no PAUSE, whatever the decoder says, but XCHG rAX, r8. */
+static void op_exchange_r8(struct dbt_vcpu *v, const struct op *op)
+{
+    uint64_t rax = v->gpr[X86_RAX], r8 = v->gpr[X86_R8];
+    uint64_t keep = op->argument == 2 ? ~UINT64_C(0xffff) : 0;
+
+    v->gpr[X86_RAX] = (rax & keep) | truncate_to(r8, op->argument);
+    v->gpr[X86_R8] = (r8 & keep) | truncate_to(rax, op->argument);
+}
+
 /* The guest's stores are the host's, non-temporal ones included: one fence serves for all three. */
 static void op_fence(struct dbt_vcpu *v, const struct op *op)
 {
@@ -61,9 +71,25 @@ static void op_flush_line(struct dbt_vcpu *v, const struct op *op)
     __asm__ volatile("mfence" : : : "memory");
 }
 
+static bool has_66(const ZydisDecodedInstruction *in)
+{
+    for (unsigned i = 0; i < in->raw.prefix_count; i++) {
+        if (in->raw.prefixes[i].value == 0x66)
+            return true;
+    }
+    return false;
+}
+
+static op_fn *bind_pause(const ZydisDecodedInstruction *in, struct op *op)
+{
+    if (!in->raw.rex.B)
+        return op_hint;
+    op->argument = in->raw.rex.W ? 8 : has_66(in) ? 2 : 4;
+    return op_exchange_r8;
+}
+
 op_fn *dbt_bind_vector_special(const struct decode *d, struct op *op)
 {
-    (void)op;
     switch (d->instruction->mnemonic) {
     case ZYDIS_MNEMONIC_LDMXCSR:
     case ZYDIS_MNEMONIC_VLDMXCSR:
@@ -75,6 +101,8 @@ op_fn *dbt_bind_vector_special(const struct decode *d, struct op *op)
         return op_vzeroupper;
     case ZYDIS_MNEMONIC_VZEROALL:
         return op_vzeroall;
+    case ZYDIS_MNEMONIC_PAUSE:
+        return bind_pause(d->instruction, op);
     case ZYDIS_MNEMONIC_LFENCE:
     case ZYDIS_MNEMONIC_SFENCE:
     case ZYDIS_MNEMONIC_MFENCE:
@@ -91,7 +119,6 @@ op_fn *dbt_bind_vector_special(const struct decode *d, struct op *op)
     case ZYDIS_ISA_SET_PREFETCH_NOP:
     case ZYDIS_ISA_SET_PREFETCHWT1:
     case ZYDIS_ISA_SET_CLDEMOTE:
-    case ZYDIS_ISA_SET_PAUSE:
     case ZYDIS_ISA_SET_MPX:
         return op_hint;
     default:
