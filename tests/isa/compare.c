@@ -50,21 +50,25 @@ uint32_t isa_undefined_flags(const ZydisDecodedInstruction *in)
     return in->meta.isa_ext == ZYDIS_ISA_EXT_BASE && in->cpu_flags != NULL ? in->cpu_flags->undefined : 0;
 }
 
-/* FLDENV and FRSTOR are microcode that does not begin with the lowest byte. */
-static bool faults_anywhere(const struct isa_case *c)
+/* Bits of CR2 that are chance: FLDENV and FRSTOR are microcode that does not begin with the lowest byte; which operand of CMPS is read
+ * first is nowhere written. */
+static uint64_t undefined_address(const struct isa_case *c)
 {
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
     ZydisDecodedInstruction in;
     ZydisDecoder decoder;
+    uint64_t result = 0;
 
     init_decoder(c, &decoder);
     for (unsigned at = 0; at < c->code_size; at += in.length) {
         if (ZYAN_FAILED(ZydisDecoderDecodeFull(&decoder, c->code + at, c->code_size - at, &in, operand)))
             break;
         if (in.mnemonic == ZYDIS_MNEMONIC_FLDENV || in.mnemonic == ZYDIS_MNEMONIC_FRSTOR)
-            return true;
+            result |= 0xfff;
+        if (in.mnemonic >= ZYDIS_MNEMONIC_CMPSB && in.mnemonic <= ZYDIS_MNEMONIC_CMPSW)
+            result = UINT64_MAX;
     }
-    return false;
+    return result;
 }
 
 static uint32_t undefined_flags(const struct isa_case *c)
@@ -141,11 +145,11 @@ static void print_code(const struct isa_case *c)
 bool isa_compare(const struct isa_case *c, const struct isa_result *native, const struct isa_result *guest, const char *title)
 {
     struct report report = {0};
-    uint64_t in_page = faults_anywhere(c) ? 0xfff : 0;
+    uint64_t chance = undefined_address(c);
 
     differ(&report, "exception", 0, (uint64_t)native->vector, (uint64_t)guest->vector);
     if (native->vector >= 0) { /* where an endless sequence was stopped is chance */
-        differ(&report, "cr2", 0, native->address & ~in_page, guest->address & ~in_page);
+        differ(&report, "cr2", 0, native->address & ~chance, guest->address & ~chance);
         compare_state(&report, c, &native->state, &guest->state);
         differ_bytes(&report, "data", c->data, native->data, guest->data, ISA_DATA_SIZE);
     }

@@ -356,7 +356,7 @@ static void append(struct isa_generator *g, struct isa_random *r, unsigned which
     for (unsigned tries = 0; tries < 50; tries++) {
         expand(g, &e->template[isa_random_below(r, e->count)], r, bytes);
         if (!decode(g, bytes, &in, operand) || in.mnemonic != e->mnemonic ||
-            (!last && isa_undefined_flags(&in) != 0))
+            (!last && (isa_undefined_flags(&in) != 0 || in.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)))
             continue;
         memcpy(c->code + c->code_size, bytes, in.length);
         for (unsigned i = 0; i < in.operand_count_visible; i++) {
@@ -370,6 +370,7 @@ static void append(struct isa_generator *g, struct isa_random *r, unsigned which
 
 void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first, unsigned instructions, struct isa_case *c)
 {
+    /* Branches and undefined flags come last in a case only. */
     memset(c, 0, sizeof(*c));
     c->compat = g->compat;
     random_state(r, c);

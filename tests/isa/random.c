@@ -72,8 +72,8 @@ static bool uses_segments(const ZydisDecodedInstruction *in)
 }
 
 /* Where CPUs of different makers differ by design: a 66 prefix on near branches in 64-bit mode (AMD's obey it, Intel's and we do
- * not), repeat prefixes on LOOPcc (on AMD's they replace the condition), 0F 0D with a register (#UD on AMD's), and what ENTER leaves in
- * memory when it faults half-way. */
+ * not), repeat prefixes on LOOPcc (on AMD's they replace the condition), 0F 0D with a register (#UD on AMD's), repeated INS and OUTS
+ * (with a count of 0 AMD's check the port all the same), and what ENTER leaves in memory when it faults half-way. */
 static bool differs_by_maker(const ZydisDecodedInstruction *in)
 {
     bool loop = in->mnemonic == ZYDIS_MNEMONIC_LOOPE || in->mnemonic == ZYDIS_MNEMONIC_LOOPNE;
@@ -85,7 +85,8 @@ static bool differs_by_maker(const ZydisDecodedInstruction *in)
         }
     }
     return (in->mnemonic == ZYDIS_MNEMONIC_NOP && in->meta.isa_set == ZYDIS_ISA_SET_PREFETCH_NOP) ||
-           in->mnemonic == ZYDIS_MNEMONIC_ENTER;
+           in->mnemonic == ZYDIS_MNEMONIC_ENTER ||
+           (in->meta.category == ZYDIS_CATEGORY_IOSTRINGOP && (in->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPNE)));
 }
 
 static const char *only;

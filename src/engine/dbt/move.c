@@ -243,6 +243,10 @@ static op_fn *bind_extend(const struct decode *d, struct op *op)
 static op_fn *bind_xlat(const struct decode *d, struct op *op)
 {
     op->flags &= (uint8_t)~OP_MEMORY;
+    if (d->instruction->address_width == 32)
+        op->flags |= OP_ADDRESS32;
+    else if (d->instruction->address_width == 16)
+        op->flags |= OP_ADDRESS16;
     return xlat;
 }
 

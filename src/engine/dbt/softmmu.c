@@ -50,7 +50,8 @@ uint64_t dbt_segment_address(struct dbt_vcpu *v, unsigned segment, uint64_t offs
             raise_segment(v, segment);
         return linear;
     }
-    if (!(v->mode & MODE_FLAT) || segment >= X86_FS)
+    /* Flat: what is left to check is a write through CS and an operand that runs over 4 GiB. */
+    if (!(v->mode & MODE_FLAT) || segment >= X86_FS || segment == X86_CS || offset + size > BIT(32))
         check_segment(v, segment, offset, size, access);
     return (uint32_t)linear;
 }

@@ -57,18 +57,24 @@ uint64_t dbt_pop(struct dbt_vcpu *v, unsigned size)
     return value;
 }
 
-/* The commonest forms, in 64-bit code. */
+/* The commonest forms, in 64-bit code. A miss takes the way that knows of #SS. */
 static void push64(struct dbt_vcpu *v, const struct op *op)
 {
     uint64_t sp = v->gpr[X86_RSP] - 8;
+    volatile uint64_t *p = dbt_write_fast(v, sp, 8);
 
-    dbt_store64(v, sp, v->gpr[op->reg[0]]);
+    if (UNLIKELY(p == NULL)) {
+        dbt_push(v, v->gpr[op->reg[0]], 8);
+        return;
+    }
+    *p = v->gpr[op->reg[0]];
     v->gpr[X86_RSP] = sp;
 }
 
 static void pop64(struct dbt_vcpu *v, const struct op *op)
 {
-    uint64_t value = dbt_load64(v, v->gpr[X86_RSP]);
+    const volatile uint64_t *p = dbt_read_fast(v, v->gpr[X86_RSP], 8);
+    uint64_t value = LIKELY(p != NULL) ? *p : peek(v, 0, 8);
 
     v->gpr[X86_RSP] += 8;
     v->gpr[op->reg[0]] = value;

@@ -38,9 +38,11 @@ static void store_bytes(struct dbt_vcpu *v, const struct op *op, const uint8_t *
     uint64_t offset = truncate_to(v->gpr[X86_RDI], op->argument2 / 8u);
     uint64_t linear = dbt_segment_address(v, op->segment, offset, bytes, ACCESS_WRITE);
 
-    for (unsigned i = 0; i < bytes; i++) {
+    for (unsigned i = 0; i < bytes; i++) { /* a fault names the operand's first byte in the page */
+        uint64_t page = align_down(linear + i, 4096);
+
         if (element_selected(mask, i, 1))
-            dbt_probe(v, linear + i, 1, ACCESS_WRITE);
+            dbt_probe(v, page > linear ? page : linear, 1, ACCESS_WRITE);
     }
     for (unsigned i = 0; i < bytes; i++) {
         if (element_selected(mask, i, 1))
