@@ -71,21 +71,22 @@ static bool instruction_breakpoint(struct dbt_vcpu *v)
 /* One instruction with everything that hangs on its borders: TF, the shadow after STI and MOV SS, breakpoints. */
 static void step(struct dbt_vcpu *v)
 {
-    bool trap = (v->rflags & X86_TF) != 0, again;
+    bool again;
     const struct block *block;
     const struct op *end;
 
     if (instruction_breakpoint(v))
         return;
     v->interrupt_shadow = 0;
+    v->step_trap = (v->rflags & X86_TF) != 0;
+    v->rflags &= ~(uint64_t)X86_RF; /* before the instruction: it may be an IRET that sets it for the next */
     block = dbt_block_lookup(v);
     end = block->op + 1;
     if (!(v->mode & (MODE_FLAT | MODE_CODE64)))
         check_code_limit(v, block, &end);
     run_ops(v, block->op, end);
-    if (trap && !(v->interrupt_shadow & SHADOW_MOV_SS))
+    if (v->step_trap && !(v->interrupt_shadow & SHADOW_MOV_SS))
         v->debug_pending |= DR6_BS;
-    v->rflags &= ~(uint64_t)X86_RF;
     again = (v->rflags & X86_TF) || v->interrupt_shadow || v->debug_pending || v->instruction_breakpoints;
     if (again)
         dbt_set_attention(v, ATTENTION_STEP);
@@ -160,6 +161,11 @@ static bool attend(struct dbt_vcpu *v)
     }
     if (take_apic_messages(v, &attention)) {
         sleep_until_attention(v);
+        return true;
+    }
+    if (v->exception_restored) {
+        dbt_set_attention(v, attention);
+        dbt_deliver_restored_exception(v);
         return true;
     }
     if (v->interrupt_injected) {

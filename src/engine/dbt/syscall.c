@@ -18,6 +18,14 @@ static void check_enabled(struct dbt_vcpu *v)
         dbt_raise(v, X86_UD);
 }
 
+/* Unlike elsewhere, TF at the end of the instruction decides whether a trap follows it. */
+static void trap_by_new_flag(struct dbt_vcpu *v)
+{
+    v->step_trap = false;
+    if (v->rflags & X86_TF)
+        v->debug_pending |= BIT(14); /* DR6.BS */
+}
+
 static void syscall_legacy(struct dbt_vcpu *v)
 {
     uint16_t cs = (uint16_t)(v->msr.star >> 32);
@@ -43,7 +51,7 @@ static void syscall(struct dbt_vcpu *v, const struct op *op)
         set_code_and_stack(v, cs, (uint16_t)(cs + 8), 0, true);
         dbt_set_rflags(v, flags & ~v->msr.sfmask & ~(uint64_t)X86_RF);
     }
-    v->step_trap = v->rflags & X86_TF; /* unlike elsewhere the flag at the end counts */
+    trap_by_new_flag(v);
     dbt_update_mode(v);
 }
 
@@ -74,7 +82,7 @@ static void sysret(struct dbt_vcpu *v, const struct op *op)
         v->gpr[GPR_RIP] = (uint32_t)v->gpr[X86_RCX];
         dbt_set_rflags(v, dbt_get_rflags(v) | X86_IF);
     }
-    v->step_trap = v->rflags & X86_TF;
+    trap_by_new_flag(v);
     dbt_update_mode(v);
 }
 

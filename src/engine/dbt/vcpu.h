@@ -150,8 +150,8 @@ struct dbt_vcpu {
     struct dbt_exception delivered;  /* which one */
     uint8_t interrupt_shadow;        /* 1: by STI, 2: by MOV/POP SS; for one instruction */
     uint64_t debug_pending;          /* DR6 bits of a trap to take after this instruction */
-    bool step_trap;                  /* a single-step trap follows the executing instruction: the run loop sets it from RFLAGS.TF before
-                                      * the instruction; SYSCALL and SYSRET overwrite it, events by INT n clear it */
+    bool step_trap;                  /* a single-step trap follows the instruction: RFLAGS.TF at its start; INT n, SYSCALL and
+                                      * whatever else it doesn't hold for clear it */
     bool nmi_pending, nmi_masked;
     bool interrupt_injected;         /* acknowledged at the controller, not yet delivered (restored state) */
     uint8_t injected_vector;
