@@ -167,8 +167,12 @@ static void copy_elements(uint8_t *to, const uint8_t *from, unsigned bytes, unsi
     if (to <= from || to >= from + bytes)
         memmove(to, from, bytes);
     else /* overlapping forwards repeats what was just written */
-        for (unsigned i = 0; i < bytes; i += size)
-            memcpy(to + i, from + i, size);
+        for (unsigned i = 0; i < bytes; i += size) {
+            uint64_t element = 0; /* an element may overlap itself */
+
+            memcpy(&element, from + i, size);
+            memcpy(to + i, &element, size);
+        }
 }
 
 static uint64_t movs_bulk(struct dbt_vcpu *v, const struct op *op, uint64_t count)

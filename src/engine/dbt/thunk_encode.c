@@ -85,7 +85,7 @@ static bool wide(const struct decode *d, bool w)
     default:
         break;
     }
-    for (unsigned i = 0; i < in->operand_count_visible; i++) {
+    for (unsigned i = 0; i < in->operand_count; i++) { /* hidden ones too: VPCMPESTRI's lengths */
         if (d->operand[i].type == ZYDIS_OPERAND_TYPE_REGISTER && dbt_thunk_is_gpr(d->operand[i].reg.value))
             return false;
     }

@@ -35,14 +35,12 @@ static void op_vector(struct dbt_vcpu *v, const struct op *op)
     run(v, op, NULL);
 }
 
-/* Alignment comes after the segment's checks and before the page's. */
+/* On silicon a misaligned operand is found before a non-canonical address, a segment's limit or a missing page. */
 static inline uint64_t operand_address(struct dbt_vcpu *v, const struct op *op)
 {
-    uint64_t linear = dbt_address(v, op, op->memory_size, op->argument2);
-
-    if (UNLIKELY(linear & op->argument))
+    if (op->argument != 0 && ((dbt_offset(v, op) + v->segment_base[op->segment]) & op->argument) != 0)
         dbt_raise_error(v, X86_GP, 0);
-    return linear;
+    return dbt_address(v, op, op->memory_size, op->argument2);
 }
 
 static void op_vector_load(struct dbt_vcpu *v, const struct op *op)

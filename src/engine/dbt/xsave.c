@@ -158,7 +158,7 @@ static void get_x87(uint8_t *x87, const uint8_t *area, bool wide)
 
 static uint64_t aligned_address(struct dbt_vcpu *v, const struct op *op, unsigned size, unsigned access, unsigned alignment)
 {
-    uint64_t linear = dbt_address(v, op, size, access);
+    uint64_t linear = dbt_segment_address(v, op->segment, dbt_offset(v, op), size, access);
 
     if (linear & (alignment - 1))
         dbt_raise_error(v, X86_GP, 0);
