@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/bits.h"
+#include "x86/xsave.h"
+
 struct comparison {
     compare_tolerate_fn *tolerate;
     void *ctx;
@@ -56,4 +59,22 @@ unsigned compare_states(const struct x86_state *expected, const struct x86_state
 
     compare_table(&c, x86_state_fields, "", (const uint8_t *)expected, (const uint8_t *)found);
     return c.differences;
+}
+
+void compare_normalize_xsave(struct x86_state *state)
+{
+    uint64_t present = load_le64(state->xsave + X86_XSAVE_XSTATE_BV);
+
+    if (!(present & X86_XSTATE_X87)) {
+        memset(state->xsave, 0, X86_XSAVE_MXCSR);
+        memset(state->xsave + X86_XSAVE_ST, 0, X86_XSAVE_XMM - X86_XSAVE_ST);
+        store_le16(state->xsave + X86_XSAVE_FCW, 0x37f);
+    }
+    store_le32(state->xsave + X86_XSAVE_MXCSR + 4, 0); /* its mask: the host's */
+    if (!(present & X86_XSTATE_SSE))
+        memset(state->xsave + X86_XSAVE_XMM, 0, 256);
+    for (unsigned i = 2; i < X86_XSTATE_COMPONENTS; i++)
+        if (!(present & BIT(i)))
+            memset(state->xsave + x86_xstate_components[i].offset, 0, x86_xstate_components[i].size);
+    store_le64(state->xsave + X86_XSAVE_XSTATE_BV, X86_XSTATE_ALL);
 }

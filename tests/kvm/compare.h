@@ -14,4 +14,8 @@ typedef bool compare_tolerate_fn(void *ctx, const char *name, uint64_t expected,
 unsigned compare_states(const struct x86_state *expected, const struct x86_state *found, compare_tolerate_fn *tolerate,
                         void *ctx);
 
+/* Puts components that XSTATE_BV says to be in their initial configuration into it, and sets all bits: two images are then
+ * equal when they mean the same. */
+void compare_normalize_xsave(struct x86_state *state);
+
 #endif
