@@ -5,10 +5,12 @@
 #include <errno.h>
 
 #include "base/text.h"
+#include "engine/dbt/dbt.h"
 #include "engine/kvm/kvm.h"
 
 const struct engine_type *const engine_types[] = {
     &kvm_engine_type,
+    &dbt_engine_type,
     NULL,
 };
 

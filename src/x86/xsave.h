@@ -27,6 +27,7 @@ enum { /* byte offsets in the image */
     X86_XSAVE_FSW = 2,
     X86_XSAVE_FTW = 4, /* one byte, abridged: bit set = register in use */
     X86_XSAVE_MXCSR = 24,
+    X86_XSAVE_MXCSR_MASK = 28, /* no state: what the CPU that wrote the image supports; ignored when loading */
     X86_XSAVE_ST = 32,   /* 8 of 16 bytes */
     X86_XSAVE_XMM = 160, /* 16 of 16 bytes */
     X86_XSAVE_XSTATE_BV = 512,

@@ -70,7 +70,7 @@ void compare_normalize_xsave(struct x86_state *state)
         memset(state->xsave + X86_XSAVE_ST, 0, X86_XSAVE_XMM - X86_XSAVE_ST);
         store_le16(state->xsave + X86_XSAVE_FCW, 0x37f);
     }
-    store_le32(state->xsave + X86_XSAVE_MXCSR + 4, 0); /* its mask: the host's */
+    store_le32(state->xsave + X86_XSAVE_MXCSR_MASK, 0);
     if (!(present & X86_XSTATE_SSE))
         memset(state->xsave + X86_XSAVE_XMM, 0, 256);
     for (unsigned i = 2; i < X86_XSTATE_COMPONENTS; i++)

@@ -34,6 +34,8 @@ static void port_write(void *ctx, unsigned cpu, uint16_t port, unsigned size, ui
 
     if (port != GUEST_PORT_DONE) {
         log_access(guest, (struct guest_access){true, true, cpu, size, port, value});
+        if (port == guest->kick_port)
+            guest->type->vcpu_kick(guest->vcpu[cpu]);
         return;
     }
     guest->done_value = value;
@@ -71,11 +73,12 @@ static int no_apic_write(void *ctx, unsigned cpu, uint32_t msr, uint64_t value)
 
 static uint64_t tpr_read(void *ctx, unsigned cpu)
 {
-    return 0;
+    return ((struct guest *)ctx)->tpr[cpu];
 }
 
 static void tpr_write(void *ctx, unsigned cpu, uint64_t value)
 {
+    ((struct guest *)ctx)->tpr[cpu] = value;
 }
 
 static void notice(void *ctx, const char *sentence)

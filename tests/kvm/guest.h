@@ -55,6 +55,8 @@ struct guest {
     struct guest_access access[GUEST_ACCESSES_MAX]; /* all but those of GUEST_PORT_DONE */
     unsigned access_count;
     uint64_t answer;                /* what reads from outside give, cut to their size */
+    uint64_t tpr[2];                /* CR8 of engines without irqchip */
+    uint16_t kick_port;             /* a write to it is logged and kicks; 0: none */
     uint64_t done_value;            /* what was written to GUEST_PORT_DONE last */
     char notice[8][200];
     unsigned notice_count;

@@ -45,6 +45,7 @@ static void fill_xsave(struct x86_state *state)
     store_le16(state->xsave + X86_XSAVE_FSW, 0x1000);
     state->xsave[X86_XSAVE_FTW] = 0xa5;
     store_le32(state->xsave + X86_XSAVE_MXCSR, 0x1fa0);
+    store_le32(state->xsave + X86_XSAVE_MXCSR_MASK, 0xffff);
     for (unsigned i = 0; i < 8; i++) {
         store_le64(state->xsave + X86_XSAVE_ST + 16 * i, next_number());
         store_le16(state->xsave + X86_XSAVE_ST + 16 * i + 8, (uint16_t)next_number());

@@ -28,7 +28,7 @@ GUEST(code_work, "movabs $0x9e3779b97f4a7c15, %rax\n"
                  "pxor %xmm0, %xmm0\n"
                  "pxor %xmm1, %xmm1\n"
                  "pxor %xmm6, %xmm6\n"
-                 "1: mov $200, %ecx\n"
+                 "1: mov $2000, %ecx\n"
                  "2: imul $0x5851f42d, %rax, %rax\n"
                  "ror $13, %rax\n"
                  "add %rax, %rbx\n"
@@ -148,6 +148,7 @@ static void test_alone(void **ctx)
 
 struct kicker {
     struct guest *guest[2];
+    _Atomic unsigned now; /* the guest that runs: a kick to the other would only end its next run at once */
     _Atomic bool end;
 };
 
@@ -156,36 +157,38 @@ static void *kick_often(void *ctx)
     struct kicker *kicker = ctx;
 
     for (unsigned i = 0; !kicker->end; i++) {
-        usleep(300 + i % 5 * 100);
-        for (unsigned k = 0; k < 2; k++)
-            kicker->guest[k]->type->vcpu_kick(kicker->guest[k]->vcpu[0]);
+        struct guest *guest = kicker->guest[kicker->now];
+
+        usleep(2000 + i % 5 * 300);
+        guest->type->vcpu_kick(guest->vcpu[0]);
     }
     return NULL;
 }
 
-/* Stops wherever a kick happens to fall, moves, goes on. */
+/* Stops behind each round, and wherever else a kick happens to fall, moves, goes on. */
 static void test_switching(void **ctx)
 {
     struct guest *alone = run_alone(engines[0]);
     struct kicker kicker = {.guest = {work_new(engines[0]), work_new(engines[1])}};
-    unsigned moves = 0, now = 0;
+    unsigned moves = 0;
     pthread_t thread;
 
+    kicker.guest[0]->kick_port = kicker.guest[1]->kick_port = PORT_ROUND;
     assert_int_equal(pthread_create(&thread, NULL, kick_often, &kicker), 0);
     guest_run(kicker.guest[0], EXIT_KICKED);
-    while (!is_finished(kicker.guest[now]) && moves < 2000) {
-        copy_memory(kicker.guest[now], kicker.guest[!now]);
-        copy_state(kicker.guest[now], kicker.guest[!now]);
-        now = !now;
+    while (!is_finished(kicker.guest[kicker.now]) && moves < 2000) {
+        copy_memory(kicker.guest[kicker.now], kicker.guest[!kicker.now]);
+        copy_state(kicker.guest[kicker.now], kicker.guest[!kicker.now]);
+        kicker.now = !kicker.now;
         moves++;
-        guest_run(kicker.guest[now], EXIT_KICKED);
+        guest_run(kicker.guest[kicker.now], EXIT_KICKED);
     }
     kicker.end = true;
     pthread_join(thread, NULL);
     printf("%u moves\n", moves);
-    assert_true(is_finished(kicker.guest[now]));
-    assert_true(moves > 0);
-    expect_equal(alone, kicker.guest[now]);
+    assert_true(is_finished(kicker.guest[kicker.now]));
+    assert_true(moves >= ROUNDS);
+    expect_equal(alone, kicker.guest[kicker.now]);
     guest_free(kicker.guest[0]);
     guest_free(kicker.guest[1]);
     guest_free(alone);
