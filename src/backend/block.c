@@ -24,6 +24,7 @@ struct block_image {
     struct block_ring *ring;   /* NULL: workers do everything */
     struct worker_pool *workers;
     unsigned in_flight;
+    bool draining;
 };
 
 struct job { /* a request in a worker's hands */
@@ -71,8 +72,14 @@ static void job_done(struct work *work)
     finish(image, request, result);
 }
 
+/* While somebody waits for the image anyway the work is done on the spot: a drain may run in a thread, such as a vCPU's,
+ * that is not allowed to start workers. */
 static void submit_to_worker(struct block_image *image, struct block_request *request)
 {
+    if (image->draining) {
+        finish(image, request, block_file_execute(image->fd, request));
+        return;
+    }
     struct job *job = malloc(sizeof(*job));
     int r = -ENOMEM;
     if (job != NULL) {
@@ -119,9 +126,11 @@ void block_submit(struct block_image *image, struct block_request *request)
 
 void block_drain(struct block_image *image)
 {
+    image->draining = true;
     while (image->in_flight > 0)
         if (image->ring == NULL || !block_ring_wait(image->ring))
             worker_pool_drain(image->workers);
+    image->draining = false;
 }
 
 static int image_size(struct block_image *image, const char *path, struct err *err)
