@@ -147,8 +147,7 @@ static void test_alone(void **ctx)
 }
 
 struct kicker {
-    struct guest *guest[2];
-    _Atomic unsigned now; /* the guest that runs: a kick to the other would only end its next run at once */
+    _Atomic(struct guest *) running; /* NULL while none does: a kick would then only end the next run at once */
     _Atomic bool end;
 };
 
@@ -157,40 +156,50 @@ static void *kick_often(void *ctx)
     struct kicker *kicker = ctx;
 
     for (unsigned i = 0; !kicker->end; i++) {
-        struct guest *guest = kicker->guest[kicker->now];
+        struct guest *guest;
 
         usleep(2000 + i % 5 * 300);
-        guest->type->vcpu_kick(guest->vcpu[0]);
+        guest = kicker->running;
+        if (guest != NULL)
+            guest->type->vcpu_kick(guest->vcpu[0]);
     }
     return NULL;
+}
+
+static void run_until_kicked(struct kicker *kicker, struct guest *guest)
+{
+    kicker->running = guest;
+    guest_run(guest, EXIT_KICKED);
+    kicker->running = NULL;
 }
 
 /* Stops behind each round, and wherever else a kick happens to fall, moves, goes on. */
 static void test_switching(void **ctx)
 {
     struct guest *alone = run_alone(engines[0]);
-    struct kicker kicker = {.guest = {work_new(engines[0]), work_new(engines[1])}};
-    unsigned moves = 0;
+    struct guest *guest[2] = {work_new(engines[0]), work_new(engines[1])};
+    struct kicker kicker = {0};
+    unsigned now = 0, moves = 0;
     pthread_t thread;
 
-    kicker.guest[0]->kick_port = kicker.guest[1]->kick_port = PORT_ROUND;
+    guest[0]->kick_port = guest[1]->kick_port = PORT_ROUND;
     assert_int_equal(pthread_create(&thread, NULL, kick_often, &kicker), 0);
-    guest_run(kicker.guest[0], EXIT_KICKED);
-    while (!is_finished(kicker.guest[kicker.now]) && moves < 2000) {
-        copy_memory(kicker.guest[kicker.now], kicker.guest[!kicker.now]);
-        copy_state(kicker.guest[kicker.now], kicker.guest[!kicker.now]);
-        kicker.now = !kicker.now;
+    run_until_kicked(&kicker, guest[0]);
+    while (!is_finished(guest[now]) && moves < 2000) {
+        copy_memory(guest[now], guest[!now]);
+        copy_state(guest[now], guest[!now]);
+        now = !now;
         moves++;
-        guest_run(kicker.guest[kicker.now], EXIT_KICKED);
+        run_until_kicked(&kicker, guest[now]);
     }
     kicker.end = true;
     pthread_join(thread, NULL);
     printf("%u moves\n", moves);
-    assert_true(is_finished(kicker.guest[kicker.now]));
+    assert_true(is_finished(guest[now]));
     assert_true(moves >= ROUNDS);
-    expect_equal(alone, kicker.guest[kicker.now]);
-    guest_free(kicker.guest[0]);
-    guest_free(kicker.guest[1]);
+    expect_equal(alone, guest[now]);
+    guest_free(guest[0]);
+    guest_free(guest[1]);
     guest_free(alone);
 }
 
