@@ -65,7 +65,7 @@ static uint64_t undefined_address(const struct isa_case *c)
             break;
         if (in.mnemonic == ZYDIS_MNEMONIC_FLDENV || in.mnemonic == ZYDIS_MNEMONIC_FRSTOR ||
             in.mnemonic == ZYDIS_MNEMONIC_FXRSTOR || in.mnemonic == ZYDIS_MNEMONIC_FXRSTOR64)
-            result |= 0xfff;
+            result |= UINT32_MAX;
         if (in.meta.category == ZYDIS_CATEGORY_STRINGOP)
             result = UINT64_MAX;
     }

@@ -99,10 +99,15 @@ static void load_next(ucontext_t *uc)
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* sigreturn leaves the flag ID as it finds it, so it must not stay as a case left it. */
-static void clear_id_flag(void)
+/* What sigreturn leaves as it finds it must not stay as a case left it: the flags ID and NT, and the data segments, which are null
+ * selectors in 64-bit programs but must not be for 32-bit code. */
+static void clean_up_behind_case(void)
 {
-    __asm__ volatile("sub $128, %%rsp\n\tpushfq\n\tandl $~0x200000, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp" : : : "cc", "memory");
+    __asm__ volatile("sub $128, %%rsp\n\tpushfq\n\tandl $~0x204000, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp\n\t"
+                     "mov %0, %%ds\n\tmov %0, %%es"
+                     :
+                     : "r"(0x2b)
+                     : "cc", "memory");
 }
 
 static void on_signal(int number, siginfo_t *info, void *context)
@@ -111,7 +116,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
     struct isa_result *r = &results[current];
 
     (void)info;
-    clear_id_flag();
+    clean_up_behind_case();
     if (number == SIGUSR1) {
         harness = *uc;
         memcpy(harness_fp, uc->uc_mcontext.fpregs, frame_size((uint8_t *)uc->uc_mcontext.fpregs));
@@ -151,8 +156,6 @@ static void child(void)
     sigfillset(&action.sa_mask);
     for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         sigaction(signals[i], &action, NULL);
-    /* 64-bit programs run with null selectors, which 32-bit code can't use. */
-    __asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(0x2b));
     raise(SIGUSR1);
     _exit(current == count ? 0 : 3);
 }
