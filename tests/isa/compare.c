@@ -162,7 +162,8 @@ bool isa_compare(const struct isa_case *c, const struct isa_result *native, cons
     }
     if (report.count == 0)
         return true;
-    printf("%s: %u differences, exception %d\n", title, report.count, native->vector);
+    printf("%s: %u differences, exception %d at %llx\n", title, report.count, native->vector,
+           (unsigned long long)native->state.rip);
     print_code(c);
     fputs(report.text, stdout);
     return false;

@@ -104,6 +104,12 @@ struct totals {
     unsigned cases, failed;
 };
 
+/* Not comparable: what does not end, INT1 hit by a jump (hypervisors under us get it wrong), AMD's misaligned SSE mode (never offered). */
+static bool comparable(const struct isa_result *native)
+{
+    return native->vector >= 0 && native->vector != 1 && !(native->state.fxsave[26] & 2);
+}
+
 static void run_batch(struct isa_guest *guest, const struct isa_case *cases, unsigned n, uint64_t seed, struct totals *t)
 {
     static struct isa_result native[BATCH], result;
@@ -117,7 +123,7 @@ static void run_batch(struct isa_guest *guest, const struct isa_case *cases, uns
         char title[64];
 
         t->cases++;
-        if (native[i].vector < 0)
+        if (!comparable(&native[i]))
             continue;
         isa_guest_run(guest, &cases[i], &result);
         snprintf(title, sizeof(title), "seed %llu case %u", (unsigned long long)seed, i);

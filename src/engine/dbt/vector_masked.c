@@ -63,9 +63,16 @@ static void op_maskmovq(struct dbt_vcpu *v, const struct op *op)
     store_bytes(v, op, image + 32 + 16 * op->reg[0], image + 32 + 16 * op->reg[1], 8);
 }
 
+/* The address of an element; segment limits are checked for those that are moved only. */
+static uint64_t element_address(struct dbt_vcpu *v, const struct op *op, unsigned element, unsigned access)
+{
+    uint64_t offset = dbt_offset(v, op) + element * op->argument;
+
+    return dbt_segment_address(v, op->segment, dbt_code64(v) ? offset : (uint32_t)offset, op->argument, access);
+}
+
 static void op_masked_load(struct dbt_vcpu *v, const struct op *op)
 {
-    uint64_t linear = dbt_address(v, op, op->memory_size, ACCESS_READ);
     const uint8_t *mask = v->vector[op->reg[1]];
     unsigned bytes = op->argument;
     uint8_t result[32] = {0};
@@ -75,7 +82,7 @@ static void op_masked_load(struct dbt_vcpu *v, const struct op *op)
 
         if (!element_selected(mask, i, bytes))
             continue;
-        value = load_element(v, linear + i * bytes, bytes);
+        value = load_element(v, element_address(v, op, i, ACCESS_READ), bytes);
         memcpy(result + i * bytes, &value, bytes);
     }
     set_vector(v, op->reg[0], result, op->memory_size);
@@ -83,21 +90,20 @@ static void op_masked_load(struct dbt_vcpu *v, const struct op *op)
 
 static void op_masked_store(struct dbt_vcpu *v, const struct op *op)
 {
-    uint64_t linear = dbt_address(v, op, op->memory_size, ACCESS_WRITE);
     const uint8_t *mask = v->vector[op->reg[0]], *data = v->vector[op->reg[1]];
     unsigned bytes = op->argument;
 
     for (unsigned i = 0; i < op->memory_size / bytes; i++) {
         if (element_selected(mask, i, bytes))
-            dbt_probe(v, linear + i * bytes, bytes, ACCESS_WRITE);
+            dbt_probe(v, element_address(v, op, i, ACCESS_WRITE), bytes, ACCESS_WRITE);
     }
     for (unsigned i = 0; i < op->memory_size / bytes; i++) {
         if (!element_selected(mask, i, bytes))
             continue;
         if (bytes == 4)
-            dbt_store32(v, linear + i * bytes, load_le32(data + i * bytes));
+            dbt_store32(v, element_address(v, op, i, ACCESS_WRITE), load_le32(data + i * bytes));
         else
-            dbt_store64(v, linear + i * bytes, load_le64(data + i * bytes));
+            dbt_store64(v, element_address(v, op, i, ACCESS_WRITE), load_le64(data + i * bytes));
     }
 }
 

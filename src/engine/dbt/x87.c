@@ -35,19 +35,22 @@ static void op_x87(struct dbt_vcpu *v, const struct op *op)
     ((thunk_fn *)op->extra)(v, NULL);
 }
 
+/* A store with an unmasked exception may leave memory alone, and then a bounce buffer must hold what was there: so stores are
+ * read-modify-write accesses. */
 static void op_x87_memory(struct dbt_vcpu *v, const struct op *op)
 {
+    unsigned access = op->argument2 | ACCESS_READ;
     uint8_t bounce[16];
     uint64_t linear;
     void *p;
 
     dbt_x87_check(v);
     linear = dbt_address(v, op, op->memory_size, op->argument2);
-    p = dbt_access_begin(v, linear, op->memory_size, op->argument2, bounce);
+    p = dbt_access_begin(v, linear, op->memory_size, access, bounce);
     note_pointers(v, op);
     v->fpu.dp = dbt_offset(v, op);
     ((thunk_fn *)op->extra)(v, p);
-    dbt_access_end(v, linear, op->memory_size, op->argument2, p, bounce);
+    dbt_access_end(v, linear, op->memory_size, access, p, bounce);
 }
 
 /* FNINIT FNCLEX FNSTSW FNSTCW: these do not wait. */
