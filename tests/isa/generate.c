@@ -346,6 +346,12 @@ static void aim(struct isa_random *r, struct isa_case *c, unsigned at, const Zyd
         c->state.gpr[gpr_number(o->mem.base)] &= UINT32_MAX;
 }
 
+/* A jump back into the case, perhaps into the middle of an instruction, would execute what was never chosen. */
+static bool jumps_into_case(const ZydisDecodedInstruction *in)
+{
+    return in->raw.imm[0].is_relative && in->raw.imm[0].value.s < 0 && in->raw.imm[0].value.s >= -(int64_t)ISA_CODE_MAX;
+}
+
 static void append(struct isa_generator *g, struct isa_random *r, unsigned which, bool last, struct isa_case *c)
 {
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
@@ -355,7 +361,7 @@ static void append(struct isa_generator *g, struct isa_random *r, unsigned which
 
     for (unsigned tries = 0; tries < 50; tries++) {
         expand(g, &e->template[isa_random_below(r, e->count)], r, bytes);
-        if (!decode(g, bytes, &in, operand) || in.mnemonic != e->mnemonic ||
+        if (!decode(g, bytes, &in, operand) || in.mnemonic != e->mnemonic || jumps_into_case(&in) ||
             (!last && (isa_undefined_flags(&in) != 0 || in.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)))
             continue;
         memcpy(c->code + c->code_size, bytes, in.length);
