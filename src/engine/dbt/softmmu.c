@@ -201,9 +201,10 @@ static unsigned first_part(uint64_t linear, unsigned size)
 
 static void probe_as(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned size, unsigned access)
 {
-    /* A read-modify-write faults as a write. */
-    unsigned checked = (access & ACCESS_WRITE) ? ACCESS_WRITE : ACCESS_READ;
+    unsigned checked = (access & ACCESS_WRITE) ? ACCESS_WRITE : ACCESS_READ; /* a read-modify-write faults as a write */
 
+    if (UNLIKELY(mode == TLB_USER_ALIGNED) && is_access_size(size) && (linear & (size - 1)))
+        dbt_raise_error(v, X86_AC_FAULT, 0);
     dbt_tlb_translate(v, mode, linear, checked);
     if (first_part(linear, size) < size)
         dbt_tlb_translate(v, mode, next_page(v, linear), checked);

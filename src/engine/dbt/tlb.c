@@ -18,6 +18,9 @@ static void clear_entry(struct tlb *tlb, unsigned index)
 
 static void clear_tlb(struct tlb *tlb)
 {
+    if (!tlb->used)
+        return;
+    tlb->used = false;
     for (unsigned i = 0; i < TLB_ENTRIES; i++)
         clear_entry(tlb, i);
     tlb->large_first = UINT64_MAX;
@@ -34,7 +37,7 @@ static void clear_space(struct dbt_vcpu *v, struct address_space *space)
 static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *space)
 {
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
-        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+        for (unsigned i = 0; i < TLB_ENTRIES && space->tlb[mode].used; i++)
             if (!space->tlb[mode].translation[i].global)
                 clear_entry(&space->tlb[mode], i);
     space->generation = ++v->next_generation;
@@ -46,6 +49,9 @@ int dbt_tlb_new(struct dbt_vcpu *v)
     if (v->spaces == NULL)
         return -ENOMEM;
     memset(v->spaces, 0, TLB_SLOTS * sizeof(*v->spaces));
+    for (unsigned i = 0; i < TLB_SLOTS; i++)
+        for (unsigned mode = 0; mode < TLB_MODES; mode++)
+            v->spaces[i].tlb[mode].used = true;
     v->space = &v->spaces[0];
     v->space->used = true;
     clear_space(v, v->space);
@@ -80,7 +86,7 @@ static bool may_write_fast(const struct dbt_vcpu *v, const struct memory_region 
     return !atomic_load(&memory->dirty_logging) || (atomic_load(&memory->dirty[number / 64]) & BIT(number % 64));
 }
 
-static void set_tags(struct dbt_vcpu *v, struct tlb *tlb, unsigned index)
+static void set_tags(struct dbt_vcpu *v, enum tlb_mode mode, struct tlb *tlb, unsigned index)
 {
     const struct tlb_translation *t = &tlb->translation[index];
     const struct memory_region *region = memory_find(v->memory, t->physical);
@@ -92,7 +98,7 @@ static void set_tags(struct dbt_vcpu *v, struct tlb *tlb, unsigned index)
     e->addend = (uintptr_t)(region->host + (t->physical - region->address)) - t->page;
     if (t->executable)
         e->execute = t->page;
-    if (breakpoint_on_page(v, t->page))
+    if (mode == TLB_USER_ALIGNED || breakpoint_on_page(v, t->page))
         return;
     if (t->readable)
         e->read = t->page;
@@ -105,7 +111,7 @@ void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear)
     struct tlb *tlb = &v->space->tlb[mode];
 
     if (tlb->translation[TLB_INDEX(linear)].page == TLB_PAGE(linear))
-        set_tags(v, tlb, TLB_INDEX(linear));
+        set_tags(v, mode, tlb, TLB_INDEX(linear));
 }
 
 static _Noreturn void raise_not_canonical(struct dbt_vcpu *v)
@@ -122,7 +128,7 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
     struct x86_walk walk = {
         .cr0 = v->cr0, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->msr.efer, .pkru = v->pkru, .pkrs = (uint32_t)v->msr.pkrs,
         .physical_bits = v->physical_bits, .gigabyte_pages = v->gigabyte_pages,
-        .write = (access & ACCESS_WRITE) != 0, .fetch = (access & ACCESS_EXECUTE) != 0, .user = mode == TLB_USER,
+        .write = (access & ACCESS_WRITE) != 0, .fetch = (access & ACCESS_EXECUTE) != 0, .user = mode == TLB_USER || mode == TLB_USER_ALIGNED,
         .smap_off = mode == TLB_SUPERVISOR_AC};
     struct x86_translation t;
     uint32_t fault;
@@ -140,7 +146,8 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
         tlb->large_first = first < tlb->large_first ? first : tlb->large_first;
         tlb->large_last = last > tlb->large_last ? last : tlb->large_last;
     }
-    set_tags(v, tlb, index);
+    tlb->used = true;
+    set_tags(v, mode, tlb, index);
 }
 
 const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
@@ -331,7 +338,7 @@ void dbt_debug_changed(struct dbt_vcpu *v)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             for (unsigned i = 0; i < TLB_ENTRIES; i++)
                 if (v->spaces[s].tlb[mode].translation[i].page != TLB_INVALID)
-                    set_tags(v, &v->spaces[s].tlb[mode], i);
+                    set_tags(v, mode, &v->spaces[s].tlb[mode], i);
     if (v->instruction_breakpoints)
         dbt_set_attention(v, ATTENTION_STEP);
 }

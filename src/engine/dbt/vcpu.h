@@ -37,7 +37,13 @@ struct thunk_cache;
 #define TLB_ENTRIES 256u
 #define TLB_INVALID UINT64_C(1)
 #define TLB_SLOTS 8u /* address spaces (PCIDs) kept at the same time */
-enum tlb_mode { TLB_SUPERVISOR, TLB_USER, TLB_SUPERVISOR_AC /* SMAP suspended by EFLAGS.AC */, TLB_MODES };
+enum tlb_mode {
+    TLB_SUPERVISOR,
+    TLB_USER,
+    TLB_SUPERVISOR_AC, /* SMAP suspended by EFLAGS.AC */
+    TLB_USER_ALIGNED,  /* CR0.AM and EFLAGS.AC: data accesses all take the slow path, which checks their alignment */
+    TLB_MODES,
+};
 
 struct tlb_entry {
     uint64_t read, write, execute; /* tags: access at once allowed */
@@ -53,6 +59,7 @@ struct tlb_translation { /* the slow twin of each entry: what the page walk foun
 struct tlb {
     struct tlb_entry entry[TLB_ENTRIES];
     struct tlb_translation translation[TLB_ENTRIES];
+    bool used; /* something was put in since it was cleared */
     uint64_t large_first, large_last; /* range of linear addresses that large pages of this TLB cover; first > last: none */
 };
 
