@@ -59,7 +59,8 @@ struct x86_state {
     uint64_t rip, rflags;
     struct x86_segment segment[X86_SEGMENT_COUNT], ldtr, tr;
     struct x86_table gdtr, idtr;
-    uint64_t cr0, cr2, cr3, cr4, cr8;
+    uint64_t cr0, cr2, cr3, cr4;
+    uint64_t cr8; /* a copy of the local APIC's TPR, which is the APIC's state: an engine without an irqchip leaves it 0 */
     uint64_t dr[4], dr6, dr7;
     uint64_t xcr0;
     struct x86_msrs msr;

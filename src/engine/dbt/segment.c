@@ -268,7 +268,8 @@ void dbt_null_inaccessible_segments(struct dbt_vcpu *v, unsigned cpl)
         struct x86_segment *s = &v->segment[list[i]];
         bool conforming = (s->type & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
 
-        if (s->dpl < cpl && !conforming)
+        /* A register that is null already keeps its base: that of FS and GS was set by an MSR. */
+        if (s->present && s->dpl < cpl && !conforming)
             *s = (struct x86_segment){0};
     }
 }

@@ -206,8 +206,6 @@ int dbt_set_state(struct dbt_vcpu *v, const struct x86_state *state, struct err 
     load_core(v, state);
     load_events(v, state);
     v->tsc_offset = state->msr.tsc - __rdtsc();
-    if (v->hooks->tpr_write != NULL)
-        v->hooks->tpr_write(v->hooks->ctx, v->id, state->cr8);
     dbt_clock_update(v);
     return 0;
 }
@@ -229,7 +227,6 @@ void dbt_get_state(const struct dbt_vcpu *v, struct x86_state *ret_state)
     s->cr2 = v->cr2;
     s->cr3 = v->cr3;
     s->cr4 = v->cr4;
-    s->cr8 = v->hooks->tpr_read != NULL ? v->hooks->tpr_read(v->hooks->ctx, v->id) : 0;
     memcpy(s->dr, v->dr, sizeof(s->dr));
     s->dr6 = v->dr6;
     s->dr7 = v->dr7;
