@@ -128,7 +128,8 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
     struct x86_walk walk = {
         .cr0 = v->cr0, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->msr.efer, .pkru = v->pkru, .pkrs = (uint32_t)v->msr.pkrs,
         .physical_bits = v->physical_bits, .gigabyte_pages = v->gigabyte_pages,
-        .write = (access & ACCESS_WRITE) != 0, .fetch = (access & ACCESS_EXECUTE) != 0, .user = mode == TLB_USER || mode == TLB_USER_ALIGNED,
+        .write = (access & ACCESS_WRITE) != 0, .fetch = (access & ACCESS_EXECUTE) != 0,
+        .user = mode == TLB_USER || mode == TLB_USER_ALIGNED,
         .smap_off = mode == TLB_SUPERVISOR_AC};
     struct x86_translation t;
     uint32_t fault;
