@@ -123,6 +123,8 @@ enum feature_gate dbt_feature_gate(const ZydisDecodedInstruction *in)
 
     if (in->meta.isa_set == ZYDIS_ISA_SET_PPRO && in->meta.isa_ext != ZYDIS_ISA_EXT_X87)
         return GATE_NOT_MINE;
+    if (in->mnemonic == ZYDIS_MNEMONIC_FISTTP) /* the decoder's tables take one of its forms for SSE */
+        return GATE_X87;
     if (in->mnemonic == ZYDIS_MNEMONIC_XGETBV || in->mnemonic == ZYDIS_MNEMONIC_XSETBV)
         return GATE_OSXSAVE;
     if (gate == GATE_SSE && without_vector_state(in->mnemonic))
