@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -136,6 +137,7 @@ int main(int argc, char *argv[])
     struct err err = ERR_INIT;
     int code = 0;
 
+    tzset(); /* the RTC's calendar functions would read the time zone's file later, when files are out of reach */
     terminal_guard();
     sandbox_report_violations(terminal_restore);
     block_signals();
