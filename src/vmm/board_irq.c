@@ -2,6 +2,7 @@
 /* The PC board's interrupts: lines and messages to the controllers, wherever they live, and what the engine calls. */
 #include "base/bits.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "bus/bus.h"
 #include "bus/platform.h"
 #include "devices/pc/ioapic.h"
@@ -321,6 +322,12 @@ static void tpr_write(void *ctx, unsigned cpu, uint64_t value)
     pthread_mutex_unlock(&machine->lock);
 }
 
+/* What a host refuses (an MSR, a CPUID bit) is worth a line, once each: the engine sees to the once. */
+static void notice(void *ctx, const char *text)
+{
+    log_warning("%s", text);
+}
+
 void board_fill_hooks(struct machine *machine, struct engine_hooks *ret_hooks)
 {
     *ret_hooks = (struct engine_hooks){
@@ -334,5 +341,6 @@ void board_fill_hooks(struct machine *machine, struct engine_hooks *ret_hooks)
         .apic_msr_write = apic_msr_write,
         .tpr_read = tpr_read,
         .tpr_write = tpr_write,
+        .notice = notice,
     };
 }
