@@ -141,6 +141,7 @@ int main(int argc, char *argv[])
     terminal_guard();
     sandbox_report_violations(terminal_restore);
     block_signals();
+    tzset(); /* reads its file now: the sandbox does not let a device's first gmtime_r() do so */
     if (options_parse(argc, argv, &config, &result, &err) < 0)
         code = complain(&err);
     else if (result == OPTIONS_HELP)

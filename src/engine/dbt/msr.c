@@ -18,7 +18,7 @@ enum msr_number {
     MSR_X2APIC_LAST = 0x8ff, MSR_XSS = 0xda0, MSR_KVM_WALL_CLOCK = 0x4b564d00, MSR_KVM_SYSTEM_TIME = 0x4b564d01,
     MSR_EFER = 0xc0000080, MSR_STAR = 0xc0000081, MSR_LSTAR = 0xc0000082, MSR_CSTAR = 0xc0000083, MSR_SFMASK = 0xc0000084,
     MSR_FS_BASE = 0xc0000100, MSR_GS_BASE = 0xc0000101, MSR_KERNEL_GS_BASE = 0xc0000102, MSR_TSC_AUX = 0xc0000103,
-    MSR_SYSCFG = 0xc0010010, MSR_HWCR = 0xc0010015, MSR_NB_CFG = 0xc001001f,
+    MSR_K7_PERFORMANCE = 0xc0010000, MSR_K7_PERFORMANCE_LAST = 0xc0010007, MSR_SYSCFG = 0xc0010010, MSR_HWCR = 0xc0010015, MSR_NB_CFG = 0xc001001f,
     MSR_OSVW_LENGTH = 0xc0010140, MSR_OSVW_STATUS = 0xc0010141, MSR_DE_CFG = 0xc0011029,
 };
 
@@ -116,6 +116,12 @@ static uint64_t spec_ctrl_bits(const struct dbt_vcpu *v)
     return (ibrs ? 1 : 0) | (stibp ? 2 : 0) | (ssbd ? 4 : 0);
 }
 
+/* Selects and counters of events. No CPUID bit tells of these four pairs: every AMD CPU has them. Ours count nothing. */
+static bool is_performance(const struct dbt_vcpu *v, uint32_t msr)
+{
+    return !dbt_vendor_intel(v) && msr >= MSR_K7_PERFORMANCE && msr <= MSR_K7_PERFORMANCE_LAST;
+}
+
 /* Whether this CPU model has the register at all. */
 static bool exists(const struct dbt_vcpu *v, uint32_t msr)
 {
@@ -200,7 +206,10 @@ int dbt_read_msr(struct dbt_vcpu *v, uint32_t msr, uint64_t *ret_value)
         *ret_value = 0;
         return 0;
     default:
-        return -EINVAL;
+        if (!is_performance(v, msr))
+            return -EINVAL;
+        *ret_value = 0;
+        return 0;
     }
 }
 
@@ -344,6 +353,6 @@ int dbt_write_msr(struct dbt_vcpu *v, uint32_t msr, uint64_t value)
     case MSR_MICROCODE_VERSION: case MSR_SYSCFG: case MSR_NB_CFG: case MSR_DE_CFG: case MSR_HWCR:
         return 0; /* written by Linux as a matter of course; without effect */
     default:
-        return -EINVAL;
+        return is_performance(v, msr) ? 0 : -EINVAL;
     }
 }
