@@ -18,7 +18,8 @@ enum msr_number {
     MSR_X2APIC_LAST = 0x8ff, MSR_XSS = 0xda0, MSR_KVM_WALL_CLOCK = 0x4b564d00, MSR_KVM_SYSTEM_TIME = 0x4b564d01,
     MSR_EFER = 0xc0000080, MSR_STAR = 0xc0000081, MSR_LSTAR = 0xc0000082, MSR_CSTAR = 0xc0000083, MSR_SFMASK = 0xc0000084,
     MSR_FS_BASE = 0xc0000100, MSR_GS_BASE = 0xc0000101, MSR_KERNEL_GS_BASE = 0xc0000102, MSR_TSC_AUX = 0xc0000103,
-    MSR_K7_PERFORMANCE = 0xc0010000, MSR_K7_PERFORMANCE_LAST = 0xc0010007, MSR_SYSCFG = 0xc0010010, MSR_HWCR = 0xc0010015, MSR_NB_CFG = 0xc001001f,
+    MSR_K7_PERFORMANCE = 0xc0010000, MSR_K7_PERFORMANCE_LAST = 0xc0010007,
+    MSR_SYSCFG = 0xc0010010, MSR_HWCR = 0xc0010015, MSR_NB_CFG = 0xc001001f, MSR_INT_PENDING = 0xc0010055,
     MSR_OSVW_LENGTH = 0xc0010140, MSR_OSVW_STATUS = 0xc0010141, MSR_DE_CFG = 0xc0011029,
 };
 
@@ -152,7 +153,7 @@ static bool exists(const struct dbt_vcpu *v, uint32_t msr)
         return offered(v, 0x40000001, CPUID_EAX, 3);
     case MSR_KVM_SYSTEM_TIME_OLD: case MSR_KVM_WALL_CLOCK_OLD:
         return offered(v, 0x40000001, CPUID_EAX, 0);
-    case MSR_SYSCFG: case MSR_HWCR: case MSR_NB_CFG: case MSR_DE_CFG:
+    case MSR_SYSCFG: case MSR_HWCR: case MSR_NB_CFG: case MSR_DE_CFG: case MSR_INT_PENDING:
         return !dbt_vendor_intel(v);
     case MSR_OSVW_LENGTH: case MSR_OSVW_STATUS:
         return offered(v, 0x80000001, CPUID_ECX, 9);
@@ -202,7 +203,7 @@ int dbt_read_msr(struct dbt_vcpu *v, uint32_t msr, uint64_t *ret_value)
         *ret_value = BIT(24); /* the TSC runs at the P0 frequency */
         return 0;
     case MSR_PLATFORM_ID: case MSR_MCG_CAP: /* no banks */
-    case MSR_SYSCFG: case MSR_NB_CFG: case MSR_OSVW_LENGTH: case MSR_OSVW_STATUS:
+    case MSR_SYSCFG: case MSR_NB_CFG: case MSR_INT_PENDING: case MSR_OSVW_LENGTH: case MSR_OSVW_STATUS:
         *ret_value = 0;
         return 0;
     default:
@@ -351,6 +352,7 @@ int dbt_write_msr(struct dbt_vcpu *v, uint32_t msr, uint64_t value)
     case MSR_MICROCODE_LOAD:
         return dbt_vendor_intel(v) ? 0 : -EINVAL;
     case MSR_MICROCODE_VERSION: case MSR_SYSCFG: case MSR_NB_CFG: case MSR_DE_CFG: case MSR_HWCR:
+    case MSR_INT_PENDING:
         return 0; /* written by Linux as a matter of course; without effect */
     default:
         return is_performance(v, msr) ? 0 : -EINVAL;
