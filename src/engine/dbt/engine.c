@@ -293,7 +293,13 @@ static void dbt_vcpu_sipi(struct engine_vcpu *vcpu, uint8_t vector)
 
 static void dbt_vcpu_nmi(struct engine_vcpu *vcpu)
 {
-    signal_vcpu(vcpu_of(vcpu), ATTENTION_NMI);
+    struct dbt_vcpu *v = vcpu_of(vcpu);
+
+    pthread_mutex_lock(&v->lock);
+    if (atomic_load(&v->nmi_sent) < 2)
+        atomic_fetch_add(&v->nmi_sent, 1);
+    pthread_mutex_unlock(&v->lock);
+    signal_vcpu(v, ATTENTION_NMI);
 }
 
 /* --- doorbells, dirty log, clock, counters -------------------------------------------------------------------------------- */

@@ -314,7 +314,6 @@ void dbt_deliver_interrupt(struct dbt_vcpu *v, uint8_t vector)
 
 void dbt_deliver_nmi(struct dbt_vcpu *v)
 {
-    v->nmi_pending = false;
     v->nmi_masked = true;
     deliver_external(v, X86_NMI);
 }

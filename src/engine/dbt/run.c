@@ -122,9 +122,16 @@ static void take_interrupt(struct dbt_vcpu *v)
 
 static void take_nmi(struct dbt_vcpu *v)
 {
-    v->nmi_pending = false;
+    v->nmi_pending--;
     v->run_state = X86_RUNNABLE;
     dbt_deliver_nmi(v);
+}
+
+static void count_nmis(struct dbt_vcpu *v)
+{
+    unsigned limit = v->nmi_masked ? 1 : 2, count = v->nmi_pending + atomic_exchange(&v->nmi_sent, 0);
+
+    v->nmi_pending = (uint8_t)(count < limit ? count : limit);
 }
 
 static bool may_interrupt(const struct dbt_vcpu *v)
@@ -175,7 +182,7 @@ static bool attend(struct dbt_vcpu *v)
         return true;
     }
     if (attention & ATTENTION_NMI)
-        v->nmi_pending = true;
+        count_nmis(v);
     /* What follows may leave by longjmp: what is still to be looked at must stand in the flags by then. */
     if (v->debug_pending != 0 && !(v->interrupt_shadow & SHADOW_MOV_SS)) {
         uint64_t bits = v->debug_pending;

@@ -136,7 +136,9 @@ static void clear_events(struct dbt_vcpu *v)
     v->delivering = false;
     v->interrupt_shadow = 0;
     v->debug_pending = 0;
-    v->nmi_pending = v->nmi_masked = false;
+    v->nmi_pending = 0;
+    v->nmi_masked = false;
+    atomic_store(&v->nmi_sent, 0);
     v->interrupt_injected = false;
     v->exception_restored = false;
     v->shutdown = false;
@@ -238,7 +240,7 @@ void dbt_get_state(const struct dbt_vcpu *v, struct x86_state *ret_state)
     s->interrupt_injected = v->interrupt_injected;
     s->interrupt_vector = v->injected_vector;
     s->interrupt_shadow = v->interrupt_shadow;
-    s->nmi_pending = v->nmi_pending;
+    s->nmi_pending = v->nmi_pending != 0 || atomic_load(&v->nmi_sent) != 0;
     s->nmi_masked = v->nmi_masked;
     if (v->exception_restored || v->debug_pending) {
         s->exception_pending = 1;

@@ -159,7 +159,9 @@ struct dbt_vcpu {
     uint64_t debug_pending;          /* DR6 bits of a trap to take after this instruction */
     bool step_trap;                  /* a single-step trap follows the instruction: RFLAGS.TF at its start; INT n, SYSCALL and
                                       * whatever else it doesn't hold for clear it */
-    bool nmi_pending, nmi_masked;
+    uint8_t nmi_pending;             /* how many wait: at most 1 while one is in service, else 2, of which the first is taken at once */
+    bool nmi_masked;                 /* one is in service */
+    _Atomic uint8_t nmi_sent;        /* sent and not yet counted above */
     bool interrupt_injected;         /* acknowledged at the controller, not yet delivered (restored state) */
     uint8_t injected_vector;
     bool exception_restored;         /* v->raised came with a restored state: for dbt_deliver_restored_exception() */
