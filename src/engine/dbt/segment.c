@@ -268,8 +268,8 @@ void dbt_null_inaccessible_segments(struct dbt_vcpu *v, unsigned cpl)
         struct x86_segment *s = &v->segment[list[i]];
         bool conforming = (s->type & (TYPE_CODE | TYPE_CONFORMING)) == (TYPE_CODE | TYPE_CONFORMING);
 
-        /* A register that is null already keeps its base: that of FS and GS was set by an MSR. */
+        /* The base stays: that of FS and GS may have been set by an MSR, and 64-bit code goes on using it. */
         if (s->present && s->dpl < cpl && !conforming)
-            *s = (struct x86_segment){0};
+            *s = (struct x86_segment){.base = s->base};
     }
 }
