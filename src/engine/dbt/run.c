@@ -7,6 +7,7 @@
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/mail.h"
 #include "engine/dbt/softmmu.h"
+#include "engine/dbt/state.h"
 
 enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
 #define DR6_BS BIT(14)
@@ -57,6 +58,8 @@ static bool instruction_breakpoint(struct dbt_vcpu *v)
     uint64_t linear = v->gpr[GPR_RIP] + v->segment_base[X86_CS], hit = 0;
 
     if (!v->instruction_breakpoints || (v->rflags & X86_RF))
+        return false;
+    if ((v->interrupt_shadow & SHADOW_MOV_SS) && dbt_vendor_intel(v)) /* AMD breaks there */
         return false;
     for (unsigned i = 0; i < 4; i++)
         if (bit_range(v->dr7, 2 * i + 1, 2 * i) != 0 && bit_range(v->dr7, 17 + 4 * i, 16 + 4 * i) == 0 && v->dr[i] == linear)
