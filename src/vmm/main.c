@@ -137,7 +137,6 @@ int main(int argc, char *argv[])
     struct err err = ERR_INIT;
     int code = 0;
 
-    tzset(); /* the RTC's calendar functions would read the time zone's file later, when files are out of reach */
     terminal_guard();
     sandbox_report_violations(terminal_restore);
     block_signals();

@@ -178,7 +178,7 @@ static void test_switching(void **ctx)
 {
     struct guest *alone = run_alone(engines[0]);
     struct guest *guest[2] = {work_new(engines[0]), work_new(engines[1])};
-    struct kicker kicker = {0};
+    struct kicker kicker = {NULL};
     unsigned now = 0, moves = 0;
     pthread_t thread;
 

@@ -35,7 +35,7 @@ static inline void dbt_flags_store(struct dbt_vcpu *v, uint32_t ax)
 #define DBT_RMW_BEGIN(v, op, type)                                                                       \
     uint8_t bounce_[8];                                                                                  \
     uint64_t linear_ = dbt_address(v, op, sizeof(type), ACCESS_READ | ACCESS_WRITE);                     \
-    type *p = dbt_access_begin(v, linear_, sizeof(type), ACCESS_READ | ACCESS_WRITE, bounce_)
+    type##_unaligned *p = dbt_access_begin(v, linear_, sizeof(type), ACCESS_READ | ACCESS_WRITE, bounce_)
 #define DBT_RMW_END(v, type) dbt_access_end(v, linear_, sizeof(type), ACCESS_READ | ACCESS_WRITE, p, bounce_)
 
 /* Index 0..3 for an operand of 1, 2, 4 or 8 bytes. */

@@ -60,7 +60,7 @@ static uint64_t bit_string_address(struct dbt_vcpu *v, const struct op *op, int6
         uint##bits##_t s = (uint##bits##_t)bit & ((bits) - 1);                                                      \
         uint8_t bounce[8];                                                                                          \
         uint64_t linear = bit_string_address(v, op, bit, access);                                                   \
-        uint##bits##_t *p = dbt_access_begin(v, linear, (bits) / 8, access, bounce);                                \
+        uint##bits##_t_unaligned *p = dbt_access_begin(v, linear, (bits) / 8, access, bounce);                                \
         if (op->flags & OP_LOCK)                                                                                    \
             __asm__ volatile(ASM_FLAGS_IN "lock " insn suffix " %[s], %[p]" ASM_FLAGS_OUT                           \
                              : [p] "+m"(*p), "+a"(ax)                                                               \

@@ -49,15 +49,21 @@ static inline void *dbt_write_fast(struct dbt_vcpu *v, uint64_t linear, unsigned
 uint64_t dbt_load_slow(struct dbt_vcpu *v, uint64_t linear, unsigned size);
 void dbt_store_slow(struct dbt_vcpu *v, uint64_t linear, unsigned size, uint64_t value);
 
+/* Guest operands lie at any address. */
+typedef uint8_t uint8_t_unaligned;
+typedef uint16_t uint16_t_unaligned __attribute__((aligned(1), may_alias));
+typedef uint32_t uint32_t_unaligned __attribute__((aligned(1), may_alias));
+typedef uint64_t uint64_t_unaligned __attribute__((aligned(1), may_alias));
+
 #define DBT_DEFINE_ACCESS(bits)                                                              \
     static inline uint##bits##_t dbt_load##bits(struct dbt_vcpu *v, uint64_t linear)         \
     {                                                                                        \
-        const volatile uint##bits##_t *p = dbt_read_fast(v, linear, (bits) / 8);             \
+        const volatile uint##bits##_t_unaligned *p = dbt_read_fast(v, linear, (bits) / 8);             \
         return LIKELY(p != NULL) ? *p : (uint##bits##_t)dbt_load_slow(v, linear, (bits) / 8); \
     }                                                                                        \
     static inline void dbt_store##bits(struct dbt_vcpu *v, uint64_t linear, uint##bits##_t value) \
     {                                                                                        \
-        volatile uint##bits##_t *p = dbt_write_fast(v, linear, (bits) / 8);                  \
+        volatile uint##bits##_t_unaligned *p = dbt_write_fast(v, linear, (bits) / 8);                  \
         if (LIKELY(p != NULL))                                                               \
             *p = value;                                                                      \
         else                                                                                 \
