@@ -24,7 +24,7 @@ struct jump_entry {
 
 struct block_cache {
     uint8_t *arena;
-    size_t size, used;
+    size_t size, used, most_used;
     bool full;
     struct block *hash[HASH_SIZE];
     struct block *page[PAGE_HASH_SIZE]; /* blocks by physical page; the lists of colliding pages are mixed */
@@ -84,7 +84,9 @@ void dbt_blocks_free(struct dbt_vcpu *v)
 
 size_t dbt_blocks_used(const struct dbt_vcpu *v)
 {
-    return v->blocks->used;
+    const struct block_cache *cache = v->blocks;
+
+    return cache->used > cache->most_used ? cache->used : cache->most_used;
 }
 
 static void stop_running_block(struct dbt_vcpu *v)
@@ -248,6 +250,7 @@ static void reuse_arena(struct dbt_vcpu *v)
 
     dbt_blocks_clear(v);
     dbt_thunks_clear(v);
+    cache->most_used = dbt_blocks_used(v);
     cache->used = 0;
     cache->full = false;
 }

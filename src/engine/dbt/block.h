@@ -36,7 +36,7 @@ void dbt_blocks_clear(struct dbt_vcpu *v);
 /* The mapping of a linear page changed: look its blocks up by physical address again. */
 void dbt_jump_cache_forget_page(struct dbt_vcpu *v, uint64_t linear);
 
-/* Bytes of cached code, for the statistics. */
+/* The most bytes that cached code has taken so far: what of the arena is resident. For the statistics. */
 size_t dbt_blocks_used(const struct dbt_vcpu *v);
 
 #endif

@@ -362,8 +362,12 @@ static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t 
         "blocks-run", "blocks-decoded", "instructions-decoded", "cache-drops", "code-invalidations", "jump-cache-misses",
         "tlb-misses", "mmio-accesses", "port-accesses", "interrupts", "exceptions", "halts"};
     const struct dbt_vm *vm = vm_of(engine_vm);
-    size_t used = strnlen(out, size);
+    size_t used = strnlen(out, size), code = 0;
 
+    for (unsigned i = 0; i < vm->cpus; i++)
+        code += vm->vcpu[i] != NULL ? dbt_blocks_used(vm->vcpu[i]) : 0;
+    text_format(out + used, size - used, "code-cache-bytes %zu\n", code);
+    used += strnlen(out + used, size - used);
     for (unsigned n = 0; n < STATISTIC_COUNT; n++) {
         uint64_t sum = 0;
 
