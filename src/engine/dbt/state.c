@@ -67,7 +67,7 @@ static uint32_t vector_mode(const struct dbt_vcpu *v, bool protected_mode)
 void dbt_update_tlb_mode(struct dbt_vcpu *v)
 {
     if (v->cpl == 3)
-        v->tlb_mode = TLB_USER;
+        v->tlb_mode = (v->rflags & X86_AC) && (v->cr0 & X86_CR0_AM) ? TLB_USER_ALIGNED : TLB_USER;
     else
         v->tlb_mode = (v->rflags & X86_AC) && (v->cr4 & X86_CR4_SMAP) ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
     if (v->space != NULL)
