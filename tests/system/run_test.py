@@ -35,6 +35,10 @@ class Run(SystemTest):
             self.assertIn("triple fault", errors)
             self.assertIn("12345678", errors)
 
+    def test_unmasked_simd_exception(self):
+        """The host's SIGFPE behind a guest's #XM, in a thread that may not ask for signals any more."""
+        self.assertEqual(self.run_vm("simd", "--testdev", engine="dbt")[0], 15)
+
     def test_exit_port(self):
         for engine in self.each_engine():
             self.assertEqual(self.run_vm("exit", "--testdev", engine=engine)[0], 43)

@@ -16,7 +16,7 @@ def test(options, _directory, start):
     machine = start(kernel=kernel, initrd=initrd, cpus=options.cpus, memory="768M",
                     append=f'quiet NET=off RUN="stress-ng --verify --vm-bytes 16M --timer-freq 1000 {work}"')
     machine.wait_text(r"^guest: run", options.limit)
-    machine.wait_text(r"^guest: exit", options.limit * 4)
+    machine.wait_text(r"^guest: exit \d+\n", options.limit * 4)
     vm.need("guest: exit 0\n" in machine.text, "stress-ng found errors")
     vm.need(machine.wait_end(60) == 0, "no clean power-off")
     print(f"{options.kernel}, {options.cpus} CPUs: {machine.seconds():.1f} s")

@@ -208,6 +208,7 @@ static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct c
     r = dbt_thunks_new(v);
     if (r < 0)
         goto fail_built;
+    dbt_fpu_trap_prepare();
     dbt_fpu_reset(v);
     x86_state_reset(state, id == 0);
     r = dbt_set_state(v, state, err);

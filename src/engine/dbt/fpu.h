@@ -48,4 +48,8 @@ void dbt_xstate_save(const struct dbt_vcpu *v, unsigned i, unsigned registers, u
 void dbt_xstate_load(struct dbt_vcpu *v, unsigned i, unsigned registers, const uint8_t *source);
 void dbt_xstate_load_xmm(struct dbt_vcpu *v, unsigned registers, const uint8_t *source);
 
+/* Makes the process ready to take the guest's unmasked SIMD exceptions; when a vCPU is made, since its thread may be confined
+ * later. */
+void dbt_fpu_trap_prepare(void);
+
 #endif

@@ -41,9 +41,13 @@ static void install(void)
     sigaction(SIGFPE, &action, &previous);
 }
 
-void dbt_fpu_run_unmasked(struct dbt_vcpu *v, void (*thunk)(struct dbt_vcpu *v, void *memory), void *memory)
+void dbt_fpu_trap_prepare(void)
 {
     pthread_once(&once, install);
+}
+
+void dbt_fpu_run_unmasked(struct dbt_vcpu *v, void (*thunk)(struct dbt_vcpu *v, void *memory), void *memory)
+{
     trapped = false;
     armed = true;
     dbt_fpu_set_live_mxcsr(dbt_fpu_mxcsr(v));
