@@ -5,16 +5,8 @@
 /* One-operand forms work on rDX:rAX (AX for bytes). The value read comes from a register or memory. */
 static uint64_t source_value(struct dbt_vcpu *v, const struct op *op)
 {
-    if (op->flags & OP_MEMORY) {
-        uint64_t linear = dbt_address(v, op, op->size, ACCESS_READ);
-
-        switch (op->size) {
-        case 1: return dbt_load8(v, linear);
-        case 2: return dbt_load16(v, linear);
-        case 4: return dbt_load32(v, linear);
-        default: return dbt_load64(v, linear);
-        }
-    }
+    if (op->flags & OP_MEMORY)
+        return dbt_load(v, dbt_address(v, op, op->size, ACCESS_READ), op->size);
     return op->size == 1 ? DBT_GET8(v, op->reg[0]) : truncate_to(v->gpr[op->reg[0]], op->size);
 }
 

@@ -75,6 +75,27 @@ DBT_DEFINE_ACCESS(32)
 DBT_DEFINE_ACCESS(64)
 #undef DBT_DEFINE_ACCESS
 
+/* The same for an operand whose size (1, 2, 4 or 8 bytes) is known only now. */
+static inline uint64_t dbt_load(struct dbt_vcpu *v, uint64_t linear, unsigned size)
+{
+    switch (size) {
+    case 1: return dbt_load8(v, linear);
+    case 2: return dbt_load16(v, linear);
+    case 4: return dbt_load32(v, linear);
+    default: return dbt_load64(v, linear);
+    }
+}
+
+static inline void dbt_store(struct dbt_vcpu *v, uint64_t linear, unsigned size, uint64_t value)
+{
+    switch (size) {
+    case 1: dbt_store8(v, linear, (uint8_t)value); break;
+    case 2: dbt_store16(v, linear, (uint16_t)value); break;
+    case 4: dbt_store32(v, linear, (uint32_t)value); break;
+    default: dbt_store64(v, linear, value); break;
+    }
+}
+
 /* Operands wider than 8 bytes, read-modify-write, and thunks: a host pointer to the bytes, either guest RAM itself or the bounce
  * buffer (of `size` bytes, at most BOUNCE_MAX) when they cross a page or lie in MMIO. begin checks everything that can fault; end writes a
  * bounce buffer back. Between the two nothing may fault.

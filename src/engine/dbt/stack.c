@@ -19,26 +19,11 @@ static void set_stack_pointer(struct dbt_vcpu *v, uint64_t value)
         *gpr16(v, X86_RSP) = (uint16_t)value;
 }
 
-static void store_sized(struct dbt_vcpu *v, uint64_t linear, uint64_t value, unsigned size)
-{
-    if (size == 8)
-        dbt_store64(v, linear, value);
-    else if (size == 4)
-        dbt_store32(v, linear, (uint32_t)value);
-    else
-        dbt_store16(v, linear, (uint16_t)value);
-}
-
-static uint64_t load_sized(struct dbt_vcpu *v, uint64_t linear, unsigned size)
-{
-    return size == 8 ? dbt_load64(v, linear) : size == 4 ? dbt_load32(v, linear) : dbt_load16(v, linear);
-}
-
 void dbt_push(struct dbt_vcpu *v, uint64_t value, unsigned size)
 {
     uint64_t sp = (v->gpr[X86_RSP] - size) & stack_mask(v);
 
-    store_sized(v, dbt_segment_address(v, X86_SS, sp, size, ACCESS_WRITE), value, size);
+    dbt_store(v, dbt_segment_address(v, X86_SS, sp, size, ACCESS_WRITE), size, value);
     set_stack_pointer(v, sp);
 }
 
@@ -46,7 +31,7 @@ static uint64_t peek(struct dbt_vcpu *v, uint64_t offset, unsigned size)
 {
     uint64_t sp = (v->gpr[X86_RSP] + offset) & stack_mask(v);
 
-    return load_sized(v, dbt_segment_address(v, X86_SS, sp, size, ACCESS_READ), size);
+    return dbt_load(v, dbt_segment_address(v, X86_SS, sp, size, ACCESS_READ), size);
 }
 
 uint64_t dbt_pop(struct dbt_vcpu *v, unsigned size)
@@ -92,7 +77,7 @@ static void push_immediate(struct dbt_vcpu *v, const struct op *op)
 
 static void push_memory(struct dbt_vcpu *v, const struct op *op)
 {
-    dbt_push(v, load_sized(v, dbt_address(v, op, op->size, ACCESS_READ), op->size), op->size);
+    dbt_push(v, dbt_load(v, dbt_address(v, op, op->size, ACCESS_READ), op->size), op->size);
 }
 
 static void pop_register(struct dbt_vcpu *v, const struct op *op)
@@ -113,7 +98,7 @@ static void pop_memory(struct dbt_vcpu *v, const struct op *op)
 
     if (op->base == X86_RSP)
         moved.displacement += op->size;
-    store_sized(v, dbt_address(v, &moved, op->size, ACCESS_WRITE), value, op->size);
+    dbt_store(v, dbt_address(v, &moved, op->size, ACCESS_WRITE), op->size, value);
     set_stack_pointer(v, v->gpr[X86_RSP] + op->size);
 }
 
@@ -126,8 +111,8 @@ static void pusha(struct dbt_vcpu *v, const struct op *op)
     for (unsigned i = 1; i <= 8; i++)
         dbt_probe(v, dbt_segment_address(v, X86_SS, (sp - i * size) & stack_mask(v), size, ACCESS_WRITE), size, ACCESS_WRITE);
     for (unsigned i = 0; i < 8; i++)
-        store_sized(v, dbt_segment_address(v, X86_SS, (sp - (i + 1) * size) & stack_mask(v), size, ACCESS_WRITE),
-                    i == X86_RSP ? old : v->gpr[i], size);
+        dbt_store(v, dbt_segment_address(v, X86_SS, (sp - (i + 1) * size) & stack_mask(v), size, ACCESS_WRITE), size,
+                  i == X86_RSP ? old : v->gpr[i]);
     set_stack_pointer(v, sp - 8 * size);
 }
 
@@ -153,7 +138,7 @@ static void popa(struct dbt_vcpu *v, const struct op *op)
 static void leave(struct dbt_vcpu *v, const struct op *op)
 {
     uint64_t frame = v->gpr[X86_RBP] & stack_mask(v);
-    uint64_t value = load_sized(v, dbt_segment_address(v, X86_SS, frame, op->size, ACCESS_READ), op->size);
+    uint64_t value = dbt_load(v, dbt_segment_address(v, X86_SS, frame, op->size, ACCESS_READ), op->size);
 
     set_stack_pointer(v, frame + op->size);
     if (op->size == 2)
@@ -171,12 +156,12 @@ static void enter(struct dbt_vcpu *v, const struct op *op)
     for (unsigned i = 1; i < level; i++) {
         uint64_t at = (v->gpr[X86_RBP] - (uint64_t)i * size) & mask;
 
-        value[i] = load_sized(v, dbt_segment_address(v, X86_SS, at, size, ACCESS_READ), size);
+        value[i] = dbt_load(v, dbt_segment_address(v, X86_SS, at, size, ACCESS_READ), size);
     }
-    store_sized(v, dbt_segment_address(v, X86_SS, frame, size, ACCESS_WRITE), v->gpr[X86_RBP], size);
+    dbt_store(v, dbt_segment_address(v, X86_SS, frame, size, ACCESS_WRITE), size, v->gpr[X86_RBP]);
     for (unsigned i = 1; i <= level; i++) {
         sp = (sp - size) & mask;
-        store_sized(v, dbt_segment_address(v, X86_SS, sp, size, ACCESS_WRITE), i < level ? value[i] : frame, size);
+        dbt_store(v, dbt_segment_address(v, X86_SS, sp, size, ACCESS_WRITE), size, i < level ? value[i] : frame);
     }
     sp = (sp - op->immediate) & mask;
     dbt_probe(v, dbt_segment_address(v, X86_SS, sp, size, ACCESS_WRITE), size, ACCESS_WRITE);

@@ -41,26 +41,6 @@ static uint64_t destination(struct dbt_vcpu *v, const struct op *op, unsigned ac
     return dbt_segment_address(v, X86_ES, address_register(v, op, X86_RDI), op->size, access);
 }
 
-static uint64_t load_element(struct dbt_vcpu *v, uint64_t linear, unsigned size)
-{
-    switch (size) {
-    case 1: return dbt_load8(v, linear);
-    case 2: return dbt_load16(v, linear);
-    case 4: return dbt_load32(v, linear);
-    default: return dbt_load64(v, linear);
-    }
-}
-
-static void store_element(struct dbt_vcpu *v, uint64_t linear, unsigned size, uint64_t value)
-{
-    switch (size) {
-    case 1: dbt_store8(v, linear, (uint8_t)value); break;
-    case 2: dbt_store16(v, linear, (uint16_t)value); break;
-    case 4: dbt_store32(v, linear, (uint32_t)value); break;
-    default: dbt_store64(v, linear, value); break;
-    }
-}
-
 static void set_accumulator(struct dbt_vcpu *v, unsigned size, uint64_t value)
 {
     switch (size) {
@@ -86,28 +66,28 @@ static void compare(struct dbt_vcpu *v, unsigned size, uint64_t a, uint64_t b)
 
 static void movs(struct dbt_vcpu *v, const struct op *op)
 {
-    uint64_t value = load_element(v, source(v, op), op->size);
+    uint64_t value = dbt_load(v, source(v, op), op->size);
 
-    store_element(v, destination(v, op, ACCESS_WRITE), op->size, value);
+    dbt_store(v, destination(v, op, ACCESS_WRITE), op->size, value);
     advance(v, op, X86_RSI, op->size);
     advance(v, op, X86_RDI, op->size);
 }
 
 static void stos(struct dbt_vcpu *v, const struct op *op)
 {
-    store_element(v, destination(v, op, ACCESS_WRITE), op->size, v->gpr[X86_RAX]);
+    dbt_store(v, destination(v, op, ACCESS_WRITE), op->size, v->gpr[X86_RAX]);
     advance(v, op, X86_RDI, op->size);
 }
 
 static void lods(struct dbt_vcpu *v, const struct op *op)
 {
-    set_accumulator(v, op->size, load_element(v, source(v, op), op->size));
+    set_accumulator(v, op->size, dbt_load(v, source(v, op), op->size));
     advance(v, op, X86_RSI, op->size);
 }
 
 static void scas(struct dbt_vcpu *v, const struct op *op)
 {
-    uint64_t value = load_element(v, destination(v, op, ACCESS_READ), op->size);
+    uint64_t value = dbt_load(v, destination(v, op, ACCESS_READ), op->size);
 
     compare(v, op->size, truncate_to(v->gpr[X86_RAX], op->size), value);
     advance(v, op, X86_RDI, op->size);
@@ -115,8 +95,8 @@ static void scas(struct dbt_vcpu *v, const struct op *op)
 
 static void cmps(struct dbt_vcpu *v, const struct op *op)
 {
-    uint64_t a = load_element(v, source(v, op), op->size);
-    uint64_t b = load_element(v, destination(v, op, ACCESS_READ), op->size);
+    uint64_t a = dbt_load(v, source(v, op), op->size);
+    uint64_t b = dbt_load(v, destination(v, op, ACCESS_READ), op->size);
 
     compare(v, op->size, a, b);
     advance(v, op, X86_RSI, op->size);
@@ -131,7 +111,7 @@ static void ins(struct dbt_vcpu *v, const struct op *op)
     dbt_check_port(v, port, op->size);
     linear = destination(v, op, ACCESS_WRITE);
     dbt_probe(v, linear, op->size, ACCESS_WRITE);
-    store_element(v, linear, op->size, dbt_port_read(v, port, op->size));
+    dbt_store(v, linear, op->size, dbt_port_read(v, port, op->size));
     advance(v, op, X86_RDI, op->size);
 }
 
@@ -140,7 +120,7 @@ static void outs(struct dbt_vcpu *v, const struct op *op)
     uint16_t port = (uint16_t)v->gpr[X86_RDX];
 
     dbt_check_port(v, port, op->size);
-    dbt_port_write(v, port, op->size, load_element(v, source(v, op), op->size));
+    dbt_port_write(v, port, op->size, dbt_load(v, source(v, op), op->size));
     advance(v, op, X86_RSI, op->size);
 }
 
