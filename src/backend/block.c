@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "backend/block_file.h"
+#include "backend/block_lock.h"
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/fd.h"
@@ -20,7 +21,9 @@
 struct block_image {
     int fd;
     uint64_t size;
-    bool readonly, can_discard;
+    char *path;
+    bool readonly, can_discard, no_lock;
+    bool active;               /* the right to write is ours */
     struct block_ring *ring;   /* NULL: workers do everything */
     struct worker_pool *workers;
     unsigned in_flight;
@@ -42,6 +45,16 @@ uint64_t block_size(const struct block_image *image)
 bool block_readonly(const struct block_image *image)
 {
     return image->readonly;
+}
+
+bool block_active(const struct block_image *image)
+{
+    return image->active;
+}
+
+const char *block_path(const struct block_image *image)
+{
+    return image->path;
 }
 
 bool block_can_discard(const struct block_image *image)
@@ -105,6 +118,8 @@ static void ring_finished(void *ctx, struct block_request *request, int result)
 static int check_request(const struct block_image *image, const struct block_request *request)
 {
     bool changes = request->operation != BLOCK_READ && request->operation != BLOCK_FLUSH;
+    if (!image->active)
+        return -EPERM;
     if (changes && image->readonly)
         return -EROFS;
     if (request->offset > image->size || request->size > image->size - request->offset)
@@ -152,19 +167,12 @@ static int image_size(struct block_image *image, const char *path, struct err *e
     return 0;
 }
 
-/* Open file description locks: they belong to this descriptor alone and vanish with it, however the process ends. */
-static int lock_image(const struct block_image *image, const char *path, struct err *err)
+static int lock_image(const struct block_image *image, const struct block_config *config, struct err *err)
 {
-    struct flock lock = {.l_type = image->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(image->fd, F_OFD_SETLK, &lock) == 0)
+    if (config->no_lock)
         return 0;
-    if (errno == EAGAIN || errno == EACCES)
-        return err_set(err, -EBUSY,
-                       image->readonly ? "disk image %s is in use by a virtual machine that writes to it; stop that one first"
-                                       : "disk image %s is in use by another virtual machine; stop that one first, or give "
-                                         "both of them the image with readonly=on",
-                       path);
-    return err_set(err, -errno, "cannot lock disk image %s: %s", path, strerror(errno));
+    return block_lock_open(image->fd, image->path,
+                           image->readonly ? BLOCK_LOCK_READ : config->incoming ? BLOCK_LOCK_CLAIM : BLOCK_LOCK_WRITE, err);
 }
 
 static int open_file(struct block_image *image, const struct block_config *config, struct err *err)
@@ -176,7 +184,7 @@ static int open_file(struct block_image *image, const struct block_config *confi
                        hint ? "; it can be read, so readonly=on would work" : "");
     }
     int r = image_size(image, config->path, err);
-    return r < 0 || config->no_lock ? r : lock_image(image, config->path, err);
+    return r < 0 ? r : lock_image(image, config, err);
 }
 
 static int open_workers(struct block_image *image, const struct block_config *config, struct loop *loop, struct err *err)
@@ -205,7 +213,11 @@ int block_open(const struct block_config *config, struct loop *loop, struct bloc
         return err_set(err, -ENOMEM, "no memory for disk image %s", config->path);
     image->fd = -1;
     image->readonly = config->readonly;
-    int r = open_file(image, config, err);
+    image->no_lock = config->no_lock;
+    image->active = config->readonly || !config->incoming;
+    image->path = strdup(config->path);
+    int r = image->path == NULL ? err_set(err, -ENOMEM, "no memory for disk image %s", config->path)
+                                : open_file(image, config, err);
     if (r == 0)
         r = open_workers(image, config, loop, err);
     if (r < 0) {
@@ -217,15 +229,40 @@ int block_open(const struct block_config *config, struct loop *loop, struct bloc
     return 0;
 }
 
+int block_inactivate(struct block_image *image, struct err *err)
+{
+    if (image->readonly || !image->active)
+        return 0;
+    block_drain(image);
+    if (fdatasync(image->fd) < 0)
+        return err_set(err, -errno, "cannot write disk image %s to stable storage: %s", image->path, strerror(errno));
+    if (!image->no_lock)
+        block_lock_release(image->fd);
+    image->active = false;
+    return 0;
+}
+
+int block_activate(struct block_image *image, struct err *err)
+{
+    int r = image->active || image->no_lock ? 0 : block_lock_take(image->fd, image->path, err);
+    if (r == 0 && !image->active)
+        r = image_size(image, image->path, err); /* it may have grown under the other one */
+    if (r < 0)
+        return r;
+    image->active = true;
+    return 0;
+}
+
 void block_close(struct block_image *image)
 {
     if (image == NULL)
         return;
     block_drain(image);
-    if (image->fd >= 0 && !image->readonly)
+    if (image->fd >= 0 && !image->readonly && image->active)
         fdatasync(image->fd);
     block_ring_free(image->ring);
     worker_pool_free(image->workers);
     fd_close(&image->fd);
+    free(image->path);
     free(image);
 }

@@ -37,6 +37,7 @@ struct block_config {
     const char *path;
     const char *format;         /* "raw"; NULL = raw */
     bool readonly;
+    bool incoming;              /* another process still writes: open without the right to, until block_activate() */
     bool no_lock;               /* tests only */
     const char *io;             /* "auto" (NULL), "uring", "threads" */
 };
@@ -57,5 +58,19 @@ void block_submit(struct block_image *image, struct block_request *request);
 
 /* Waits (serving only this image) until nothing is in flight: for stop and migration. */
 void block_drain(struct block_image *image);
+
+/* A handover of the right to write, between two processes that both have the image open; at most one is active at a
+ * time, and no third process gets in between. Requests to an inactive image end with -EPERM. Images that are read-only are
+ * always active, and both calls do nothing.
+ *
+ * inactivate: waits for requests in flight, writes everything to stable storage, lets the lock go. On failure the image is
+ * active still.
+ * activate: takes the lock, and forgets whatever was known of the contents. -EBUSY with a sentence: another process has it. */
+int block_inactivate(struct block_image *image, struct err *err);
+int block_activate(struct block_image *image, struct err *err);
+bool block_active(const struct block_image *image);
+
+/* The path it was opened by. */
+const char *block_path(const struct block_image *image);
 
 #endif

@@ -104,6 +104,8 @@ static const struct rule loop_rules[] = {
     RULE(rename, "x-ferry-save"),
     RULE(unlink, "x-ferry-save, the control socket's name"),
     RULE(access, "query-kvm"),
+    RULE(symlink, "the decision of a handover"),
+    RULE(readlink, "the same"),
     RULE(clone, "workers"),
     RULE(clone3, "workers"),
     RULE(eventfd2, "virtqueues"),

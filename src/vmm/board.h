@@ -41,6 +41,13 @@ void board_load_begin(struct board *board);
 int board_load(struct board *board, const struct section *section, struct err *err);
 int board_load_end(struct board *board, struct err *err);
 
+/* The handover of all disks that are written to: all or none. See backend/block.h. */
+int board_inactivate_disks(struct board *board, struct err *err);
+int board_activate_disks(struct board *board, struct err *err);
+
+/* The disk image beside which a handover is decided (backend/handover.h): the first that is written to; NULL: there is none. */
+const char *board_arbiter(const struct board *board);
+
 void board_power_button(struct board *board);
 
 /* What the control socket tells about the devices; NULL when there is none with that number. */

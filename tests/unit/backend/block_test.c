@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "backend/block.h"
+#include "backend/handover.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "event/loop.h"
@@ -216,6 +217,86 @@ static void test_locks(void **state)
     block_close(open_image(f, NULL, false));
 }
 
+static struct block_image *open_incoming(struct fixture *f)
+{
+    struct block_image *image;
+    struct err err = ERR_INIT;
+    if (block_open(&(struct block_config){.path = f->path, .incoming = true}, f->loop, &image, &err) < 0)
+        fail_msg("%s", err.message);
+    return image;
+}
+
+/* At every step at most one may write, and nobody else gets in. */
+static void test_handover(void **state)
+{
+    struct fixture *f = *state;
+    struct block_image *source = open_image(f, NULL, false), *destination = open_incoming(f), *other = NULL;
+    struct block_config writer = {.path = f->path}, reader = {.path = f->path, .readonly = true};
+    struct err err = ERR_INIT;
+    char data[512] = "old";
+    assert_true(block_active(source) && !block_active(destination));
+    assert_int_equal(run(f, destination, BLOCK_WRITE, 0, data, sizeof(data)), -EPERM);
+    assert_int_equal(block_activate(destination, &err), -EBUSY);
+    assert_non_null(strstr(err.message, f->path));
+    assert_int_equal(run(f, source, BLOCK_WRITE, 0, data, sizeof(data)), 0);
+    assert_int_equal(ftruncate(f->fd, 2 * IMAGE_SIZE), 0);
+
+    assert_int_equal(block_inactivate(source, &err), 0);
+    assert_int_equal(run(f, source, BLOCK_WRITE, 0, data, sizeof(data)), -EPERM);
+    assert_int_equal(block_open(&writer, f->loop, &other, &err), -EBUSY);
+    assert_int_equal(block_open(&reader, f->loop, &other, &err), -EBUSY);
+
+    assert_int_equal(block_activate(destination, &err), 0);
+    assert_int_equal(block_size(destination), 2 * IMAGE_SIZE);
+    assert_int_equal(run(f, destination, BLOCK_READ, 0, data, sizeof(data)), 0);
+    assert_string_equal(data, "old");
+    assert_int_equal(block_activate(source, &err), -EBUSY);
+    block_close(destination);
+
+    assert_int_equal(block_activate(source, &err), 0); /* the destination is gone: back again */
+    block_close(source);
+    block_close(open_image(f, NULL, true));
+}
+
+static void test_readers_keep_out_a_handover(void **state)
+{
+    struct fixture *f = *state;
+    struct block_image *reader = open_image(f, NULL, true), *other = NULL;
+    struct block_config incoming = {.path = f->path, .incoming = true};
+    struct err err = ERR_INIT;
+    assert_int_equal(block_open(&incoming, f->loop, &other, &err), -EBUSY);
+    assert_int_equal(block_inactivate(reader, &err), 0); /* nothing to give away */
+    assert_true(block_active(reader));
+    incoming.readonly = true;
+    assert_int_equal(block_open(&incoming, f->loop, &other, &err), 0);
+    assert_true(block_active(other));
+    block_close(other);
+    block_close(reader);
+}
+
+static void test_decision_is_made_once(void **state)
+{
+    struct fixture *f = *state;
+    enum handover_side winner = HANDOVER_SOURCE;
+    struct err err = ERR_INIT;
+    assert_int_equal(handover_look(f->path, "a-1", &winner, &err), -ENOENT);
+    assert_int_equal(handover_decide(f->path, "a-1", HANDOVER_DESTINATION, &winner, &err), 0);
+    assert_int_equal(winner, HANDOVER_DESTINATION);
+    assert_int_equal(handover_decide(f->path, "a-1", HANDOVER_SOURCE, &winner, &err), 0);
+    assert_int_equal(winner, HANDOVER_DESTINATION);
+    assert_int_equal(handover_decide(f->path, "a-2", HANDOVER_SOURCE, &winner, &err), 0);
+    assert_int_equal(winner, HANDOVER_SOURCE);
+    assert_int_equal(handover_look(f->path, "a-1", &winner, &err), 0);
+    assert_int_equal(winner, HANDOVER_DESTINATION);
+    handover_forget(f->path, "a-1");
+    handover_forget(f->path, "a-2");
+    assert_int_equal(handover_look(f->path, "a-1", &winner, &err), -ENOENT);
+    assert_int_equal(handover_decide(f->path, "../x", HANDOVER_SOURCE, &winner, &err), -EINVAL);
+    assert_int_equal(handover_decide(f->path, "", HANDOVER_SOURCE, &winner, &err), -EINVAL);
+    assert_int_equal(handover_decide("/nowhere/disk", "a", HANDOVER_SOURCE, &winner, &err), -ENOENT);
+    assert_non_null(strstr(err.message, "/nowhere/disk.ferry-a"));
+}
+
 static void test_what_can_not_be_opened(void **state)
 {
     struct fixture *f = *state;
@@ -250,7 +331,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_operations_by_ring), TEST(test_operations_by_workers), TEST(test_discard_frees_space),
         TEST(test_readonly),           TEST(test_drain_of_the_ring),     TEST(test_drain_of_workers),
-        TEST(test_locks),              TEST(test_what_can_not_be_opened),
+        TEST(test_locks),              TEST(test_handover),              TEST(test_readers_keep_out_a_handover),
+        TEST(test_decision_is_made_once), TEST(test_what_can_not_be_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Private to the block files of this room: who may have an image open, by open file description locks, which belong to a
+ * descriptor, reach across hosts on shared file systems, and vanish with the process however it ends.
+ *
+ * Three ranges, the last two far behind the end of any image:
+ *   data     the one that may write holds it exclusively, readers share it; programs that lock images by bytes of
+ *            their own (QEMU: 100 to 250) meet this one
+ *   claim    shared by the one that writes and by the one that waits to take over (a migration's destination)
+ *   readers  shared by readers
+ * During a handover `data` is free for a moment, but `claim` is not, so no third one gets in. Whoever opens sets its own
+ * mark first and then looks at the other's, so of a writer and a reader that come together at most one stays. */
+#ifndef FERRY_BACKEND_BLOCK_LOCK_H
+#define FERRY_BACKEND_BLOCK_LOCK_H
+
+struct err;
+
+enum block_lock_kind { BLOCK_LOCK_READ, BLOCK_LOCK_WRITE, BLOCK_LOCK_CLAIM };
+
+/* What opening takes. -EBUSY with a sentence that names the image; nothing is held then once fd is closed. */
+int block_lock_open(int fd, const char *path, enum block_lock_kind kind, struct err *err);
+
+/* From claim to write, and back. Taking: -EBUSY while another process writes. */
+int block_lock_take(int fd, const char *path, struct err *err);
+void block_lock_release(int fd);
+
+#endif
