@@ -54,11 +54,9 @@ static void start_program(void)
     execl("/bin/true", "true", (char *)NULL);
 }
 
-static void read_link(void)
+static void change_directory(void)
 {
-    char byte;
-
-    if (readlink("/proc/self/exe", &byte, 1) < 0)
+    if (chdir("/") < 0)
         _exit(REFUSED);
 }
 
@@ -78,7 +76,7 @@ static void test_nobody_starts_programs(void **state)
 {
     assert_int_equal(confined(SANDBOX_CPU, start_program), STOPPED);
     assert_int_equal(confined(SANDBOX_LOOP, start_program), STOPPED);
-    assert_int_equal(confined(SANDBOX_LOOP, read_link), STOPPED);
+    assert_int_equal(confined(SANDBOX_LOOP, change_directory), STOPPED);
 }
 
 int main(void)
