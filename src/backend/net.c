@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Network backends: which one an option names. */
 #include <errno.h>
+#include <string.h>
 
 #include "backend/net_backends.h"
 #include "base/err.h"
@@ -25,6 +26,24 @@ void net_close(struct net_backend *backend)
 {
     if (backend != NULL)
         backend->type->free(backend);
+}
+
+void net_announce(struct net_backend *backend, const uint8_t mac[static 6])
+{
+    static const uint8_t fixed[] = {
+        0x80, 0x35,       /* EtherType: RARP */
+        0, 1, 8, 0, 6, 4, /* Ethernet, IPv4, and their addresses' lengths */
+        0, 3,             /* request reverse */
+    };
+    uint8_t frame[NET_HEADER_SIZE + 60] = {0}, *ethernet = frame + backend->header_size;
+    const struct iovec iov = {frame, backend->header_size + 60};
+
+    memset(ethernet, 0xff, 6);
+    memcpy(ethernet + 6, mac, 6);
+    memcpy(ethernet + 12, fixed, sizeof(fixed));
+    memcpy(ethernet + 22, mac, 6); /* whose sender and */
+    memcpy(ethernet + 32, mac, 6); /* target are one */
+    backend->type->send(backend, &iov, 1);
 }
 
 void net_attach(struct net_backend *backend, void *card, bool (*receive)(void *, const void *, size_t),

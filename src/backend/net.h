@@ -48,6 +48,9 @@ enum { NET_OFFLOAD_CSUM = 1, NET_OFFLOAD_TSO4 = 2, NET_OFFLOAD_TSO6 = 4, NET_OFF
  * tap: a tap interface that exists, or is made for as long as the VM lives. bridge: makes one, as a port of that bridge. */
 int net_open(const char *spec, struct loop *loop, struct net_backend **ret_backend, struct err *err);
 void net_close(struct net_backend *backend); /* accepts NULL */
+/* Sends a frame from `mac` to everybody, a reverse ARP request (RFC 903) for its own address, so that switches learn that it is
+ * here. What the backend does not take now is lost: announcements are repeated. */
+void net_announce(struct net_backend *backend, const uint8_t mac[static 6]);
 /* receive may be NULL: frames are dropped from then on. */
 void net_attach(struct net_backend *backend, void *card, bool (*receive)(void *, const void *, size_t),
                 void (*writable)(void *));

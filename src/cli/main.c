@@ -89,6 +89,7 @@ static const struct verb verbs[] = {
     {"cont", "let a paused VM go on", verb_command, "cont"},
     {"powerdown", "press a VM's power button", verb_command, "system_powerdown"},
     {"reset", "reset a VM", verb_command, "system_reset"},
+    {"announce", "have a VM tell its networks again where it is", verb_command, "announce-self"},
     {"quit", "end a VM at once", verb_command, "quit"},
 };
 

@@ -48,6 +48,9 @@ int board_activate_disks(struct board *board, struct err *err);
 /* The disk image beside which a handover is decided (backend/handover.h): the first that is written to; NULL: there is none. */
 const char *board_arbiter(const struct board *board);
 
+/* Each network card tells its network once that it is here, and asks its guest to do the same. */
+void board_announce(struct board *board);
+
 void board_power_button(struct board *board);
 
 /* What the control socket tells about the devices; NULL when there is none with that number. */

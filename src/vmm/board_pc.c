@@ -335,7 +335,7 @@ static int add_nic(struct board *board, unsigned number, struct err *err)
         memcpy(config.mac, nic->mac, sizeof(config.mac));
     else
         default_mac(board->machine, number, config.mac);
-    return board_add(board, &virtio_net_type, number, &config, NULL, err);
+    return board_add(board, &virtio_net_type, number, &config, &board->nic[number], err);
 }
 
 static int add_devices(struct board *board, struct err *err)

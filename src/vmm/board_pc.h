@@ -19,7 +19,7 @@ struct board {
     struct pci_bus pci;
     struct dev *device[BOARD_DEVICES_MAX]; /* in boot order */
     unsigned device_count;
-    struct dev *acpi_pm, *balloon;
+    struct dev *acpi_pm, *balloon, *nic[VM_NICS_MAX];
     struct character *serial, *console;
     struct block_image *image[VM_DISKS_MAX];
     struct net_backend *net[VM_NICS_MAX];

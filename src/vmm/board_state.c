@@ -92,6 +92,7 @@ static int load_engine_section(struct board *board, const struct section *sectio
 
 void board_load_begin(struct board *board)
 {
+    board_set_running(board, false); /* what is loaded begins to work when the VM does, not before */
     board->irqchip_loading = board->irqchip_initial;
     for (unsigned i = 0; i < ENGINE_CPUS_MAX; i++)
         board->lapic_loading[i] = board->lapic_initial[i];

@@ -24,6 +24,7 @@ struct command {
     command_fn *run;
     const char *argument; /* the one mandatory argument; NULL: none */
     json_type type;       /* of the argument */
+    bool free_form;       /* it checks its arguments itself */
 };
 
 static int query_status(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
@@ -181,6 +182,33 @@ static int load(struct machine *machine, json_t *arguments, json_t **ret_value, 
     return machine_load(machine, json_string_value(json_object_get(arguments, "file")), err);
 }
 
+static int announce_self(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    struct announce_parameters parameters = ANNOUNCE_DEFAULT;
+    const struct {
+        const char *name;
+        unsigned *value;
+    } known[] = {{"initial", &parameters.initial_ms}, {"max", &parameters.max_ms}, {"rounds", &parameters.rounds},
+                 {"step", &parameters.step_ms}};
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (arguments, key, value) {
+        unsigned i = 0;
+
+        while (i < ARRAY_SIZE(known) && strcmp(key, known[i].name) != 0)
+            i++;
+        if (i == ARRAY_SIZE(known))
+            return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
+        if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > UINT32_MAX)
+            return err_set(err, -EINVAL, "Parameter '%s' expects a number that is not negative", key);
+        *known[i].value = (unsigned)json_integer_value(value);
+    }
+    if (machine->status != MACHINE_RUNNING)
+        return err_set(err, -EBUSY, "the VM does not run, so it has nothing to announce");
+    return machine_announce(machine, &parameters, err);
+}
+
 static int query_statistics(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     *ret_value = statistics_json(machine);
@@ -195,6 +223,7 @@ static int capabilities_again(struct machine *machine, json_t *arguments, json_t
 }
 
 static const struct command commands[] = {
+    {"announce-self", announce_self, .free_form = true},
     {"balloon", balloon, "value", JSON_INTEGER},
     {"cont", cont},
     {"qmp_capabilities", capabilities_again},
@@ -231,6 +260,8 @@ static int check_arguments(const struct command *command, json_t *arguments, str
     const char *key;
     json_t *value;
 
+    if (command->free_form)
+        return 0;
     json_object_foreach (arguments, key, value) {
         if (command->argument == NULL || strcmp(key, command->argument) != 0)
             return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);

@@ -17,6 +17,7 @@
 #include "bus/bus.h"
 #include "engine/engine.h"
 #include "event/timer.h"
+#include "vmm/announce.h"
 #include "vmm/options.h"
 #include "x86/cpuid.h"
 
@@ -84,6 +85,7 @@ struct machine {
     struct machine_cpu cpu[ENGINE_CPUS_MAX];
     unsigned cpu_count;
     struct board *board;
+    struct announce announce;
     enum machine_status status;
     bool unusable;          /* a load failed half-way: only reset, load and quit are left */
     bool ending;            /* CPU threads leave */

@@ -54,6 +54,17 @@ class Control(SystemTest):
             qmp.raw('{"execute": "query-status", "id": [1, "x"]}')
             self.assertEqual(qmp.message()["id"], [1, "x"])
 
+    def test_announcements(self):
+        with self.start("idle", "--net", "user"), Qmp(self.socket) as qmp:
+            qmp.negotiate()
+            self.assertEqual(qmp.call("announce-self"), {})
+            self.assertEqual(qmp.call("announce-self", initial=1, max=5, rounds=3, step=1), {})
+            self.assertIn("from 1 to 1000, not 0", qmp.execute("announce-self", rounds=0)["error"]["desc"])
+            self.assertIn("'speed' is unexpected", qmp.execute("announce-self", speed=1)["error"]["desc"])
+            self.assertIn("not negative", qmp.execute("announce-self", max=-1)["error"]["desc"])
+            qmp.call("stop")
+            self.assertIn("does not run", qmp.execute("announce-self")["error"]["desc"])
+
     def test_hostile_clients_are_dropped_and_others_served(self):
         with self.start(), Qmp(self.socket) as qmp, Qmp(self.socket) as hostile:
             qmp.negotiate()

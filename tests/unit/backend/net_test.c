@@ -255,6 +255,13 @@ static void test_tap(void **state)
     while (memcmp(back + 12, "\x88\xb5", 2) != 0);
     assert_memory_equal(back, frame + NET_HEADER_SIZE, 60);
 
+    net_announce(backend, guest_mac);
+    do
+        assert_true(recv(fd, back, sizeof(back), 0) > 0);
+    while (memcmp(back + 12, "\x80\x35", 2) != 0);
+    assert_memory_equal(back, "\xff\xff\xff\xff\xff\xff\x52\x54\x00\x01\x02\x03", 12);
+    assert_memory_equal(back + 14, "\0\1\x08\0\6\4\0\3\x52\x54\x00\x01\x02\x03\0\0\0\0\x52\x54\x00\x01\x02\x03\0\0\0\0", 28);
+
     assert_int_equal(send(fd, frame + NET_HEADER_SIZE, 60, 0), 60); /* host to guest, without room first */
     for (unsigned i = 0; i < 10; i++)
         loop_step(loop, 5);
