@@ -177,7 +177,10 @@ static int lock_image(const struct block_image *image, const struct block_config
 
 static int open_file(struct block_image *image, const struct block_config *config, struct err *err)
 {
-    image->fd = open(config->path, (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    if (config->fd > 0)
+        image->fd = config->fd;
+    else
+        image->fd = open(config->path, (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (image->fd < 0) {
         bool hint = !config->readonly && (errno == EACCES || errno == EROFS) && access(config->path, R_OK) == 0;
         return err_set(err, -errno, "cannot open disk image %s: %s%s", config->path, strerror(errno),

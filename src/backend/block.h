@@ -35,6 +35,8 @@ struct block_request {
 
 struct block_config {
     const char *path;
+    int fd;                     /* above 0: the image is open already and path only its name; the image's own from then on,
+                                 * also on failure */
     const char *format;         /* "raw"; NULL = raw */
     bool readonly;
     bool incoming;              /* another process still writes: open without the right to, until block_activate() */

@@ -19,7 +19,9 @@ int net_open(const char *spec, struct loop *loop, struct net_backend **ret_backe
         return net_tap_open(spec + strlen("tap="), loop, ret_backend, err);
     if (text_starts_with(spec, "bridge="))
         return net_bridge_open(spec + strlen("bridge="), loop, ret_backend, err);
-    return err_set(err, -EINVAL, "network \"%s\" is unknown; there are none, user, tap=NAME and bridge=NAME", spec);
+    if (text_starts_with(spec, "fd="))
+        return net_fd_open(spec + strlen("fd="), loop, ret_backend, err);
+    return err_set(err, -EINVAL, "network \"%s\" is unknown; there are none, user, tap=NAME, bridge=NAME and fd=N", spec);
 }
 
 void net_close(struct net_backend *backend)

@@ -40,12 +40,14 @@ enum { NET_OFFLOAD_CSUM = 1, NET_OFFLOAD_TSO4 = 2, NET_OFFLOAD_TSO6 = 4, NET_OFF
 
 #define NET_HEADER_SIZE 12u /* of struct virtio_net_hdr_v1, when there is one */
 
-/* spec is what stands behind --net: "none", "user[,hostfwd=PROTO:[ADDR]:PORT-[ADDR]:PORT]...", "tap=NAME", "bridge=NAME".
+/* spec is what stands behind --net: "none", "user[,hostfwd=PROTO:[ADDR]:PORT-[ADDR]:PORT]...", "tap=NAME", "bridge=NAME",
+ * "fd=N".
  * "none" gives *ret_backend = NULL. Errors are sentences, and nothing is left behind.
  *
  * user: the guest's network is 10.0.2.0/24 with gateway (and the host itself) 10.0.2.2, DNS 10.0.2.3, DHCP from 10.0.2.15 on; hostfwd
  * opens a port of the host, by default of all its addresses, and forwards to the guest's 10.0.2.15 unless told otherwise.
- * tap: a tap interface that exists, or is made for as long as the VM lives. bridge: makes one, as a port of that bridge. */
+ * tap: a tap interface that exists, or is made for as long as the VM lives. bridge: makes one, as a port of that bridge.
+ * fd: an open tap interface, made and brought up by whoever hands it over; it is the backend's from then on, also on failure. */
 int net_open(const char *spec, struct loop *loop, struct net_backend **ret_backend, struct err *err);
 void net_close(struct net_backend *backend); /* accepts NULL */
 /* Sends a frame from `mac` to everybody, a reverse ARP request (RFC 903) for its own address, so that switches learn that it is

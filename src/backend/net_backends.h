@@ -8,6 +8,7 @@
 /* options: what stands behind "user", empty or starting with a comma. */
 int net_user_open(const char *options, struct loop *loop, struct net_backend **ret_backend, struct err *err);
 int net_tap_open(const char *name, struct loop *loop, struct net_backend **ret_backend, struct err *err);
+int net_fd_open(const char *number, struct loop *loop, struct net_backend **ret_backend, struct err *err);
 int net_bridge_open(const char *bridge, struct loop *loop, struct net_backend **ret_backend, struct err *err);
 
 /* Hands a frame to the card; false: it has no room. Without a card frames are dropped. */

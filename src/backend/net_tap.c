@@ -3,6 +3,7 @@
  * left to whoever does them best. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
@@ -14,6 +15,7 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/text.h"
 #include "event/loop.h"
 
 #define FRAMES_PER_CALL 64 /* then others in the loop have their turn */
@@ -135,11 +137,18 @@ static int open_failed(const char *name, int code, struct err *err)
     return err_set(err, code, "cannot open tap interface %s: %s", name, strerror(-code));
 }
 
+static int carry_headers(struct net_tap *tap, const char *name, struct err *err)
+{
+    int header_size = NET_HEADER_SIZE;
+    if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header_size) < 0 || ioctl(tap->fd, TUNSETOFFLOAD, 0UL) < 0)
+        return err_set(err, -errno, "tap interface %s can't carry virtio headers: %s", name, strerror(errno));
+    return 0;
+}
+
 /* name may be a pattern with %d; ret_name is what the kernel made of it. */
 static int open_interface(struct net_tap *tap, const char *name, char ret_name[static IFNAMSIZ], struct err *err)
 {
     struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
-    int header_size = NET_HEADER_SIZE;
     if (strlen(name) == 0 || strlen(name) >= IFNAMSIZ)
         return err_set(err, -EINVAL, "\"%s\" can't be an interface's name: they have 1 to %d characters", name, IFNAMSIZ - 1);
     memcpy(request.ifr_name, name, strlen(name) + 1);
@@ -148,10 +157,8 @@ static int open_interface(struct net_tap *tap, const char *name, char ret_name[s
         return err_set(err, -errno, "cannot open /dev/net/tun: %s; is the tun module loaded?", strerror(errno));
     if (ioctl(tap->fd, TUNSETIFF, &request) < 0)
         return open_failed(name, -errno, err);
-    if (ioctl(tap->fd, TUNSETVNETHDRSZ, &header_size) < 0 || ioctl(tap->fd, TUNSETOFFLOAD, 0UL) < 0)
-        return err_set(err, -errno, "tap interface %s can't carry virtio headers: %s", name, strerror(errno));
     memcpy(ret_name, request.ifr_name, IFNAMSIZ);
-    return 0;
+    return carry_headers(tap, name, err);
 }
 
 static int bring_up(int socket_fd, const char *name, struct err *err)
@@ -181,20 +188,34 @@ static int join_bridge(int socket_fd, const char *bridge, const char *name, stru
     return err_set(err, -errno, "cannot make %s a port of bridge %s: %s", name, bridge, strerror(errno));
 }
 
+/* NULL without memory; fd stays the caller's then. */
+static struct net_tap *tap_new(struct loop *loop, int fd)
+{
+    struct net_tap *tap = calloc(1, sizeof(*tap));
+    if (tap == NULL)
+        return NULL;
+    tap->backend = (struct net_backend){.type = &tap_type,
+                                        .header_size = NET_HEADER_SIZE,
+                                        .offloads = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6};
+    tap->loop = loop;
+    tap->fd = fd;
+    return tap;
+}
+
+static struct net_backend *tap_begin(struct net_tap *tap)
+{
+    tap->reading = true;
+    watch(tap);
+    return &tap->backend;
+}
+
 /* bridge: NULL for none. Whatever fails, closing the descriptor takes an interface that we made away again. */
 static int open_tap(const char *name, const char *bridge, struct loop *loop, struct net_backend **ret_backend, struct err *err)
 {
     char actual[IFNAMSIZ];
-    struct net_tap *tap = calloc(1, sizeof(*tap));
+    struct net_tap *tap = tap_new(loop, -1);
     int socket_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int r = tap == NULL || socket_fd < 0 ? err_set(err, -ENOMEM, "no memory or descriptor for tap interface %s", name) : 0;
-    if (tap != NULL) {
-        tap->backend = (struct net_backend){.type = &tap_type,
-                                            .header_size = NET_HEADER_SIZE,
-                                            .offloads = NET_OFFLOAD_CSUM | NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6};
-        tap->loop = loop;
-        tap->fd = -1;
-    }
     if (r == 0)
         r = open_interface(tap, name, actual, err);
     if (r == 0 && bridge != NULL)
@@ -207,9 +228,7 @@ static int open_tap(const char *name, const char *bridge, struct loop *loop, str
             tap_free(&tap->backend);
         return r;
     }
-    tap->reading = true;
-    watch(tap);
-    *ret_backend = &tap->backend;
+    *ret_backend = tap_begin(tap);
     return 0;
 }
 
@@ -221,4 +240,43 @@ int net_tap_open(const char *name, struct loop *loop, struct net_backend **ret_b
 int net_bridge_open(const char *bridge, struct loop *loop, struct net_backend **ret_backend, struct err *err)
 {
     return open_tap("ferry%d", bridge, loop, ret_backend, err);
+}
+
+/* Whether the descriptor is a tap interface that puts a virtio-net header in front of frames, and which. */
+static int look_at(int fd, char ret_name[static IFNAMSIZ], struct err *err)
+{
+    struct ifreq request = {0};
+    if (ioctl(fd, TUNGETIFF, &request) < 0)
+        return err_set(err, -EINVAL, "descriptor %d is not a tap interface: %s", fd, strerror(errno));
+    if ((request.ifr_flags & IFF_TAP) == 0 || (request.ifr_flags & IFF_NO_PI) == 0 || (request.ifr_flags & IFF_VNET_HDR) == 0)
+        return err_set(err, -EINVAL, "interface %s can't be used: it must be a tap interface with the flags IFF_NO_PI and "
+                       "IFF_VNET_HDR", request.ifr_name);
+    memcpy(ret_name, request.ifr_name, IFNAMSIZ);
+    return 0;
+}
+
+int net_fd_open(const char *number, struct loop *loop, struct net_backend **ret_backend, struct err *err)
+{
+    char name[IFNAMSIZ];
+    uint64_t value;
+    if (text_parse_u64(number, &value) < 0 || value < 3 || value > INT_MAX)
+        return err_set(err, -EINVAL, "fd=%s is no descriptor that could be a tap interface", number);
+    int fd = (int)value;
+    int r = look_at(fd, name, err);
+    struct net_tap *tap = r == 0 ? tap_new(loop, fd) : NULL;
+    if (r == 0 && tap == NULL)
+        r = err_set(err, -ENOMEM, "no memory for tap interface %s", name);
+    if (r == 0)
+        r = carry_headers(tap, name, err);
+    if (r == 0 && (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0))
+        r = err_set(err, -errno, "cannot use tap interface %s: %s", name, strerror(errno));
+    if (r < 0) {
+        if (tap != NULL)
+            tap->fd = -1;
+        free(tap);
+        close(fd);
+        return r;
+    }
+    *ret_backend = tap_begin(tap);
+    return 0;
 }

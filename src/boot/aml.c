@@ -18,8 +18,15 @@ enum {
     OP_DUAL_NAME = 0x2e,
     OP_MULTI_NAME = 0x2f,
     OP_EXTENDED = 0x5b,
+    OP_LOCAL_0 = 0x60,
     OP_ARGUMENT_0 = 0x68,
+    OP_STORE = 0x70,
+    OP_AND = 0x7b,
+    OP_NOTIFY = 0x86,
+    OP_IF = 0xa0,
     OP_RETURN = 0xa4,
+    EXTENDED_REGION = 0x80,
+    EXTENDED_FIELD = 0x81,
     EXTENDED_DEVICE = 0x82,
 };
 
@@ -212,6 +219,65 @@ void aml_end(struct aml *aml)
 void aml_return_argument(struct aml *aml, unsigned number)
 {
     put_number(aml, OP_RETURN | (OP_ARGUMENT_0 + number) << 8, 2);
+}
+
+void aml_region_io(struct aml *aml, const char *path, uint16_t base, unsigned size)
+{
+    enum { SPACE_PORT = 1 };
+
+    put_number(aml, OP_EXTENDED | EXTENDED_REGION << 8, 2);
+    put_path(aml, path);
+    put_number(aml, SPACE_PORT, 1);
+    aml_integer(aml, base);
+    aml_integer(aml, size);
+}
+
+void aml_field_dwords(struct aml *aml, const char *region)
+{
+    enum { ACCESS_DWORD = 3, WRITE_AS_ZEROS = 2 << 5 };
+
+    put_number(aml, OP_EXTENDED | EXTENDED_FIELD << 8, 2);
+    open_block(aml, false);
+    put_path(aml, region);
+    put_number(aml, ACCESS_DWORD | WRITE_AS_ZEROS, 1);
+}
+
+void aml_field_unit(struct aml *aml, const char *name)
+{
+    put_path(aml, name);
+    put_number(aml, 32, 1); /* bits, as a PkgLength of one byte */
+}
+
+void aml_local(struct aml *aml, unsigned number)
+{
+    put_number(aml, OP_LOCAL_0 + number, 1);
+}
+
+void aml_path(struct aml *aml, const char *path)
+{
+    put_path(aml, path);
+}
+
+void aml_store(struct aml *aml)
+{
+    put_number(aml, OP_STORE, 1);
+}
+
+void aml_if_local_and(struct aml *aml, unsigned number, uint32_t mask)
+{
+    put_number(aml, OP_IF, 1);
+    open_block(aml, false);
+    put_number(aml, OP_AND, 1);
+    aml_local(aml, number);
+    aml_integer(aml, mask);
+    put_number(aml, 0, 1); /* the result goes nowhere else */
+}
+
+void aml_notify(struct aml *aml, const char *path, unsigned value)
+{
+    put_number(aml, OP_NOTIFY, 1);
+    put_path(aml, path);
+    aml_integer(aml, value);
 }
 
 void aml_io(struct aml *aml, uint16_t base, uint8_t count)

@@ -48,6 +48,25 @@ void aml_end(struct aml *aml);
 /* Return (ArgN). */
 void aml_return_argument(struct aml *aml, unsigned number);
 
+/* OperationRegion (path, SystemIO, base, size), and a Field of it that is accessed by double words: a block of
+ * aml_field_unit()s, each 32 bits wide. */
+void aml_region_io(struct aml *aml, const char *path, uint16_t base, unsigned size);
+void aml_field_dwords(struct aml *aml, const char *region);
+void aml_field_unit(struct aml *aml, const char *name);
+
+/* Operands: LocalN, and an object by its path (a method is called by it). */
+void aml_local(struct aml *aml, unsigned number);
+void aml_path(struct aml *aml, const char *path);
+
+/* Store (source, target): both operands follow by the next calls. */
+void aml_store(struct aml *aml);
+
+/* If (LocalN & mask): a block. */
+void aml_if_local_and(struct aml *aml, unsigned number, uint32_t mask);
+
+/* Notify (path, value). */
+void aml_notify(struct aml *aml, const char *path, unsigned value);
+
 /* In a template. Windows are what a bridge passes on. */
 void aml_io(struct aml *aml, uint16_t base, uint8_t count);
 void aml_irq(struct aml *aml, unsigned number); /* 0..15, edge */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The DSDT: PCI root, legacy devices, reserved addresses, CPUs, soft-off. The power button is fixed hardware, so it has
+/* The DSDT: PCI root with its slots, legacy devices, reserved addresses, CPUs, soft-off. The power button is fixed hardware, so it has
  * no device here (ACPI 6.5 section 4.8.2.2.1). */
 #include <stdio.h>
 
@@ -7,8 +7,11 @@
 #include "boot/aml.h"
 #include "bus/platform.h"
 
-#define PCI_SLOTS 32
+#define PCI_SLOTS PLATFORM_PCI_SLOTS
 #define PCI_PINS 4
+
+/* Values of Notify (section 5.6.6). */
+enum { NOTIFY_DEVICE_CHECK = 1, NOTIFY_EJECT_REQUEST = 3 };
 
 static void soft_off(struct aml *aml)
 {
@@ -51,6 +54,67 @@ static void root_routing(struct aml *aml)
     aml_end(aml);
 }
 
+static const char *slot_name(unsigned slot, char text[static 5])
+{
+    snprintf(text, 5, "S%03X", slot & 0xfff);
+    return text;
+}
+
+/* A slot whose device can be ejected (section 6.3.3). */
+static void plug_slot(struct aml *aml, unsigned slot)
+{
+    char name[5];
+
+    aml_device(aml, slot_name(slot, name));
+    aml_name(aml, "_ADR"), aml_integer(aml, slot << 16);
+    aml_name(aml, "_SUN"), aml_integer(aml, slot);
+    aml_method(aml, "_EJ0", 1);
+    aml_store(aml), aml_integer(aml, UINT32_C(1) << slot), aml_path(aml, "PCEJ");
+    aml_end(aml);
+    aml_end(aml);
+}
+
+/* The registers are those of the device pci-hotplug; reading PCUP clears it. */
+static void plug_slots(struct aml *aml)
+{
+    char name[5];
+
+    aml_region_io(aml, "PCHP", PLATFORM_PORT_PCI_HOTPLUG, 16);
+    aml_field_dwords(aml, "PCHP");
+    aml_field_unit(aml, "PCUP");
+    aml_field_unit(aml, "PCDN");
+    aml_field_unit(aml, "PCEJ");
+    aml_field_unit(aml, "PCRM");
+    aml_end(aml);
+    for (unsigned slot = PLATFORM_PCI_PLUG_FIRST; slot < PCI_SLOTS; slot++)
+        plug_slot(aml, slot);
+    aml_method(aml, "PCNT", 0);
+    aml_store(aml), aml_path(aml, "PCUP"), aml_local(aml, 0);
+    aml_store(aml), aml_path(aml, "PCDN"), aml_local(aml, 1);
+    for (unsigned slot = PLATFORM_PCI_PLUG_FIRST; slot < PCI_SLOTS; slot++) {
+        aml_if_local_and(aml, 0, UINT32_C(1) << slot);
+        aml_notify(aml, slot_name(slot, name), NOTIFY_DEVICE_CHECK);
+        aml_end(aml);
+        aml_if_local_and(aml, 1, UINT32_C(1) << slot);
+        aml_notify(aml, slot_name(slot, name), NOTIFY_EJECT_REQUEST);
+        aml_end(aml);
+    }
+    aml_end(aml);
+}
+
+/* The general-purpose event of the hotplug registers; edge-triggered (section 5.6.4.1). */
+static void plug_event(struct aml *aml)
+{
+    char name[5];
+
+    aml_scope(aml, "\\_GPE");
+    snprintf(name, sizeof(name), "_E%02X", PLATFORM_GPE_PCI_HOTPLUG & 0xff);
+    aml_method(aml, name, 0);
+    aml_path(aml, "\\_SB.PCI0.PCNT");
+    aml_end(aml);
+    aml_end(aml);
+}
+
 static void pci_root(struct aml *aml)
 {
     aml_device(aml, "PCI0");
@@ -65,6 +129,7 @@ static void pci_root(struct aml *aml)
     aml_method(aml, "_OSC", 4);
     aml_return_argument(aml, 3);
     aml_end(aml);
+    plug_slots(aml);
     aml_end(aml);
 }
 
@@ -115,6 +180,7 @@ static void reserved_addresses(struct aml *aml)
     aml_io(aml, PLATFORM_PORT_PM1A_CONTROL, 2);
     aml_io(aml, PLATFORM_PORT_PM_TIMER, 4);
     aml_io(aml, PLATFORM_PORT_GPE0, PLATFORM_GPE0_SIZE);
+    aml_io(aml, PLATFORM_PORT_PCI_HOTPLUG, 16);
     aml_memory32(aml, (uint32_t)PLATFORM_ECAM, (uint32_t)PLATFORM_ECAM_SIZE);
     end_device(aml);
 }
@@ -149,4 +215,5 @@ void acpi_write_dsdt(const struct acpi_config *config, struct aml *aml)
     for (unsigned i = 0; i < config->cpus; i++)
         cpu(aml, i);
     aml_end(aml);
+    plug_event(aml);
 }

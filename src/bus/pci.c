@@ -133,7 +133,8 @@ static void update_bars(struct pci_function *function)
 
 static struct pci_function *find(struct pci_bus *pci, unsigned bus, unsigned slot, unsigned function)
 {
-    return bus == 0 && slot < PCI_SLOTS && function == 0 ? pci->function[slot] : NULL;
+    struct pci_function *found = bus == 0 && slot < PCI_SLOTS && function == 0 ? pci->function[slot] : NULL;
+    return found != NULL && !found->withdrawn ? found : NULL;
 }
 
 static bool config_access_valid(unsigned offset, unsigned size)
@@ -217,6 +218,14 @@ void pci_function_fini(struct pci_function *function)
     update_line(function, false);
     function->pci->function[function->slot] = NULL;
     function->pci = NULL;
+}
+
+void pci_withdraw(struct pci_function *function)
+{
+    function->withdrawn = true;
+    store_le16(function->state->config + PCI_COMMAND, PCI_COMMAND_INTX_DISABLE);
+    update_bars(function);
+    update_intx(function);
 }
 
 static uint32_t initial_address(const struct pci_function *function, unsigned number)

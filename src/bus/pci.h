@@ -85,6 +85,7 @@ struct pci_function {
     struct pci_state *state;
     const struct pci_hooks *hooks;
     unsigned slot;
+    bool withdrawn;                    /* by pci_withdraw() */
     struct pci_bar bar[PCI_BARS];
     unsigned capabilities_end;         /* where the next capability goes */
     unsigned msix_capability;          /* offset; 0: no MSI-X */
@@ -116,6 +117,10 @@ int pci_function_init(struct pci_function *function, struct dev *dev, struct pci
 
 /* Gives the slot and all windows back. Accepts a zeroed or half-built function. */
 void pci_function_fini(struct pci_function *function);
+
+/* The guest has let the function go: its slot reads as empty, its windows are gone, it does no DMA and interrupts nobody.
+ * The slot stays taken until pci_function_fini(). */
+void pci_withdraw(struct pci_function *function);
 
 /* Describes BAR `number`: size bytes (a power of two, at least 16). -EINVAL, -ENOSPC (the window is full). */
 int pci_add_bar(struct pci_function *function, unsigned number, enum pci_bar_kind kind, uint32_t size,

@@ -52,6 +52,7 @@ enum {
     PLATFORM_PORT_PM1A_CONTROL = 0x604, /* 2 ports */
     PLATFORM_PORT_PM_TIMER = 0x608,     /* 4 ports */
     PLATFORM_PORT_GPE0 = 0x620,         /* 4 ports: 2 status, 2 enable */
+    PLATFORM_PORT_PCI_HOTPLUG = 0x640,  /* 16 ports: plugged, to unplug, eject, removable */
     PLATFORM_PORT_PCI_ADDRESS = 0xcf8,  /* 4 ports */
     PLATFORM_PORT_RESET = 0xcf9,        /* 1 port */
     PLATFORM_PORT_PCI_DATA = 0xcfc,     /* 4 ports */
@@ -67,7 +68,11 @@ enum {
     PLATFORM_ACPI_DISABLE = 0x03,
     PLATFORM_S5_SLEEP_TYPE = 0x05, /* SLP_TYP in PM1a control */
     PLATFORM_GPE0_SIZE = 4,
+    PLATFORM_GPE_PCI_HOTPLUG = 1, /* its method is _E01 */
 };
+
+/* PCI slots from here on hold devices that can be added and removed while the VM runs. */
+enum { PLATFORM_PCI_PLUG_FIRST = 4, PLATFORM_PCI_SLOTS = 32 };
 
 /* Interrupts (GSI; below 16 also the ISA IRQ). */
 enum {

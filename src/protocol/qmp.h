@@ -47,9 +47,10 @@ struct qmp_command {
 /* Looks at a message as at a command. ret_command->id is set even on failure, for the reply. -EINVAL. */
 int qmp_command_parse(json_t *message, struct qmp_command *ret_command, struct err *err);
 
-/* Error classes of QMP; everything but an unknown command is a GenericError to clients. */
+/* Error classes of QMP; everything but an unknown command or device is a GenericError to clients. */
 #define QMP_GENERIC_ERROR "GenericError"
 #define QMP_COMMAND_NOT_FOUND "CommandNotFound"
+#define QMP_DEVICE_NOT_FOUND "DeviceNotFound"
 
 /* These append one message and CR LF to out: 0, -ENOBUFS or -ENOMEM (nothing appended). id and data may be NULL and
  * are not consumed. value NULL stands for an empty object. */

@@ -53,8 +53,14 @@ void board_announce(struct board *board);
 
 void board_power_button(struct board *board);
 
-/* What the control socket tells about the devices; NULL when there is none with that number. */
+/* The n-th disk's image and the n-th network card, in the order of PCI slots; NULL past the last. Numbers change when
+ * devices are added or removed. */
 struct block_image *board_disk(const struct board *board, unsigned number);
+struct dev *board_nic(const struct board *board, unsigned number);
+
+/* The devices that can be added and removed, for plug.h. */
+struct plug *board_plug(struct board *board);
+
 struct dev *board_balloon(const struct board *board);
 
 #endif

@@ -5,15 +5,18 @@
 #include "devices/virtio/net.h"
 #include "vmm/board_pc.h"
 
+/* All images, also those that no device uses now: each has its lock. */
+
 int board_inactivate_disks(struct board *board, struct err *err)
 {
-    for (unsigned i = 0; i < board->machine->config->disk_count; i++) {
-        int r = block_inactivate(board->image[i], err);
+    for (struct plug_backend *at = board->plug.backends; at != NULL; at = at->next) {
+        int r = at->image != NULL ? block_inactivate(at->image, err) : 0;
 
         if (r == 0)
             continue;
-        while (i-- > 0)
-            block_activate(board->image[i], NULL);
+        for (struct plug_backend *done = board->plug.backends; done != at; done = done->next)
+            if (done->image != NULL)
+                block_activate(done->image, NULL);
         return r;
     }
     return 0;
@@ -21,35 +24,41 @@ int board_inactivate_disks(struct board *board, struct err *err)
 
 int board_activate_disks(struct board *board, struct err *err)
 {
-    for (unsigned i = 0; i < board->machine->config->disk_count; i++) {
-        int r = block_activate(board->image[i], err);
+    for (struct plug_backend *at = board->plug.backends; at != NULL; at = at->next) {
+        int r = at->image != NULL ? block_activate(at->image, err) : 0;
 
         if (r == 0)
             continue;
-        while (i-- > 0)
-            block_inactivate(board->image[i], NULL);
+        for (struct plug_backend *done = board->plug.backends; done != at; done = done->next)
+            if (done->image != NULL)
+                block_inactivate(done->image, NULL);
         return r;
     }
     return 0;
 }
 
+/* By the slots, in which both sides of a migration have the same devices. */
 const char *board_arbiter(const struct board *board)
 {
-    for (unsigned i = 0; i < board->machine->config->disk_count; i++)
-        if (!block_readonly(board->image[i]))
-            return block_path(board->image[i]);
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_disk(board, i)) != NULL; i++)
+        if (!block_readonly(card->backend->image))
+            return block_path(card->backend->image);
     return NULL;
 }
 
 void board_announce(struct board *board)
 {
-    for (unsigned i = 0; i < board->machine->config->nic_count; i++) {
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_nic(board, i)) != NULL; i++) {
         uint8_t mac[6];
 
-        if (board->net[i] == NULL)
+        if (card->backend->net == NULL || card->ejected)
             continue;
-        virtio_net_mac(board->nic[i], mac);
-        net_announce(board->net[i], mac);
-        virtio_net_announce(board->nic[i]);
+        virtio_net_mac(card->dev, mac);
+        net_announce(card->backend->net, mac);
+        virtio_net_announce(card->dev);
     }
 }

@@ -8,7 +8,6 @@
 
 #include "backend/block.h"
 #include "backend/character.h"
-#include "backend/net.h"
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/text.h"
@@ -17,19 +16,18 @@
 #include "devices/pc/fw_cfg.h"
 #include "devices/pc/i8042.h"
 #include "devices/pc/pci_host.h"
+#include "devices/pc/pci_hotplug.h"
 #include "devices/pc/rtc.h"
 #include "devices/pc/testdev.h"
 #include "devices/pc/uart.h"
 #include "devices/virtio/balloon.h"
-#include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
-#include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "memory/memory.h"
 #include "vmm/terminal.h"
 
-/* PCI slots; fixed so that a guest's names for its devices don't change with the number of disks. */
-enum { SLOT_HOST = 0, SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3, SLOT_DISK = 4, SLOT_NIC = SLOT_DISK + VM_DISKS_MAX };
+/* PCI slots; those that plug.c has follow. */
+enum { SLOT_HOST = 0, SLOT_RNG = 1, SLOT_BALLOON = 2, SLOT_CONSOLE = 3 };
 
 static uint64_t memory_low(const struct machine *machine)
 {
@@ -61,6 +59,17 @@ int board_add(struct board *board, const struct dev_type *type, uint32_t instanc
     if (ret_dev != NULL)
         *ret_dev = dev;
     return 0;
+}
+
+void board_remove(struct board *board, struct dev *dev)
+{
+    unsigned i = 0;
+
+    while (board->device[i] != dev)
+        i++;
+    board->device_count--;
+    memmove(&board->device[i], &board->device[i + 1], (board->device_count - i) * sizeof(board->device[0]));
+    dev_free(dev);
 }
 
 int board_place(struct board *board, struct dev *dev, unsigned number, enum bus_space space, uint64_t base,
@@ -123,7 +132,7 @@ static void set_doorbell(void *ctx, uint64_t address, int fd, bool present)
         machine->engine_type->doorbell_remove(machine->vm, &doorbell);
 }
 
-static struct virtio_place place_in(struct board *board, unsigned slot)
+struct virtio_place board_virtio_place(struct board *board, unsigned slot)
 {
     struct virtio_place place = {.pci = &board->pci, .slot = slot};
 
@@ -264,9 +273,33 @@ static int add_pci(struct board *board, struct err *err)
     return r < 0 ? r : board_place(board, host, PCI_HOST_WINDOW_ECAM, BUS_MMIO, PLATFORM_ECAM, PLATFORM_ECAM_SIZE, err);
 }
 
+static void on_hotplug(void *ctx)
+{
+    acpi_pm_event(((struct board *)ctx)->acpi_pm, PLATFORM_GPE_PCI_HOTPLUG);
+}
+
+static void on_eject(void *ctx, unsigned slot)
+{
+    plug_eject(ctx, slot);
+}
+
+static uint32_t removable(void *ctx)
+{
+    return plug_slots(ctx);
+}
+
+static int add_pci_hotplug(struct board *board, struct err *err)
+{
+    const struct pci_hotplug_config config = {.ctx = board, .event = on_hotplug, .eject = on_eject, .removable = removable};
+    int r = board_add(board, &pci_hotplug_type, 0, &config, &board->pci_hotplug, err);
+
+    return r < 0 ? r
+                 : board_place(board, board->pci_hotplug, 0, BUS_PORT, PLATFORM_PORT_PCI_HOTPLUG, PCI_HOTPLUG_SIZE, err);
+}
+
 static int add_rng(struct board *board, struct err *err)
 {
-    const struct virtio_rng_device_config config = {.place = place_in(board, SLOT_RNG)};
+    const struct virtio_rng_device_config config = {.place = board_virtio_place(board, SLOT_RNG)};
 
     return board_add(board, &virtio_rng_type, 0, &config, NULL, err);
 }
@@ -274,14 +307,14 @@ static int add_rng(struct board *board, struct err *err)
 static int add_balloon(struct board *board, struct err *err)
 {
     const struct virtio_balloon_device_config config = {
-        .place = place_in(board, SLOT_BALLOON), .changed = on_balloon_change, .ctx = board->machine};
+        .place = board_virtio_place(board, SLOT_BALLOON), .changed = on_balloon_change, .ctx = board->machine};
 
     return board_add(board, &virtio_balloon_type, 0, &config, &board->balloon, err);
 }
 
 static int add_console(struct board *board, struct err *err)
 {
-    struct virtio_console_device_config config = {.place = place_in(board, SLOT_CONSOLE)};
+    struct virtio_console_device_config config = {.place = board_virtio_place(board, SLOT_CONSOLE)};
     int r = open_character(board, board->machine->config->console, &board->console, err);
 
     if (r < 0)
@@ -290,52 +323,38 @@ static int add_console(struct board *board, struct err *err)
     return board_add(board, &virtio_console_type, 0, &config, NULL, err);
 }
 
+/* The command line's disks and network cards have names by their number unless they were given one. */
+static const char *name_of(const char *given, const char *kind, unsigned number, char text[static 16])
+{
+    snprintf(text, 16, "%s%u", kind, number);
+    return given != NULL ? given : text;
+}
+
 static int add_disk(struct board *board, unsigned number, struct err *err)
 {
     const struct vm_disk *disk = &board->machine->config->disk[number];
-    const struct block_config image = {.path = disk->path, .format = disk->format, .readonly = disk->readonly};
-    struct virtio_blk_device_config config = {.place = place_in(board, SLOT_DISK + number)};
-    char serial[21];
-    int r = block_open(&image, board->machine->loop, &board->image[number], err);
+    const struct block_config image = {.path = disk->path, .fd = disk->fd, .format = disk->format, .readonly = disk->readonly};
+    char text[16];
+    const char *id = name_of(disk->id, "disk", number, text);
+    const struct plug_device device = {
+        .driver = "virtio-blk-pci", .id = id, .backend = id, .slot = disk->slot > 0 ? (int)disk->slot : -1,
+        .serial = disk->serial};
+    int r = plug_open_disk(board, id, &image, err);
 
-    if (r < 0)
-        return r;
-    snprintf(serial, sizeof(serial), "ferry-disk%u", number);
-    config.image = board->image[number];
-    config.serial = serial;
-    config.queues = board->machine->cpu_count < VIRTIO_BLK_QUEUES_MAX ? board->machine->cpu_count : VIRTIO_BLK_QUEUES_MAX;
-    return board_add(board, &virtio_blk_type, number, &config, NULL, err);
-}
-
-/* A locally administered address that is the same each time this VM starts. */
-static void default_mac(const struct machine *machine, unsigned number, uint8_t mac[static 6])
-{
-    uint32_t hash = 2166136261u; /* FNV-1a */
-
-    for (const char *c = machine->config->name; *c != 0; c++)
-        hash = (hash ^ (uint8_t)*c) * 16777619u;
-    mac[0] = 0x52;
-    mac[1] = 0x54;
-    mac[2] = 0x00;
-    mac[3] = hash >> 16;
-    mac[4] = hash >> 8;
-    mac[5] = (uint8_t)hash + number;
+    return r < 0 ? r : plug_add(board, &device, err);
 }
 
 static int add_nic(struct board *board, unsigned number, struct err *err)
 {
     const struct vm_nic *nic = &board->machine->config->nic[number];
-    struct virtio_net_device_config config = {.place = place_in(board, SLOT_NIC + number)};
-    int r = net_open(nic->backend, board->machine->loop, &board->net[number], err);
+    char text[16];
+    const char *id = name_of(nic->id, "net", number, text);
+    const struct plug_device device = {
+        .driver = "virtio-net-pci", .id = id, .backend = id, .slot = nic->slot > 0 ? (int)nic->slot : -1,
+        .mac = nic->has_mac ? nic->mac : NULL};
+    int r = plug_open_net(board, id, nic->backend, err);
 
-    if (r < 0)
-        return r;
-    config.backend = board->net[number];
-    if (nic->has_mac)
-        memcpy(config.mac, nic->mac, sizeof(config.mac));
-    else
-        default_mac(board->machine, number, config.mac);
-    return board_add(board, &virtio_net_type, number, &config, &board->nic[number], err);
+    return r < 0 ? r : plug_add(board, &device, err);
 }
 
 static int add_devices(struct board *board, struct err *err)
@@ -351,6 +370,7 @@ static int add_devices(struct board *board, struct err *err)
     if (config->testdev)
         r = r < 0 ? r : add_testdev(board, err);
     r = r < 0 ? r : add_pci(board, err);
+    r = r < 0 ? r : add_pci_hotplug(board, err);
     r = r < 0 ? r : add_rng(board, err);
     r = r < 0 ? r : add_balloon(board, err);
     if (config->console != NULL)
@@ -393,12 +413,10 @@ void board_free(struct board *board)
 {
     if (board == NULL)
         return;
+    plug_free_cards(board);
     while (board->device_count > 0)
         dev_free(board->device[--board->device_count]);
-    for (unsigned i = 0; i < VM_NICS_MAX; i++)
-        net_close(board->net[i]);
-    for (unsigned i = 0; i < VM_DISKS_MAX; i++)
-        block_close(board->image[i]);
+    plug_free_backends(board);
     character_close(board->console);
     character_close(board->serial);
     free(board);
@@ -417,7 +435,21 @@ void board_power_button(struct board *board)
 
 struct block_image *board_disk(const struct board *board, unsigned number)
 {
-    return number < VM_DISKS_MAX ? board->image[number] : NULL;
+    const struct plug_card *card = plug_disk(board, number);
+
+    return card != NULL ? card->backend->image : NULL;
+}
+
+struct dev *board_nic(const struct board *board, unsigned number)
+{
+    const struct plug_card *card = plug_nic(board, number);
+
+    return card != NULL ? card->dev : NULL;
+}
+
+struct plug *board_plug(struct board *board)
+{
+    return &board->plug;
 }
 
 struct dev *board_balloon(const struct board *board)

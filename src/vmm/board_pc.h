@@ -7,11 +7,13 @@
 #include "bus/irq.h"
 #include "bus/pci.h"
 #include "devices/pc/lapic.h"
+#include "devices/virtio/virtio.h"
 #include "engine/engine.h"
 #include "vmm/board.h"
 #include "vmm/machine.h"
+#include "vmm/plug.h"
 
-#define BOARD_DEVICES_MAX (ENGINE_CPUS_MAX + 40)
+#define BOARD_DEVICES_MAX (ENGINE_CPUS_MAX + 64)
 
 struct board {
     struct machine *machine;
@@ -19,10 +21,9 @@ struct board {
     struct pci_bus pci;
     struct dev *device[BOARD_DEVICES_MAX]; /* in boot order */
     unsigned device_count;
-    struct dev *acpi_pm, *balloon, *nic[VM_NICS_MAX];
+    struct dev *acpi_pm, *balloon, *pci_hotplug;
+    struct plug plug;
     struct character *serial, *console;
-    struct block_image *image[VM_DISKS_MAX];
-    struct net_backend *net[VM_NICS_MAX];
 
     /* Interrupt controllers: either ours, */
     struct lapic_group lapics;
@@ -40,6 +41,12 @@ static inline bool board_irqchip_in_engine(const struct board *board)
 /* Makes a device and appends it to the list; ret_dev may be NULL. */
 int board_add(struct board *board, const struct dev_type *type, uint32_t instance, const void *config,
               struct dev **ret_dev, struct err *err);
+
+/* Takes a device out of the list and frees it. */
+void board_remove(struct board *board, struct dev *dev);
+
+/* Where a virtio device in that PCI slot is. */
+struct virtio_place board_virtio_place(struct board *board, unsigned slot);
 
 /* Shows window `number` of a device. */
 int board_place(struct board *board, struct dev *dev, unsigned number, enum bus_space space, uint64_t base,

@@ -32,6 +32,7 @@ static void tell_cpus(struct board *board)
 
 int board_reset(struct board *board, struct err *err)
 {
+    plug_before_reset(board);
     for (unsigned i = 0; i < board->device_count; i++)
         dev_reset(board->device[i]);
     if (board_irqchip_in_engine(board))
@@ -66,6 +67,7 @@ int board_save(struct board *board, struct buffer *out, struct err *err)
 {
     int r = board_irqchip_in_engine(board) ? save_engine_state(board, out, err) : 0;
 
+    plug_serve_ejected(board);
     for (unsigned i = 0; r == 0 && i < board->device_count; i++) {
         if (board->device[i]->type->fields != NULL)
             r = dev_save(board->device[i], out);
@@ -93,9 +95,19 @@ static int load_engine_section(struct board *board, const struct section *sectio
 void board_load_begin(struct board *board)
 {
     board_set_running(board, false); /* what is loaded begins to work when the VM does, not before */
+    plug_load_begin(board);
     board->irqchip_loading = board->irqchip_initial;
     for (unsigned i = 0; i < ENGINE_CPUS_MAX; i++)
         board->lapic_loading[i] = board->lapic_initial[i];
+}
+
+static int load_device(struct board *board, struct dev *dev, const struct section *section, struct err *err)
+{
+    int r = dev_load(dev, section, err);
+
+    if (r == 0)
+        plug_loaded(board, dev);
+    return r;
 }
 
 int board_load(struct board *board, const struct section *section, struct err *err)
@@ -104,13 +116,17 @@ int board_load(struct board *board, const struct section *section, struct err *e
         struct dev *dev = board->device[i];
 
         if (text_equal(dev->type->name, section->name) && dev->instance == section->instance)
-            return dev_load(dev, section, err);
+            return load_device(board, dev, section, err);
     }
     return board_irqchip_in_engine(board) ? load_engine_section(board, section, err) : -ENOENT;
 }
 
 int board_load_end(struct board *board, struct err *err)
 {
+    int r = plug_load_end(board, err);
+
+    if (r < 0)
+        return r;
     if (board_irqchip_in_engine(board))
         return set_engine_state(board, &board->irqchip_loading, board->lapic_loading, err);
     tell_cpus(board);

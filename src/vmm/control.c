@@ -22,6 +22,7 @@
 #include "vmm/version.h"
 
 #define CLIENTS_MAX 16
+#define DESCRIPTORS_MAX 16   /* that are taken from one message */
 #define OUTPUT_MAX (1u << 20) /* bytes that a client may leave unread before it is dropped */
 
 struct client {
@@ -30,6 +31,7 @@ struct client {
     struct loop_source *source;
     struct qmp_reader reader;
     struct buffer output;
+    int received; /* descriptor that came with the message under way; -1: none */
     bool negotiated;
 };
 
@@ -47,6 +49,7 @@ static void client_close(struct client *client)
         return;
     loop_remove(client->source);
     fd_close(&client->fd);
+    fd_close(&client->received);
     qmp_reader_fini(&client->reader);
     buffer_fini(&client->output);
 }
@@ -76,6 +79,7 @@ static void client_finish(struct client *client, int r)
 
 static int execute(struct client *client, const struct qmp_command *command)
 {
+    struct machine *machine = client->control->machine;
     struct err err = ERR_INIT;
     json_t *value = NULL;
     char text[160];
@@ -88,13 +92,17 @@ static int execute(struct client *client, const struct qmp_command *command)
         client->negotiated = true;
         return qmp_write_return(&client->output, NULL, command->id);
     }
-    r = control_execute(client->control->machine, command->name, command->arguments, &value, &err);
+    machine->fds.received = client->received;
+    client->received = -1;
+    r = control_execute(machine, command->name, command->arguments, &value, &err);
+    fd_close(&machine->fds.received);
     if (r == -ENOENT && err.code == 0) {
         text_format(text, sizeof(text), "The command %.100s has not been found", command->name);
         return qmp_write_error(&client->output, QMP_COMMAND_NOT_FOUND, text, command->id);
     }
     if (r < 0)
-        return qmp_write_error(&client->output, QMP_GENERIC_ERROR, err.message, command->id);
+        return qmp_write_error(&client->output, r == -ENODEV ? QMP_DEVICE_NOT_FOUND : QMP_GENERIC_ERROR, err.message,
+                               command->id);
     r = qmp_write_return(&client->output, value, command->id);
     json_decref(value);
     return r;
@@ -127,6 +135,37 @@ static int handle_messages(struct client *client)
     return r;
 }
 
+/* Of several descriptors that come with one message the last counts, as one command uses one. */
+static void keep_descriptors(struct client *client, struct msghdr *message)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+        size_t count = c->cmsg_len - CMSG_LEN(0);
+
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = 0; at + sizeof(int) <= count; at += sizeof(int)) {
+            fd_close(&client->received);
+            memcpy(&client->received, CMSG_DATA(c) + at, sizeof(int));
+        }
+    }
+}
+
+static ssize_t receive(struct client *client, void *bytes, size_t size)
+{
+    union {
+        struct cmsghdr aligned;
+        char space[CMSG_SPACE(sizeof(int) * DESCRIPTORS_MAX)];
+    } control = {0};
+    struct iovec iov = {.iov_base = bytes, .iov_len = size};
+    struct msghdr message = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+    ssize_t got = recvmsg(client->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    if (got > 0)
+        keep_descriptors(client, &message);
+    return got;
+}
+
 static void on_client(void *ctx, unsigned events)
 {
     struct client *client = ctx;
@@ -138,7 +177,7 @@ static void on_client(void *ctx, unsigned events)
         client_finish(client, 0);
         return;
     }
-    got = recv(client->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    got = receive(client, bytes, sizeof(bytes));
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got <= 0 || qmp_reader_feed(&client->reader, bytes, got) < 0) {
@@ -187,6 +226,14 @@ static json_t *shutdown_data(const struct machine *machine)
     return json_pack("{s:b, s:s}", "guest", machine->by_guest, "reason", reason);
 }
 
+static json_t *device_data(const char *id)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "/machine/peripheral/%s", id);
+    return json_pack("{s:s, s:s}", "device", id, "path", path);
+}
+
 static json_t *event_data(struct machine *machine, enum machine_event event)
 {
     switch (event) {
@@ -197,6 +244,8 @@ static json_t *event_data(struct machine *machine, enum machine_event event)
                          machine->by_guest ? "guest-reset" : "host-qmp-system-reset");
     case MACHINE_EVENT_GUEST_PANICKED:
         return json_pack("{s:s}", "action", "poweroff");
+    case MACHINE_EVENT_DEVICE_DELETED:
+        return device_data(machine->event_device);
     case MACHINE_EVENT_BALLOON_CHANGE:
         return json_pack("{s:I}", "actual",
                          (json_int_t)(machine->config->memory - virtio_balloon_actual(board_balloon(machine->board))));
@@ -215,6 +264,7 @@ static void on_event(void *ctx, enum machine_event event)
         [MACHINE_EVENT_SHUTDOWN] = "SHUTDOWN",
         [MACHINE_EVENT_GUEST_PANICKED] = "GUEST_PANICKED",
         [MACHINE_EVENT_BALLOON_CHANGE] = "BALLOON_CHANGE",
+        [MACHINE_EVENT_DEVICE_DELETED] = "DEVICE_DELETED",
     };
     struct control *control = ctx;
     json_t *data = event_data(control->machine, event);
@@ -288,7 +338,7 @@ int control_new(struct machine *machine, const char *path, struct control **ret_
     control->machine = machine;
     control->fd = -1;
     for (unsigned i = 0; i < CLIENTS_MAX; i++)
-        control->client[i] = (struct client){.control = control, .fd = -1};
+        control->client[i] = (struct client){.control = control, .fd = -1, .received = -1};
     r = listen_at(control, path, err);
     if (r < 0) {
         control_free(control);

@@ -15,7 +15,8 @@ int control_new(struct machine *machine, const char *path, struct control **ret_
 /* Sends what can be sent at once, hangs up, removes the socket's name. Before machine_free(). Accepts NULL. */
 void control_free(struct control *control);
 
-/* One command: 0 with *ret_value a new reference or NULL (empty object); -ENOENT: no such command; others: err says why.
+/* One command: 0 with *ret_value a new reference or NULL (empty object); -ENOENT: no such command; -ENODEV: no
+ * such device, and others: err says why. A descriptor that came with it is in machine->fds.received.
  * Loop thread, lock held. */
 int control_execute(struct machine *machine, const char *name, json_t *arguments, json_t **ret_value, struct err *err);
 

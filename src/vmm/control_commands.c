@@ -4,7 +4,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "backend/block.h"
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/text.h"
@@ -12,6 +11,7 @@
 #include "protocol/qmp.h"
 #include "vmm/board.h"
 #include "vmm/control.h"
+#include "vmm/control_plug.h"
 #include "vmm/machine.h"
 #include "vmm/machine_state.h"
 #include "vmm/statistics.h"
@@ -65,30 +65,6 @@ static int query_cpus(struct machine *machine, json_t *arguments, json_t **ret_v
                                               "thread-id", (int)machine->cpu[i].thread_id, "target", "x86_64", "props",
                                               "core-id", i));
     }
-    *ret_value = list;
-    return 0;
-}
-
-static json_t *describe_disk(const struct machine *machine, unsigned i)
-{
-    const struct vm_disk *disk = &machine->config->disk[i];
-    struct block_image *image = board_disk(machine->board, i);
-    const char *format = disk->format != NULL ? disk->format : "raw";
-    char name[16];
-
-    snprintf(name, sizeof(name), "disk%u", i);
-    return json_pack("{s:s, s:s, s:b, s:b, s:{s:s, s:s, s:b, s:{s:s, s:s, s:I}}}", "device", name, "type", "unknown",
-                     "removable", 0, "locked", 0, "inserted", "file", disk->path, "drv", format, "ro",
-                     block_readonly(image), "image", "filename", disk->path, "format", format, "virtual-size",
-                     (json_int_t)block_size(image));
-}
-
-static int query_block(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
-{
-    json_t *list = json_array();
-
-    for (unsigned i = 0; i < machine->config->disk_count; i++)
-        json_array_append_new(list, describe_disk(machine, i));
     *ret_value = list;
     return 0;
 }
@@ -223,12 +199,21 @@ static int capabilities_again(struct machine *machine, json_t *arguments, json_t
 }
 
 static const struct command commands[] = {
+    {"add-fd", control_add_fd, .free_form = true},
     {"announce-self", announce_self, .free_form = true},
     {"balloon", balloon, "value", JSON_INTEGER},
+    {"blockdev-add", control_blockdev_add, .free_form = true},
+    {"blockdev-del", control_blockdev_del, .free_form = true},
+    {"closefd", control_closefd, .free_form = true},
     {"cont", cont},
+    {"device_add", control_device_add, .free_form = true},
+    {"device_del", control_device_del, .free_form = true},
+    {"getfd", control_getfd, .free_form = true},
+    {"netdev_add", control_netdev_add, .free_form = true},
+    {"netdev_del", control_netdev_del, .free_form = true},
     {"qmp_capabilities", capabilities_again},
     {"query-balloon", query_balloon},
-    {"query-block", query_block},
+    {"query-block", control_query_block},
     {"query-chardev", query_chardev},
     {"query-commands", query_commands},
     {"query-cpus-fast", query_cpus},
@@ -237,9 +222,11 @@ static const struct command commands[] = {
     {"query-status", query_status},
     {"query-version", query_version},
     {"quit", quit},
+    {"remove-fd", control_remove_fd, .free_form = true},
     {"stop", stop},
     {"system_powerdown", system_powerdown},
     {"system_reset", system_reset},
+    {"x-ferry-devices", control_query_devices},
     {"x-ferry-load", load, "file", JSON_STRING},
     {"x-ferry-save", save, "file", JSON_STRING},
     {"x-ferry-statistics", query_statistics},

@@ -246,6 +246,7 @@ int machine_new(const struct vm_config *config, int64_t start_ns, struct machine
     if (machine == NULL)
         return err_set(err, -ENOMEM, "out of memory");
     machine->config = config;
+    fd_store_init(&machine->fds);
     machine->start_ns = start_ns;
     pthread_mutex_init(&machine->lock, NULL);
     pthread_cond_init(&machine->parked, NULL);
@@ -273,6 +274,7 @@ void machine_free(struct machine *machine)
         machine->engine_type->vm_free(machine->vm);
     memory_free(machine->memory);
     loop_free(machine->loop);
+    fd_store_fini(&machine->fds);
     pthread_cond_destroy(&machine->changed);
     pthread_cond_destroy(&machine->parked);
     pthread_mutex_destroy(&machine->lock);

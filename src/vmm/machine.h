@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "event/timer.h"
 #include "vmm/announce.h"
+#include "vmm/fd_store.h"
 #include "vmm/options.h"
 #include "x86/cpuid.h"
 
@@ -49,6 +50,7 @@ enum machine_event {
     MACHINE_EVENT_SHUTDOWN,
     MACHINE_EVENT_GUEST_PANICKED,
     MACHINE_EVENT_BALLOON_CHANGE,
+    MACHINE_EVENT_DEVICE_DELETED, /* event_device says which */
 };
 
 /* Exit codes of the process. */
@@ -97,6 +99,9 @@ struct machine {
     int64_t start_ns, run_ns; /* host_monotonic_ns() of the process's start and of the first guest instruction */
     void (*event)(void *ctx, enum machine_event event);
     void *event_ctx;
+    struct fd_store fds;      /* from the control socket */
+    int next_fdset;
+    const char *event_device; /* a removable device's name, while an event about it is sent */
 };
 
 /* Builds everything, up to CPUs that stand at their first instruction. On failure a sentence, and nothing left behind.

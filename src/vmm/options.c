@@ -3,6 +3,8 @@
 #include "vmm/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -110,6 +112,28 @@ static int parse_sandbox(const struct option *option, struct vm_config *config, 
     return r;
 }
 
+static int parse_slot(const char *value, unsigned *ret_slot, struct err *err)
+{
+    uint64_t slot;
+
+    if (text_parse_u64(value, &slot) < 0 || slot < PLATFORM_PCI_PLUG_FIRST || slot >= PLATFORM_PCI_SLOTS)
+        return err_set(err, -EINVAL, "slot must be a number from %d to %d, not '%s'", PLATFORM_PCI_PLUG_FIRST,
+                       PLATFORM_PCI_SLOTS - 1, value);
+    *ret_slot = slot;
+    return 0;
+}
+
+/* The check for openness saves from taking one that another option opens. */
+static int parse_fd(const char *value, int *ret_fd, struct err *err)
+{
+    uint64_t fd;
+
+    if (text_parse_u64(value, &fd) < 0 || fd < 3 || fd > INT_MAX || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+        return err_set(err, -EINVAL, "fd must be the number of a descriptor that is open, from 3 on, not '%s'", value);
+    *ret_fd = (int)fd;
+    return 0;
+}
+
 static int parse_disk_key(struct vm_disk *disk, const char *key, const char *value, struct err *err)
 {
     if (text_equal(key, "format")) {
@@ -122,7 +146,16 @@ static int parse_disk_key(struct vm_disk *disk, const char *key, const char *val
                                                          value, disk->path);
     if (text_equal(key, "readonly"))
         return suboption_bool("readonly of a disk", value, &disk->readonly, err);
-    return err_set(err, -EINVAL, "unknown setting '%s' of disk %s; there are: format, bus, readonly", key, disk->path);
+    if (text_equal(key, "id"))
+        return set_text(&disk->id, value, err);
+    if (text_equal(key, "serial"))
+        return set_text(&disk->serial, value, err);
+    if (text_equal(key, "slot"))
+        return parse_slot(value, &disk->slot, err);
+    if (text_equal(key, "fd"))
+        return parse_fd(value, &disk->fd, err);
+    return err_set(err, -EINVAL, "unknown setting '%s' of disk %s; there are: format, bus, readonly, id, serial, slot, fd", key,
+                   disk->path);
 }
 
 static int parse_disk(const struct option *option, struct vm_config *config, const char *value, struct err *err)
@@ -151,7 +184,7 @@ static int parse_disk(const struct option *option, struct vm_config *config, con
     return r;
 }
 
-/* Everything but mac= is the backend's. */
+/* Everything but mac=, model=, id= and slot= is the backend's. */
 static int parse_net_piece(struct vm_nic *nic, const char *piece, struct err *err)
 {
     char *longer;
@@ -165,6 +198,10 @@ static int parse_net_piece(struct vm_nic *nic, const char *piece, struct err *er
     if (text_starts_with(piece, "model="))
         return text_equal(piece + 6, "virtio") ? 0 : err_set(err, -EINVAL, "unknown network card model '%s'; there are: "
                                                              "virtio", piece + 6);
+    if (text_starts_with(piece, "id="))
+        return set_text(&nic->id, piece + 3, err);
+    if (text_starts_with(piece, "slot="))
+        return parse_slot(piece + 5, &nic->slot, err);
     if (asprintf(&longer, "%s,%s", nic->backend, piece) < 0)
         return no_memory(err);
     free(nic->backend);
@@ -184,8 +221,8 @@ static int parse_net(const struct option *option, struct vm_config *config, cons
         return err_set(err, -EINVAL, "more than %d network cards", VM_NICS_MAX);
     nic->backend = suboption_next(&value);
     if (nic->backend == NULL || (!text_equal(nic->backend, "user") && !text_starts_with(nic->backend, "tap=") &&
-                                 !text_starts_with(nic->backend, "bridge="))) {
-        r = err_set(err, -EINVAL, "unknown network '%s'; there are: none, user, tap=NAME, bridge=NAME",
+                                 !text_starts_with(nic->backend, "bridge=") && !text_starts_with(nic->backend, "fd="))) {
+        r = err_set(err, -EINVAL, "unknown network '%s'; there are: none, user, tap=NAME, bridge=NAME, fd=N",
                     nic->backend != NULL ? nic->backend : "");
         free(nic->backend);
         nic->backend = NULL;
@@ -212,8 +249,9 @@ static const struct option options[] = {
     {"kernel", "FILE", "bzImage, PVH or multiboot kernel to boot", TEXT(kernel)},
     {"initrd", "FILE", "initial RAM disk for the kernel", TEXT(initrd)},
     {"append", "TEXT", "the kernel's command line", 0, parse_append},
-    {"disk", "FILE[,format=raw][,bus=virtio][,readonly=on]", "a disk; may be given several times", 0, parse_disk},
-    {"net", "none|user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]|tap=NAME|bridge=NAME[,mac=MAC]",
+    {"disk", "FILE[,format=raw][,bus=virtio][,readonly=on][,id=ID][,serial=TEXT][,slot=N][,fd=N]",
+     "a disk; may be given several times", 0, parse_disk},
+    {"net", "none|user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]|tap=NAME|bridge=NAME|fd=N[,mac=MAC][,id=ID][,slot=N]",
      "a network card; may be given several times", 0, parse_net},
     {"serial", "stdio|file:PATH|pty|none", "where the first serial port goes (default: stdio)",
      offsetof(struct vm_config, serial), parse_character},
@@ -350,9 +388,13 @@ void vm_config_fini(struct vm_config *config)
     for (unsigned i = 0; i < config->disk_count; i++) {
         free(config->disk[i].path);
         free(config->disk[i].format);
+        free(config->disk[i].id);
+        free(config->disk[i].serial);
     }
-    for (unsigned i = 0; i < config->nic_count; i++)
+    for (unsigned i = 0; i < config->nic_count; i++) {
         free(config->nic[i].backend);
+        free(config->nic[i].id);
+    }
     *config = (struct vm_config){0};
 }
 

@@ -15,11 +15,17 @@ struct err;
 struct vm_disk {
     char *path;
     char *format;
+    char *id;      /* NULL: "disk" and its number */
+    int fd;        /* above 0: open already, and path only its name */
+    char *serial;  /* NULL: one from its slot */
+    unsigned slot; /* of PCI; 0: the first that is free */
     bool readonly;
 };
 
 struct vm_nic {
     char *backend; /* as net_open() takes it */
+    char *id;      /* NULL: "net" and its number */
+    unsigned slot; /* of PCI; 0: the first that is free */
     uint8_t mac[6];
     bool has_mac;  /* otherwise the board gives it one */
 };

@@ -279,6 +279,27 @@ static void test_intx_is_shared(void **state)
     assert_int_equal(m->lines, 0);
 }
 
+static void test_withdrawn_function_is_gone(void **state)
+{
+    struct machine *m = *state;
+    struct pci_function *function = &((struct toy *)m->toy[0])->function;
+    config_write(m, 1, PCI_BASE_ADDRESS_0, 4, 0xd0000000);
+    config_write(m, 1, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    pci_set_intx(function, true);
+    assert_int_equal(m->lines, 1u << platform_pci_gsi(1, 0));
+    pci_withdraw(function);
+    assert_int_equal(m->lines, 0);
+    assert_false(pci_bus_master(function));
+    assert_int_equal(config_read(m, 1, 0, 4), UINT32_MAX);
+    config_write(m, 1, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    assert_int_equal(bus_read(&m->bus, BUS_MMIO, 0xd0000000, 4), UINT32_MAX);
+    struct dev *other = NULL;
+    assert_int_equal(dev_new(&toy_type, 2, &m->env, &(struct toy_config){&m->pci, 1}, &other, NULL), -EBUSY);
+    dev_free(m->toy[0]);
+    assert_int_equal(dev_new(&toy_type, 2, &m->env, &(struct toy_config){&m->pci, 1}, &m->toy[0], NULL), 0);
+    assert_int_equal(config_read(m, 1, 0, 4), 0x56781234);
+}
+
 static unsigned find_msix(struct machine *m)
 {
     unsigned offset = config_read(m, 1, PCI_CAPABILITY_LIST, 1);
@@ -409,6 +430,7 @@ int main(void)
         TEST(test_colliding_bar_appears_when_the_other_leaves),
         TEST(test_read_only_bits),
         TEST(test_intx_is_shared),
+        TEST(test_withdrawn_function_is_gone),
         TEST(test_msix_masks_and_pending_bits),
         TEST(test_msix_silences_intx),
         TEST(test_reset_control),

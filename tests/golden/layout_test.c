@@ -14,6 +14,7 @@
 #include "devices/pc/ioapic.h"
 #include "devices/pc/lapic.h"
 #include "devices/pc/pci_host.h"
+#include "devices/pc/pci_hotplug.h"
 #include "devices/pc/pic.h"
 #include "devices/pc/pit.h"
 #include "devices/pc/rtc.h"
@@ -31,7 +32,7 @@
 static const struct dev_type *const types[] = {
     &acpi_pm_type,       &fw_cfg_type,     &i8042_type,          &ioapic_type,     &lapic_type, &pci_host_type,
     &pic_type,           &pit_type,        &rtc_type,            &testdev_type,    &uart_type,  &virtio_balloon_type,
-    &virtio_blk_type,    &virtio_net_type, &virtio_console_type, &virtio_rng_type,
+    &virtio_blk_type,    &virtio_net_type, &virtio_console_type, &virtio_rng_type, &pci_hotplug_type,
 };
 
 static void print_fields(struct buffer *out, const struct field *fields, unsigned depth)

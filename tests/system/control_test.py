@@ -2,9 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The control socket of a running VM, and the verbs of the ferry command."""
 import os
+import socket
 import stat
 
 from system import ENGINES, Qmp, SystemTest, ferry, main
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 class Control(SystemTest):
@@ -105,6 +111,98 @@ class Control(SystemTest):
             qmp.raw('{"execute": "cont"}')
             qmp.wait_for("GUEST_PANICKED")
             self.assertEqual(console.finish(), 3)
+
+    def test_devices_come_and_go(self):
+        extra = self.place / "extra"
+        extra.write_bytes(bytes(2 << 20))
+        file = {"driver": "file", "filename": str(extra)}
+        with self.start() as console, Qmp(self.socket) as qmp:
+            qmp.negotiate()
+            for command, arguments, complaint in (
+                    ("device_add", {"driver": "virtio-blk-pci", "id": "d"}, "Parameter 'drive' is missing"),
+                    ("device_add", {"driver": "virtio-blk-pci", "id": "d", "drive": "nothing"}, "no disk image called 'nothing'"),
+                    ("device_add", {"driver": "e1000", "id": "d", "netdev": "n"}, "there are: virtio-blk-pci, virtio-net-pci"),
+                    ("device_add", {"driver": "virtio-net-pci", "id": "d", "netdev": "disk0"}, "no network called 'disk0'"),
+                    ("device_add", {"driver": "virtio-blk-pci", "id": "d", "drive": "disk0"}, "in use by another device"),
+                    ("blockdev-add", {"driver": "raw", "node-name": "1", "file": file}, "can't be a name"),
+                    ("blockdev-add", {"driver": "raw", "node-name": "disk0", "file": file}, "already"),
+                    ("blockdev-add", {"driver": "vmdk", "node-name": "i", "file": file}, '"vmdk" is unknown'),
+                    ("blockdev-add", {"driver": "file", "node-name": "i", "filename": str(self.place / "no")}, "No such file"),
+                    ("blockdev-add", {"driver": "file", "node-name": "i", "filename": str(self.disk), "cache": {}}, "unexpected"),
+                    ("netdev_add", {"type": "tap", "id": "n"}, "either 'fd' or 'ifname'"),
+                    ("netdev_add", {"type": "tap", "id": "n", "fd": "x"}, "no descriptor called 'x'"),
+                    ("netdev_add", {"type": "vde", "id": "n"}, "there are: tap, bridge, user"),
+                    ("netdev_add", {"type": "user", "id": "n", "hostfwd": [1]}, "hostfwd"),
+                    ("netdev_del", {"id": "disk0"}, "no network called 'disk0'"),
+                    ("getfd", {"fdname": "x"}, "SCM_RIGHTS"),
+                    ("device_del", {"id": "x"}, "no device called 'x'")):
+                self.assertIn(complaint, qmp.execute(command, **arguments)["error"]["desc"])
+            qmp.call("blockdev-add", driver="raw", file=file, **{"node-name": "i"})
+            self.assertIn("in use", qmp.execute("blockdev-add", driver="raw", file=file, **{"node-name": "j"})["error"]["desc"])
+            for address, complaint in (("0x3", "slots 4 to 31"), ("0x4", "taken"), ("20", "0x4 to 0x1f"), ("5.1", "0x4 to 0x1f")):
+                self.assertIn(complaint, qmp.execute("device_add", driver="virtio-blk-pci", id="d", drive="i",
+                                                     addr=address)["error"]["desc"])
+            self.assertIn("longer", qmp.execute("device_add", driver="virtio-blk-pci", id="d", drive="i", serial="x" * 21)["error"]["desc"])
+            qmp.call("device_add", driver="virtio-blk-pci", id="d", drive="i", addr="0x5")
+            self.assertEqual([disk["device"] for disk in qmp.call("query-block")], ["disk0", "d"])
+            self.assertIn("already", qmp.execute("device_add", driver="virtio-blk-pci", id="d", drive="i")["error"]["desc"])
+            qmp.call("netdev_add", type="user", id="n", hostfwd=[{"str": f"tcp:127.0.0.1:{free_port()}-:80"}])
+            qmp.call("device_add", driver="virtio-net-pci", id="c", netdev="n")
+            self.assertIn("in use", qmp.execute("netdev_del", id="n")["error"]["desc"])
+            qmp.call("device_del", id="d")  # this guest does not look
+            qmp.call("device_del", id="c")
+            self.assertEqual(len(qmp.call("x-ferry-devices")), 3)
+            qmp.call("system_reset")
+            self.assertEqual({qmp.wait_for("DEVICE_DELETED")["data"]["device"] for _ in "dc"}, {"d", "c"})
+            self.assertEqual([disk["device"] for disk in qmp.call("query-block")], ["disk0"])
+            qmp.call("netdev_del", id="n")
+            qmp.call("blockdev-del", **{"node-name": "i"})
+            qmp.call("quit")
+            self.assertEqual(console.finish(), 0)
+
+    def test_slots_run_out(self):
+        with self.start("idle", "--paused") as console, Qmp(self.socket) as qmp:
+            qmp.negotiate()
+            for number in range(27):
+                qmp.call("netdev_add", type="user", id=f"n{number}")
+                qmp.call("device_add", driver="virtio-net-pci", id=f"c{number}", netdev=f"n{number}")
+            qmp.call("netdev_add", type="user", id="n27")
+            self.assertIn("no PCI slot is free", qmp.execute("device_add", driver="virtio-net-pci", id="x", netdev="n27")["error"]["desc"])
+            qmp.call("device_del", id="c3")  # has never run: goes at once
+            self.assertEqual(qmp.wait_for("DEVICE_DELETED")["data"], {"device": "c3", "path": "/machine/peripheral/c3"})
+            qmp.call("device_add", driver="virtio-net-pci", id="x", netdev="n27")
+            qmp.call("cont")
+            qmp.call("quit")
+            self.assertEqual(console.finish(), 0)
+
+    def test_descriptors_are_handed_over(self):
+        """What the VM itself could not open: the file has no name any more."""
+        extra = self.place / "extra"
+        extra.write_bytes(bytes(1 << 20))
+        with self.start() as console, Qmp(self.socket) as qmp, open(extra, "r+b") as image:
+            qmp.negotiate()
+            extra.unlink()
+            self.assertEqual(qmp.call_with_fd(image.fileno(), "add-fd", **{"fdset-id": 7})["fdset-id"], 7)
+            file = {"driver": "file", "filename": "/dev/fdset/7"}
+            qmp.call("blockdev-add", driver="raw", file=file, **{"node-name": "i"})
+            self.assertIn("no descriptor", qmp.execute("blockdev-add", driver="raw", file=file, **{"node-name": "j"})["error"]["desc"])
+            qmp.call("device_add", driver="virtio-blk-pci", id="d", drive="i")
+            self.assertEqual(qmp.call("query-block")[1]["inserted"]["image"]["virtual-size"], 1 << 20)
+            qmp.call_with_fd(image.fileno(), "getfd", fdname="not-a-tap")
+            self.assertIn("not a tap interface", qmp.execute("netdev_add", type="tap", id="n", fd="not-a-tap")["error"]["desc"])
+            for number in range(40):  # the store has its limit, and what does not fit is closed
+                reply = qmp.execute_with_fd(image.fileno(), "getfd", fdname=f"f{number}")
+            self.assertIn("wait already", reply["error"]["desc"])
+            qmp.call("closefd", fdname="f0")
+            qmp.call_with_fd(image.fileno(), "query-status")  # comes with a command that has no use for it
+            self.assertLess(len(os.listdir(f"/proc/{self.vmm(console)}/fd")), 80)
+            qmp.call("quit")
+            self.assertEqual(console.finish(), 0)
+
+    @staticmethod
+    def vmm(console):
+        """ferry run becomes ferry-vmm."""
+        return console.process.pid
 
     def test_verbs(self):
         with self.start() as console, Qmp(self.socket):

@@ -97,6 +97,18 @@ class Qmp:
         self.raw(json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})}))
         return self.message()
 
+    def execute_with_fd(self, descriptor, command, **arguments):
+        """The whole reply to a command that comes with a descriptor."""
+        text = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
+        socket.send_fds(self.socket, [text.encode()], [descriptor])
+        return self.message()
+
+    def call_with_fd(self, descriptor, command, **arguments):
+        reply = self.execute_with_fd(descriptor, command, **arguments)
+        if "return" not in reply:
+            raise AssertionError(f"{command}: {reply}")
+        return reply["return"]
+
     def call(self, command, **arguments):
         """The value of a command that must succeed."""
         reply = self.execute(command, **arguments)

@@ -7,7 +7,9 @@
 #include <cmocka.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -197,7 +199,7 @@ static void test_bad_options(void **state)
     static const char *const bad[] = {
         "", "wifi", "users", "user,", "user,foo=1", "user,hostfwd=", "user,hostfwd=tcp:1.2.3.4", "user,hostfwd=tcp::22-:",
         "user,hostfwd=tcp::99999-:22", "user,hostfwd=sctp::22-:22", "user,hostfwd=tcp:nowhere:22-:22", "tap=",
-        "tap=a-name-that-is-too-long", "bridge="};
+        "tap=a-name-that-is-too-long", "bridge=", "fd=", "fd=1", "fd=x", "fd=99999999999"};
     struct loop *loop;
     assert_int_equal(loop_new(&loop), 0);
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -282,6 +284,39 @@ static void test_tap(void **state)
     loop_free(loop);
 }
 
+/* Somebody with more rights made the interface and hands its descriptor over. */
+static void test_handed_over_tap(void **state)
+{
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, .ifr_name = "ferrygiven"};
+    struct loop *loop;
+    struct card card = {.room = 10};
+    struct net_backend *backend = NULL;
+    struct err err = ERR_INIT;
+    char spec[32];
+    enter_namespace();
+    assert_int_equal(loop_new(&loop), 0);
+    int other = open("/dev/null", O_RDWR | O_CLOEXEC);
+    snprintf(spec, sizeof(spec), "fd=%d", other);
+    assert_int_equal(net_open(spec, loop, &backend, &err), -EINVAL);
+    assert_non_null(strstr(err.message, "not a tap interface"));
+    assert_int_equal(fcntl(other, F_GETFD), -1); /* closed */
+    int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    request.ifr_flags &= ~IFF_VNET_HDR;
+    assert_int_equal(ioctl(fd, TUNSETIFF, &request), 0);
+    snprintf(spec, sizeof(spec), "fd=%d", fd);
+    assert_int_equal(net_open(spec, loop, &backend, &err), -EINVAL);
+    assert_non_null(strstr(err.message, "IFF_VNET_HDR"));
+    fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+    request.ifr_flags |= IFF_VNET_HDR;
+    assert_int_equal(ioctl(fd, TUNSETIFF, &request), 0);
+    snprintf(spec, sizeof(spec), "fd=%d", fd);
+    backend = open_net(spec, loop, &card);
+    assert_int_equal(backend->header_size, NET_HEADER_SIZE);
+    net_close(backend);
+    assert_int_equal(if_nametoindex("ferrygiven"), 0);
+    loop_free(loop);
+}
+
 static void test_bridge(void **state)
 {
     struct loop *loop;
@@ -317,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_user_forwards_a_port),
         cmocka_unit_test(test_bad_options),
         cmocka_unit_test(test_tap),
+        cmocka_unit_test(test_handed_over_tap),
         cmocka_unit_test(test_bridge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,6 +150,28 @@ static void aml_encodes_as_the_specification(void **state)
     assert_false(aml.failed);
 }
 
+static void aml_encodes_methods(void **state)
+{
+    uint8_t bytes[256];
+    struct aml aml = {.data = bytes, .capacity = sizeof(bytes)};
+
+    aml_region_io(&aml, "HP", 0x640, 16);
+    assert_memory_equal(bytes, "\x5b\x80HP__\x01\x0b\x40\x06\x0a\x10", aml.size);
+    aml.size = 0;
+    aml_field_dwords(&aml, "HP");
+    aml_field_unit(&aml, "UP");
+    aml_end(&aml);
+    assert_memory_equal(bytes, "\x5b\x81\x0bHP__\x43UP__\x20", aml.size);
+    aml.size = 0;
+    aml_if_local_and(&aml, 1, 0x80);
+    aml_notify(&aml, "S1", 3);
+    aml_end(&aml);
+    assert_memory_equal(bytes, "\xa0\x0d\x7b\x61\x0a\x80\x00\x86S1__\x0a\x03", aml.size);
+    aml.size = 0;
+    aml_store(&aml), aml_path(&aml, "UP"), aml_local(&aml, 0);
+    assert_memory_equal(bytes, "\x70UP__\x60", aml.size);
+}
+
 static void aml_encodes_long_blocks(void **state)
 {
     static uint8_t bytes[8192];
@@ -223,6 +245,7 @@ int main(void)
         cmocka_unit_test(most_cpus_fit),
         cmocka_unit_test(no_ram_is_said),
         cmocka_unit_test(aml_encodes_as_the_specification),
+        cmocka_unit_test(aml_encodes_methods),
         cmocka_unit_test(aml_encodes_long_blocks),
         cmocka_unit_test(aml_stops_at_its_capacity),
         cmocka_unit_test(iasl_understands_every_table),

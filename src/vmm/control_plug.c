@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Devices that come and go, by QEMU's names for commands and arguments. */
+#include "vmm/control_plug.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "backend/block.h"
+#include "base/bits.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "devices/virtio/net.h"
+#include "vmm/board.h"
+#include "vmm/machine.h"
+#include "vmm/plug.h"
+
+#define FDSET_PREFIX "/dev/fdset/"
+
+/* Arguments. allowed ends with NULL. */
+static int check_keys(json_t *arguments, const char *const allowed[], struct err *err)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (arguments, key, value) {
+        unsigned i = 0;
+
+        while (allowed[i] != NULL && !text_equal(allowed[i], key))
+            i++;
+        if (allowed[i] == NULL)
+            return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
+    }
+    return 0;
+}
+
+/* A string, or NULL when it is optional and not there. */
+static int get_text(json_t *arguments, const char *key, bool needed, const char **ret_text, struct err *err)
+{
+    json_t *value = json_object_get(arguments, key);
+
+    if (value == NULL && needed)
+        return err_set(err, -EINVAL, "Parameter '%s' is missing", key);
+    if (value != NULL && !json_is_string(value))
+        return err_set(err, -EINVAL, "Invalid parameter type for '%s', expected: string", key);
+    *ret_text = value != NULL ? json_string_value(value) : NULL;
+    return 0;
+}
+
+static int get_flag(json_t *arguments, const char *key, bool *ret_value, struct err *err)
+{
+    json_t *value = json_object_get(arguments, key);
+
+    if (value != NULL && !json_is_boolean(value))
+        return err_set(err, -EINVAL, "Invalid parameter type for '%s', expected: boolean", key);
+    *ret_value = json_is_true(value);
+    return 0;
+}
+
+/* Commands with one text. */
+static int only_text(json_t *arguments, const char *key, const char **ret_text, struct err *err)
+{
+    const char *const allowed[] = {key, NULL};
+    int r = check_keys(arguments, allowed, err);
+
+    return r < 0 ? r : get_text(arguments, key, true, ret_text, err);
+}
+
+/* Descriptors. */
+
+int control_getfd(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *name;
+    int r = only_text(arguments, "fdname", &name, err);
+
+    return r < 0 ? r : fd_store_keep(&machine->fds, name, err);
+}
+
+static int close_named(struct machine *machine, const char *name, struct err *err)
+{
+    int fd = -1, r = fd_store_take(&machine->fds, name, &fd, err);
+
+    fd_close(&fd);
+    return r;
+}
+
+int control_closefd(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *name;
+    int r = only_text(arguments, "fdname", &name, err);
+
+    return r < 0 ? r : close_named(machine, name, err);
+}
+
+/* A descriptor set has one member here; its number is chosen by the client, or counted. */
+static int get_fdset(json_t *arguments, bool needed, json_int_t *ret_number, struct err *err)
+{
+    json_t *value = json_object_get(arguments, "fdset-id");
+
+    if (value == NULL && needed)
+        return err_set(err, -EINVAL, "Parameter 'fdset-id' is missing");
+    if (value != NULL && (!json_is_integer(value) || json_integer_value(value) < 0))
+        return err_set(err, -EINVAL, "Parameter 'fdset-id' expects a number that is not negative");
+    *ret_number = value != NULL ? json_integer_value(value) : -1;
+    return 0;
+}
+
+static void fdset_name(char name[static 40], json_int_t number)
+{
+    snprintf(name, 40, FDSET_PREFIX "%lld", (long long)number);
+}
+
+int control_add_fd(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    static const char *const allowed[] = {"fdset-id", "opaque", NULL};
+    int r = check_keys(arguments, allowed, err), fd = machine->fds.received;
+    json_int_t number = -1;
+    char name[40];
+
+    if (r == 0)
+        r = get_fdset(arguments, false, &number, err);
+    if (r < 0)
+        return r;
+    if (number < 0)
+        number = machine->next_fdset++;
+    fdset_name(name, number);
+    r = fd_store_keep(&machine->fds, name, err);
+    if (r == 0)
+        *ret_value = json_pack("{s:I, s:i}", "fdset-id", number, "fd", fd);
+    return r;
+}
+
+int control_remove_fd(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    static const char *const allowed[] = {"fdset-id", "fd", NULL};
+    int r = check_keys(arguments, allowed, err);
+    json_int_t number = -1;
+    char name[40];
+
+    if (r == 0)
+        r = get_fdset(arguments, true, &number, err);
+    if (r < 0)
+        return r;
+    fdset_name(name, number);
+    return close_named(machine, name, err);
+}
+
+/* Networks. */
+
+/* hostfwd as a text, or as a list of texts or of {"str": text}. */
+static int append_forward(char *spec, size_t size, json_t *forward, struct err *err)
+{
+    const char *text = json_string_value(json_is_object(forward) ? json_object_get(forward, "str") : forward);
+    size_t used = strlen(spec);
+
+    if (text == NULL || strchr(text, ',') != NULL)
+        return err_set(err, -EINVAL, "Parameter 'hostfwd' expects texts like tcp:127.0.0.1:8080-:80");
+    return text_format(spec + used, size - used, ",hostfwd=%s", text) < 0
+               ? err_set(err, -EINVAL, "Parameter 'hostfwd' is too long")
+               : 0;
+}
+
+static int user_spec(json_t *arguments, char *spec, size_t size, struct err *err)
+{
+    json_t *forwards = json_object_get(arguments, "hostfwd"), *forward;
+    size_t i;
+    int r = 0;
+
+    text_format(spec, size, "user");
+    if (json_is_array(forwards)) {
+        json_array_foreach (forwards, i, forward)
+            r = r < 0 ? r : append_forward(spec, size, forward, err);
+    } else if (forwards != NULL) {
+        r = append_forward(spec, size, forwards, err);
+    }
+    return r;
+}
+
+static int tap_spec(struct machine *machine, json_t *arguments, char *spec, size_t size, struct err *err)
+{
+    const char *name, *interface;
+    bool vhost = false;
+    int fd, r = get_text(arguments, "fd", false, &name, err);
+
+    if (r == 0)
+        r = get_text(arguments, "ifname", false, &interface, err);
+    if (r == 0)
+        r = get_flag(arguments, "vhost", &vhost, err);
+    if (r < 0)
+        return r;
+    if (vhost)
+        return err_set(err, -EINVAL, "Parameter 'vhost' can only be false");
+    if ((name == NULL) == (interface == NULL))
+        return err_set(err, -EINVAL, "a network of type tap needs either 'fd' or 'ifname'");
+    if (name == NULL)
+        return text_format(spec, size, "tap=%s", interface) < 0 ? err_set(err, -EINVAL, "Parameter 'ifname' is too long") : 0;
+    r = fd_store_take(&machine->fds, name, &fd, err);
+    return r < 0 ? r : text_format(spec, size, "fd=%d", fd);
+}
+
+static int bridge_spec(json_t *arguments, char *spec, size_t size, struct err *err)
+{
+    const char *bridge;
+    int r = get_text(arguments, "br", true, &bridge, err);
+
+    if (r == 0 && text_format(spec, size, "bridge=%s", bridge) < 0)
+        r = err_set(err, -EINVAL, "Parameter 'br' is too long");
+    return r;
+}
+
+int control_netdev_add(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    static const char *const allowed[] = {"type", "id", "fd", "ifname", "vhost", "br", "hostfwd", NULL};
+    const char *type, *id;
+    char spec[1024];
+    int r = check_keys(arguments, allowed, err);
+
+    if (r == 0)
+        r = get_text(arguments, "type", true, &type, err);
+    if (r == 0)
+        r = get_text(arguments, "id", true, &id, err);
+    if (r < 0)
+        return r;
+    if (text_equal(type, "user"))
+        r = user_spec(arguments, spec, sizeof(spec), err);
+    else if (text_equal(type, "tap"))
+        r = tap_spec(machine, arguments, spec, sizeof(spec), err);
+    else if (text_equal(type, "bridge"))
+        r = bridge_spec(arguments, spec, sizeof(spec), err);
+    else
+        r = err_set(err, -EINVAL, "Parameter 'type' does not accept value '%.64s'; there are: tap, bridge, user", type);
+    return r < 0 ? r : plug_open_net(machine->board, id, spec, err);
+}
+
+int control_netdev_del(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *id;
+    int r = only_text(arguments, "id", &id, err);
+
+    return r < 0 ? r : plug_close(machine->board, id, false, err);
+}
+
+/* Disk images: the protocol node ({"driver": "file", "filename": ...}) may stand in the format node or be all there is. */
+
+static bool is_protocol(const char *driver)
+{
+    return text_equal(driver, "file") || text_equal(driver, "host_device");
+}
+
+static int read_file_node(json_t *node, struct block_config *config, bool outer, struct err *err)
+{
+    static const char *const allowed[] = {"driver", "filename", NULL};
+    static const char *const allowed_outer[] = {"driver", "filename", "node-name", "read-only", NULL};
+    const char *driver;
+    int r;
+
+    if (!json_is_object(node))
+        return err_set(err, -EINVAL, "Invalid parameter type for 'file', expected: object");
+    r = check_keys(node, outer ? allowed_outer : allowed, err);
+    if (r == 0)
+        r = get_text(node, "driver", true, &driver, err);
+    if (r == 0 && !is_protocol(driver))
+        r = err_set(err, -EINVAL, "Parameter 'driver' does not accept value '%.64s'; there are: file, host_device, and the formats",
+                    driver);
+    return r < 0 ? r : get_text(node, "filename", true, &config->path, err);
+}
+
+static int read_node(json_t *arguments, struct block_config *config, struct err *err)
+{
+    static const char *const allowed[] = {"driver", "file", "node-name", "read-only", NULL};
+    const char *driver;
+    int r = get_text(arguments, "driver", true, &driver, err);
+
+    if (r == 0)
+        r = get_flag(arguments, "read-only", &config->readonly, err);
+    if (r < 0 || is_protocol(driver))
+        return r < 0 ? r : read_file_node(arguments, config, true, err);
+    config->format = driver; /* which formats there are block_open() says */
+    r = check_keys(arguments, allowed, err);
+    return r < 0 ? r : read_file_node(json_object_get(arguments, "file"), config, false, err);
+}
+
+int control_blockdev_add(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    struct block_config config = {0};
+    const char *id;
+    int r = get_text(arguments, "node-name", true, &id, err);
+
+    if (r == 0)
+        r = read_node(arguments, &config, err);
+    if (r == 0 && text_starts_with(config.path, FDSET_PREFIX))
+        r = fd_store_take(&machine->fds, config.path, &config.fd, err);
+    return r < 0 ? r : plug_open_disk(machine->board, id, &config, err);
+}
+
+int control_blockdev_del(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *id;
+    int r = only_text(arguments, "node-name", &id, err);
+
+    return r < 0 ? r : plug_close(machine->board, id, true, err);
+}
+
+/* Devices. */
+
+/* A slot as QEMU writes it: hexadecimal, perhaps with a function, which is 0. */
+static int parse_address(json_t *value, int *ret_slot, struct err *err)
+{
+    const char *text = json_string_value(value);
+    char *end;
+    unsigned long slot;
+
+    if (json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < PLATFORM_PCI_SLOTS) {
+        *ret_slot = (int)json_integer_value(value);
+        return 0;
+    }
+    slot = text != NULL ? strtoul(text, &end, 16) : ULONG_MAX;
+    if (text == NULL || end == text || (*end != 0 && !text_equal(end, ".0")) || slot >= PLATFORM_PCI_SLOTS)
+        return err_set(err, -EINVAL, "Parameter 'addr' expects a PCI slot in hexadecimal from 0x%x to 0x%x", PLATFORM_PCI_PLUG_FIRST,
+                       PLATFORM_PCI_SLOTS - 1);
+    *ret_slot = (int)slot;
+    return 0;
+}
+
+static int read_place(json_t *arguments, struct plug_device *device, struct err *err)
+{
+    json_t *address = json_object_get(arguments, "addr");
+    const char *bus;
+    int r = get_text(arguments, "bus", false, &bus, err);
+
+    device->slot = -1;
+    if (r == 0 && bus != NULL && !text_equal(bus, "pci.0") && !text_equal(bus, "pcie.0"))
+        r = err_set(err, -EINVAL, "there is no bus '%.64s'; there is: pci.0", bus);
+    return r < 0 || address == NULL ? r : parse_address(address, &device->slot, err);
+}
+
+static int read_mac(json_t *arguments, struct plug_device *device, uint8_t mac[static 6], struct err *err)
+{
+    const char *text;
+    int r = get_text(arguments, "mac", false, &text, err);
+
+    if (r < 0 || text == NULL)
+        return r;
+    if (text_parse_mac(text, mac) < 0)
+        return err_set(err, -EINVAL, "Parameter 'mac' expects an address like 52:54:00:12:34:56");
+    device->mac = mac;
+    return 0;
+}
+
+static int read_device(json_t *arguments, struct plug_device *device, uint8_t mac[static 6], struct err *err)
+{
+    static const char *const allowed_disk[] = {"driver", "id", "bus", "addr", "drive", "serial", NULL};
+    static const char *const allowed_nic[] = {"driver", "id", "bus", "addr", "netdev", "mac", NULL};
+    bool nic = json_object_get(arguments, "netdev") != NULL;
+    int r = check_keys(arguments, nic ? allowed_nic : allowed_disk, err);
+
+    if (r == 0)
+        r = get_text(arguments, "driver", true, &device->driver, err);
+    if (r == 0)
+        r = get_text(arguments, "id", true, &device->id, err);
+    if (r == 0)
+        r = get_text(arguments, nic ? "netdev" : "drive", true, &device->backend, err);
+    if (r == 0)
+        r = get_text(arguments, "serial", false, &device->serial, err);
+    if (r == 0)
+        r = read_mac(arguments, device, mac, err);
+    return r < 0 ? r : read_place(arguments, device, err);
+}
+
+int control_device_add(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    struct plug_device device = {0};
+    uint8_t mac[6];
+    int r = read_device(arguments, &device, mac, err);
+
+    return r < 0 ? r : plug_add(machine->board, &device, err);
+}
+
+int control_device_del(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *id;
+    int r = only_text(arguments, "id", &id, err);
+
+    return r < 0 ? r : plug_remove(machine->board, id, err);
+}
+
+/* Queries. */
+
+static json_t *describe_disk(const struct plug_card *card)
+{
+    const struct plug_backend *backend = card->backend;
+    char path[128];
+
+    snprintf(path, sizeof(path), "/machine/peripheral/%s/virtio-backend", card->id);
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:{s:s, s:s, s:s, s:b, s:{s:s, s:s, s:I}}}", "device", card->id, "qdev", path, "type",
+                     "unknown", "removable", 0, "locked", 0, "inserted", "node-name", backend->id, "file", backend->source,
+                     "drv", backend->format, "ro", block_readonly(backend->image), "image", "filename", backend->source,
+                     "format", backend->format, "virtual-size", (json_int_t)block_size(backend->image));
+}
+
+int control_query_block(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const struct plug_card *card;
+    json_t *list = json_array();
+
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
+        json_array_append_new(list, describe_disk(card));
+    *ret_value = list;
+    return 0;
+}
+
+static json_t *describe_device(const struct plug_card *card, unsigned slot, bool nic)
+{
+    json_t *device = json_pack("{s:s, s:s, s:i, s:s, s:s}", "id", card->id, "driver", nic ? "virtio-net-pci" : "virtio-blk-pci",
+                               "slot", slot, nic ? "netdev" : "drive", card->backend->id, "source", card->backend->source);
+    uint8_t mac[6];
+    char text[18];
+
+    if (nic && device != NULL) {
+        virtio_net_mac(card->dev, mac);
+        snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+        json_object_set_new(device, "mac", json_string(text));
+    }
+    return device;
+}
+
+int control_query_devices(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const struct plug *plug = board_plug(machine->board);
+    json_t *list = json_array();
+
+    for (unsigned slot = 0; slot < PLATFORM_PCI_SLOTS; slot++) {
+        const struct plug_card *card = &plug->card[slot];
+
+        if (card->dev != NULL && !card->ejected)
+            json_array_append_new(list, describe_device(card, slot, card->backend->image == NULL));
+    }
+    *ret_value = list;
+    return 0;
+}
