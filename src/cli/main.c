@@ -45,7 +45,8 @@ static void find_vmm(char *path, size_t size)
         text_format(path, size, "ferry-vmm");
 }
 
-static int verb_run(const struct verb *verb, int argc, char *argv[])
+/* Becomes ferry-vmm with these arguments; argv[0] is free. */
+static int become_vmm(char *argv[])
 {
     char path[PATH_MAX];
     struct err err = ERR_INIT;
@@ -55,6 +56,17 @@ static int verb_run(const struct verb *verb, int argc, char *argv[])
     execvp(path, argv);
     err_set(&err, -errno, "cannot start %s: %s; FERRY_VMM can name the program", path, strerror(errno));
     return complain(&err);
+}
+
+static int verb_run(const struct verb *verb, int argc, char *argv[])
+{
+    return become_vmm(argv);
+}
+
+/* The verb itself is an argument there. */
+static int verb_cpu(const struct verb *verb, int argc, char *argv[])
+{
+    return become_vmm(argv - 1);
 }
 
 /* The one option that the verbs of a running VM take. */
@@ -84,6 +96,7 @@ static int verb_command(const struct verb *verb, int argc, char *argv[])
 
 static const struct verb verbs[] = {
     {"run", "run one VM in the foreground; ferry run --help lists its options", verb_run, NULL},
+    {"cpu", "CPU models: ferry cpu list, describe, baseline FILE...", verb_cpu, NULL},
     {"status", "print whether a VM runs, is paused, ...", verb_command, "query-status"},
     {"stop", "pause a VM", verb_command, "stop"},
     {"cont", "let a paused VM go on", verb_command, "cont"},
@@ -98,7 +111,7 @@ static void print_help(FILE *out)
     fprintf(out, "usage: ferry VERB [OPTION]...\n\n");
     for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
         fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
-    fprintf(out, "\nAll but run need --control SOCKET, the path that ferry run was given.\n");
+    fprintf(out, "\nAll but run and cpu need --control SOCKET, the path that ferry run was given.\n");
 }
 
 int main(int argc, char *argv[])

@@ -10,9 +10,11 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "event/loop.h"
 #include "sandbox/sandbox.h"
 #include "vmm/control.h"
+#include "vmm/cpu_tool.h"
 #include "vmm/machine.h"
 #include "vmm/machine_state.h"
 #include "vmm/options.h"
@@ -137,6 +139,8 @@ int main(int argc, char *argv[])
     struct err err = ERR_INIT;
     int code = 0;
 
+    if (argc > 1 && text_equal(argv[1], "cpu"))
+        return cpu_tool(argc - 2, argv + 2, &err) < 0 ? complain(&err) : 0;
     terminal_guard();
     sandbox_report_violations(terminal_restore);
     block_signals();

@@ -2,6 +2,7 @@
 /* The table of CPUID feature bits with their names (SDM vol. 2 CPUID; APM vol. 3 appendix E). */
 #include "x86/cpuid_feature.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/bits.h"
@@ -62,7 +63,8 @@ static const struct {
     {"avx512_vpopcntdq", "avx512f"}, {"avx512_bf16", "avx512bw"}, {"avx512_fp16", "avx512bw"},
     {"avx512_vp2intersect", "avx512f"}, {"sse2", "sse"}, {"pni", "sse2"}, {"ssse3", "pni"}, {"sse4_1", "ssse3"},
     {"sse4_2", "sse4_1"}, {"sse4a", "pni"}, {"aes", "sse2"}, {"pclmulqdq", "sse2"}, {"sha_ni", "sse2"},
-    {"mmxext", "mmx"}, {"invpcid", "pcid"}, {"la57", "lm"},
+    {"mmxext", "mmx"}, {"invpcid", "pcid"}, {"la57", "lm"}, {"cx16", "lm"}, {"lahf_lm", "lm"}, {"fsgsbase", "lm"},
+    {"pcid", "lm"},
 };
 
 bool cpuid_feature_find(const char *name, unsigned length, struct cpuid_feature *ret_feature)
@@ -82,6 +84,46 @@ bool cpuid_feature_find(const char *name, unsigned length, struct cpuid_feature 
 const char *cpuid_feature_name(enum cpuid_word word, unsigned bit)
 {
     return words[word].name[bit];
+}
+
+bool cpuid_features_hold(uint32_t leaf, uint32_t subleaf, unsigned reg)
+{
+    for (unsigned w = 0; w < CPUID_WORDS; w++)
+        if (words[w].leaf == leaf && (!words[w].indexed || words[w].subleaf == subleaf) && words[w].reg == reg)
+            return true;
+    return false;
+}
+
+#define MORE_SIZE 16 /* of " and 416 more" */
+
+void cpuid_features_print(const struct cpuid_features *set, char *out, size_t size)
+{
+    size_t used = 0;
+    unsigned left_out = 0;
+
+    out[0] = 0;
+    for (unsigned w = 0; w < CPUID_WORDS; w++) {
+        for (unsigned bit = 0; bit < 32; bit++) {
+            char name[40];
+            int length;
+
+            if (!cpuid_features_have(set, (enum cpuid_word)w, bit))
+                continue;
+            if (words[w].name[bit] != NULL)
+                length = snprintf(name, sizeof(name), "%s%s", used > 0 ? " " : "", words[w].name[bit]);
+            else
+                length = snprintf(name, sizeof(name), "%sleaf-%x-E%cX-bit-%u", used > 0 ? " " : "", words[w].leaf,
+                                  "ABCD"[words[w].reg], bit);
+            if (left_out > 0 || used + (size_t)length + MORE_SIZE > size) {
+                left_out++;
+                continue;
+            }
+            memcpy(out + used, name, (size_t)length + 1);
+            used += (size_t)length;
+        }
+    }
+    if (left_out > 0)
+        snprintf(out + used, size - used, " and %u more", left_out);
 }
 
 static uint32_t *reg_of(struct cpuid_entry *e, unsigned reg)

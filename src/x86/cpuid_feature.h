@@ -3,6 +3,8 @@
 #ifndef FERRY_X86_CPUID_FEATURE_H
 #define FERRY_X86_CPUID_FEATURE_H
 
+#include <stddef.h>
+
 #include "x86/cpuid.h"
 
 enum cpuid_word {
@@ -30,6 +32,19 @@ static inline bool cpuid_features_have(const struct cpuid_features *set, enum cp
 {
     return set->word[word] >> bit & 1;
 }
+
+/* The names of a set's features, separated by blanks, cut with "and N more" to fit. Bits without a name are told by leaf. */
+void cpuid_features_print(const struct cpuid_features *set, char *out, size_t size);
+
+/* Whether a register of CPUID holds feature bits (reg: 0 EAX .. 3 EDX). */
+bool cpuid_features_hold(uint32_t leaf, uint32_t subleaf, unsigned reg);
+
+/* Level number `index` of x86-64, from 0; false: there is none. */
+struct cpuid_level {
+    const char *name;
+    struct cpuid_features features; /* of this level and those below it */
+};
+bool cpuid_level(unsigned index, struct cpuid_level *ret_level);
 
 /* Takes the feature words out of a table, and puts them into one (creating entries that lack). */
 void cpuid_features_get(const struct cpuid_table *table, struct cpuid_features *ret_set);

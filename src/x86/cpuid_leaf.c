@@ -170,10 +170,9 @@ static void add_hypervisor(const struct cpuid_leaf_plan *plan, struct cpuid_tabl
 
 static void add_extended(const struct cpuid_leaf_plan *plan, const struct cpuid_table *host, struct cpuid_table *table)
 {
-    const struct cpuid_entry *sizes = supported(plan, 0x80000008, 0);
     unsigned cpus = plan->request->cpus;
     bool intel = plan->vendor == VENDOR_INTEL;
-    uint32_t cores = intel ? 0 : width_of(cpus) << 12 | (cpus - 1), address_bits = sizes != NULL ? sizes->eax & 0xff : 40;
+    uint32_t cores = intel ? 0 : width_of(cpus) << 12 | (cpus - 1);
 
     add_vendor(table, 0x80000000, intel ? 0x80000008 : 0x80000021, plan->vendor);
     add(table, 0x80000001, intel ? 0 : signature(plan, host), 0, 0, 0);
@@ -182,7 +181,7 @@ static void add_extended(const struct cpuid_leaf_plan *plan, const struct cpuid_
         add(table, 0x80000005, 0x01ff01ff, 0x01ff01ff, 0x20080140, 0x20080140);
     add(table, 0x80000006, 0, intel ? 0 : 0x42004200, 0x02006140, intel ? 0 : 0x00808140);
     add(table, 0x80000007, 0, 0, 0, 0);
-    add(table, 0x80000008, 48 << 8 | address_bits, 0, cores, 0);
+    add(table, 0x80000008, 48 << 8 | plan->physical_bits, 0, cores, 0);
     if (!intel && cpuid_features_have(&plan->features, WORD_80000001_ECX, 22)) {
         add_caches(table, 0x8000001d, cpus);
         add(table, 0x8000001e, 0, 0, 0, 0);

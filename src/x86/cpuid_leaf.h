@@ -13,6 +13,7 @@ struct cpuid_leaf_plan {
     struct cpuid_features features;
     enum cpuid_vendor vendor;
     enum cpuid_identity identity;
+    uint32_t physical_bits; /* of an address */
 };
 
 void cpuid_leaves(const struct cpuid_leaf_plan *plan, struct cpuid_table *ret_table);

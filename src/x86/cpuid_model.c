@@ -23,6 +23,22 @@ static const struct level {
     {"x86-64-v4", "avx512f avx512bw avx512cd avx512dq avx512vl adx smap rdseed clflushopt clwb xsavec xgetbv1"},
 };
 
+/* What named models have, whatever the host has: every server can do it, and it is enough for a TiB of RAM. */
+#define PHYSICAL_BITS 40u
+
+bool cpuid_level(unsigned index, struct cpuid_level *ret_level)
+{
+    struct cpuid_level level = {0};
+
+    if (index >= ARRAY_SIZE(levels))
+        return false;
+    for (unsigned i = 0; i <= index; i++)
+        cpuid_features_add(&level.features, levels[i].adds);
+    level.name = levels[index].name;
+    *ret_level = level;
+    return true;
+}
+
 static const char *const model_names[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4", "host", "max", NULL};
 
 const char *const *cpuid_model_names(void)
@@ -51,17 +67,16 @@ static bool is_name(const char *text, unsigned length, const char *name)
 static int model_features(const char *name, unsigned length, const struct cpuid_request *request,
                           struct cpuid_features *ret_set, bool *ret_flexible, struct err *err)
 {
-    struct cpuid_features set = {0};
+    struct cpuid_level level;
 
     if (is_name(name, length, "host") || is_name(name, length, "max")) {
         cpuid_features_get(request->supported, ret_set);
         *ret_flexible = true;
         return 0;
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(levels); i++) {
-        cpuid_features_add(&set, levels[i].adds);
-        if (is_name(name, length, levels[i].name)) {
-            *ret_set = set;
+    for (unsigned i = 0; cpuid_level(i, &level); i++) {
+        if (is_name(name, length, level.name)) {
+            *ret_set = level.features;
             *ret_flexible = false;
             return 0;
         }
@@ -80,16 +95,30 @@ static int apply_vendor(const char *value, unsigned length, enum cpuid_vendor *v
     return 0;
 }
 
-/* One option behind the model's name: +feature, -feature or vendor=. */
-static int apply_option(const char *option, unsigned length, struct cpuid_features *set, enum cpuid_vendor *vendor,
-                        struct err *err)
+static int apply_physical_bits(const char *value, unsigned length, uint32_t *bits, struct err *err)
 {
+    char text[8];
+    uint64_t number;
+
+    if (text_format(text, sizeof(text), "%.*s", (int)length, value) < 0 || text_parse_u64(text, &number) < 0 || number < 32 ||
+        number > 52)
+        return err_set(err, -EINVAL, "phys-bits of a CPU is a number from 32 to 52, not \"%.*s\"", (int)length, value);
+    *bits = (uint32_t)number;
+    return 0;
+}
+
+/* One option behind the model's name: +feature, -feature, vendor= or phys-bits=. */
+static int apply_option(const char *option, unsigned length, struct cpuid_leaf_plan *plan, struct err *err)
+{
+    struct cpuid_features *set = &plan->features;
     struct cpuid_feature f;
 
     if (length > 7 && memcmp(option, "vendor=", 7) == 0)
-        return apply_vendor(option + 7, length - 7, vendor, err);
+        return apply_vendor(option + 7, length - 7, &plan->vendor, err);
+    if (length > 10 && memcmp(option, "phys-bits=", 10) == 0)
+        return apply_physical_bits(option + 10, length - 10, &plan->physical_bits, err);
     if (length < 2 || (option[0] != '+' && option[0] != '-'))
-        return err_set(err, -EINVAL, "CPU option \"%.*s\" is not understood; give +feature, -feature or vendor=NAME",
+        return err_set(err, -EINVAL, "CPU option \"%.*s\" is not understood; give +feature, -feature, vendor=NAME or phys-bits=N",
                        (int)length, option);
     if (!cpuid_feature_find(option + 1, length - 1, &f))
         return err_set(err, -EINVAL, "there is no CPU feature \"%.*s\"; names are those of /proc/cpuinfo",
@@ -101,11 +130,11 @@ static int apply_option(const char *option, unsigned length, struct cpuid_featur
     return 0;
 }
 
-static int apply_options(const char *options, struct cpuid_features *set, enum cpuid_vendor *vendor, struct err *err)
+static int apply_options(const char *options, struct cpuid_leaf_plan *plan, struct err *err)
 {
     while (*options == ',') {
         unsigned length = (unsigned)strcspn(++options, ",");
-        int r = apply_option(options, length, set, vendor, err);
+        int r = apply_option(options, length, plan, err);
 
         if (r < 0)
             return r;
@@ -118,24 +147,26 @@ static int apply_options(const char *options, struct cpuid_features *set, enum c
 static int check_supported(const struct cpuid_features *set, const struct cpuid_features *supported, const char *model,
                            struct err *err)
 {
-    char missing[300] = "";
-    size_t used = 0;
+    struct cpuid_features missing;
+    bool any = false;
+    char names[300];
 
     for (unsigned w = 0; w < CPUID_WORDS; w++) {
-        for (unsigned bit = 0; bit < 32; bit++) {
-            const char *name = cpuid_feature_name((enum cpuid_word)w, bit);
-
-            if (name == NULL || !cpuid_features_have(set, (enum cpuid_word)w, bit) ||
-                cpuid_features_have(supported, (enum cpuid_word)w, bit))
-                continue;
-            text_format(missing + used, sizeof(missing) - used, " %s", name);
-            used = strlen(missing);
-        }
+        missing.word[w] = set->word[w] & ~supported->word[w];
+        any |= missing.word[w] != 0;
     }
-    if (used == 0)
+    if (!any)
         return 0;
-    return err_set(err, -ENOTSUP, "CPU model %s asks for features that this engine cannot give on this host:%s; "
-                   "choose a smaller model, or take them away with -FEATURE", model, missing);
+    cpuid_features_print(&missing, names, sizeof(names));
+    return err_set(err, -ENOTSUP, "CPU model %s asks for features that this engine cannot give on this host: %s; "
+                   "choose a smaller model, or take them away with -FEATURE", model, names);
+}
+
+static uint32_t supported_bits(const struct cpuid_table *supported)
+{
+    const struct cpuid_entry *sizes = cpuid_find(supported, 0x80000008, 0);
+
+    return sizes != NULL ? sizes->eax & 0xff : PHYSICAL_BITS;
 }
 
 static enum cpuid_vendor vendor_of(const struct cpuid_table *table)
@@ -157,9 +188,14 @@ int cpuid_build(const struct cpuid_request *request, struct cpuid_table *ret_tab
     plan.identity = is_name(request->model, length, "host") ? IDENTITY_HOST : IDENTITY_OURS;
     if (flexible)
         plan.vendor = vendor_of(request->supported);
-    r = apply_options(request->model + length, &plan.features, &plan.vendor, err);
+    plan.physical_bits = flexible || supported_bits(request->supported) < PHYSICAL_BITS ? supported_bits(request->supported)
+                                                                                        : PHYSICAL_BITS;
+    r = apply_options(request->model + length, &plan, err);
     if (r < 0)
         return r;
+    if (plan.physical_bits > supported_bits(request->supported))
+        return err_set(err, -ENOTSUP, "CPU model %s asks for addresses of %u bits, and this engine has %u on this host",
+                       request->model, plan.physical_bits, supported_bits(request->supported));
     cpuid_features_get(request->supported, &supported);
     cpuid_features_add(&supported, "hypervisor");
     cpuid_features_add(&plan.features, "hypervisor");

@@ -151,7 +151,60 @@ static void test_hypervisor_and_xsave_leaves(void **state)
     assert_int_equal(cpuid_find(&table, 0xd, 0)->eax, 7);
     assert_int_equal(cpuid_find(&table, 0xd, 0)->ecx, 832);
     assert_int_equal(cpuid_find(&table, 0xd, 2)->ebx, 576);
-    assert_int_equal(cpuid_find(&table, 0x80000008, 0)->eax, 48 << 8 | 46);
+    assert_int_equal(cpuid_find(&table, 0x80000008, 0)->eax, 48 << 8 | 40);
+}
+
+/* An Intel host whose engine can give more, at other places, than the one above. */
+static void another_host(struct cpuid_table *table)
+{
+    struct cpuid_features set;
+
+    everything(table);
+    cpuid_features_get(table, &set);
+    cpuid_features_add(&set, "adx rdseed pku vmx la57 movdiri");
+    table->count = 0;
+    cpuid_add(table, &(struct cpuid_entry){.leaf = 0, .eax = 0x1f, .ebx = 0x756e6547, .ecx = 0x6c65746e, .edx = 0x49656e69});
+    cpuid_add(table, &(struct cpuid_entry){.leaf = 1, .eax = 0x806f8});
+    cpuid_add(table, &(struct cpuid_entry){.leaf = 0xd, .indexed = true, .eax = 0x207});
+    cpuid_add(table, &(struct cpuid_entry){.leaf = 0xd, .subleaf = 2, .indexed = true, .eax = 256, .ebx = 576});
+    cpuid_add(table, &(struct cpuid_entry){.leaf = 0xd, .subleaf = 9, .indexed = true, .eax = 8, .ebx = 2688});
+    cpuid_add(table, &(struct cpuid_entry){.leaf = 0x40000001, .eax = 0x01000efb});
+    cpuid_add(table, &(struct cpuid_entry){.leaf = 0x80000008, .eax = 52});
+    cpuid_features_put(table, &set);
+}
+
+static void test_named_models_are_the_same_everywhere(void **state)
+{
+    static const char *const names[] = {"x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v3,+smap,-avx2", "x86-64-v2,vendor=GenuineIntel"};
+    struct cpuid_table supported, here, there;
+    struct cpuid_request request = {.supported = &supported, .cpus = 4, .tsc_khz = 2600000};
+    struct err err = ERR_INIT;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+        request.model = names[i];
+        everything(&supported);
+        memset(&here, 0, sizeof(here));
+        assert_int_equal(cpuid_build(&request, &here, &err), 0);
+        another_host(&supported);
+        memset(&there, 0, sizeof(there));
+        assert_int_equal(cpuid_build(&request, &there, &err), 0);
+        assert_int_equal(here.count, there.count);
+        assert_memory_equal(here.entry, there.entry, sizeof(here.entry[0]) * here.count);
+    }
+}
+
+static void test_physical_bits(void **state)
+{
+    struct cpuid_table table;
+    struct err err = ERR_INIT;
+
+    assert_int_equal(build("x86-64-v2,phys-bits=36", 1, &table, &err), 0);
+    assert_int_equal(cpuid_find(&table, 0x80000008, 0)->eax & 0xff, 36);
+    assert_int_equal(build("max", 1, &table, &err), 0);
+    assert_int_equal(cpuid_find(&table, 0x80000008, 0)->eax & 0xff, 46);
+    assert_int_equal(build("max,phys-bits=47", 1, &table, &err), -ENOTSUP);
+    assert_int_equal(build("max,phys-bits=53", 1, &table, &err), -EINVAL);
+    assert_int_equal(build("max,phys-bits=", 1, &table, &err), -EINVAL);
 }
 
 static void test_the_host_is_read(void **state)
@@ -173,6 +226,8 @@ int main(void)
         cmocka_unit_test(test_vendors_differ),
         cmocka_unit_test(test_topology_tells_cpus_and_apic_id),
         cmocka_unit_test(test_hypervisor_and_xsave_leaves),
+        cmocka_unit_test(test_named_models_are_the_same_everywhere),
+        cmocka_unit_test(test_physical_bits),
         cmocka_unit_test(test_the_host_is_read),
     };
 
