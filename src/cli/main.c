@@ -96,7 +96,6 @@ static int verb_command(const struct verb *verb, int argc, char *argv[])
 
 static const struct verb verbs[] = {
     {"run", "run one VM in the foreground; ferry run --help lists its options", verb_run, NULL},
-    {"cpu", "CPU models: ferry cpu list, describe, baseline FILE...", verb_cpu, NULL},
     {"status", "print whether a VM runs, is paused, ...", verb_command, "query-status"},
     {"stop", "pause a VM", verb_command, "stop"},
     {"cont", "let a paused VM go on", verb_command, "cont"},
@@ -104,6 +103,7 @@ static const struct verb verbs[] = {
     {"reset", "reset a VM", verb_command, "system_reset"},
     {"announce", "have a VM tell its networks again where it is", verb_command, "announce-self"},
     {"quit", "end a VM at once", verb_command, "quit"},
+    {"cpu", "CPU models: ferry cpu list, describe, baseline FILE...", verb_cpu, NULL},
 };
 
 static void print_help(FILE *out)
