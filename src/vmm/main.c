@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "event/loop.h"
 #include "sandbox/sandbox.h"
+#include "vmm/capabilities.h"
 #include "vmm/control.h"
 #include "vmm/cpu_tool.h"
 #include "vmm/machine.h"
@@ -151,6 +152,8 @@ int main(int argc, char *argv[])
         options_print_help(stdout);
     else if (result == OPTIONS_VERSION)
         printf("%s %s\n", FERRY_PROGRAM, FERRY_VERSION);
+    else if (result == OPTIONS_CAPABILITIES)
+        capabilities_print(stdout);
     else
         code = run(&config, start_ns);
     vm_config_fini(&config);

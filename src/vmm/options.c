@@ -276,7 +276,7 @@ static void list_options(char *text, size_t size)
     for (unsigned i = 0; i < ARRAY_SIZE(options) && used < size; i++)
         used += snprintf(text + used, size - used, "--%s, ", options[i].name);
     if (used < size)
-        snprintf(text + used, size - used, "--help, --version");
+        snprintf(text + used, size - used, "--help, --version, --capabilities");
 }
 
 static const struct option *find_option(const char *name, size_t length)
@@ -337,6 +337,10 @@ int options_parse(int argc, char *const argv[], struct vm_config *ret_config, en
         }
         if (text_equal(argv[i], "--version")) {
             *ret_result = OPTIONS_VERSION;
+            return 0;
+        }
+        if (text_equal(argv[i], "--capabilities")) {
+            *ret_result = OPTIONS_CAPABILITIES;
             return 0;
         }
         r = parse_argument(argc, argv, &i, ret_config, err);
@@ -410,7 +414,8 @@ void options_print_help(FILE *out)
                 option->argument != NULL ? option->argument : "", option->help);
     }
     fprintf(out, "  --help\n          this text\n"
-                 "  --version\n          the version\n\n"
+                 "  --version\n          the version\n"
+                 "  --capabilities\n          what this program can do on this host, as JSON\n\n"
                  "On the terminal: Ctrl-A x ends the VM, Ctrl-A h lists the other keys.\n"
                  "Exit code: 0 the guest powered off, 2 bad options or files, 3 the guest crashed,\n"
                  "128+N signal N; with --testdev what the guest gives to the exit port, (value << 1) | 1.\n");

@@ -50,7 +50,7 @@ struct vm_config {
     bool no_sandbox;
 };
 
-enum options_result { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
+enum options_result { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_CAPABILITIES };
 
 /* Fills *ret_config from the arguments (argv[0] is skipped). 0 with *ret_result, or -EINVAL, -ENOMEM with a sentence.
  * What the sentence complains about, it also names the alternatives of. The caller frees ret_config by vm_config_fini()

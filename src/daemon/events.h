@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Events: who wants to hear of what, and telling them. */
+#ifndef FERRY_DAEMON_EVENTS_H
+#define FERRY_DAEMON_EVENTS_H
+
+#include <stdint.h>
+
+struct buffer;
+struct client;
+struct daemon;
+
+enum event_kind { EVENT_DOMAIN, EVENT_NETWORK, EVENT_POOL, EVENT_NODE_DEVICE };
+
+/* Tells every client that registered for the event `id` of this kind, for all objects or for this one. procedure is the
+ * message's (remote_calls.def), payload what its layout has behind the callback's number; it is kept by the caller. */
+void events_send(struct daemon *daemon, enum event_kind kind, int32_t id, const uint8_t uuid[16], int32_t procedure,
+                 const struct buffer *payload);
+
+/* The client is gone. */
+void events_forget(struct client *client);
+
+#endif
