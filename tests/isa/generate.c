@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The generator. A catalogue of templates is made once by walking all opcodes through the decoder; a case is then a template with
- * random registers, displacements and immediates, and registers set up so that its memory operand falls into the data pages. */
+/* The generator. A catalogue of templates is made once by walking all opcodes through the decoder; a case is then a
+ * template with random registers, displacements and immediates, and registers set up so that its memory operand falls
+ * into the data pages. */
 #include "isa.h"
 
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 
 #define TEMPLATES_MAX 40u /* kept of one mnemonic */
 
-struct template {
+struct template
+{
     uint8_t kind;   /* 0 legacy, 1 VEX */
     uint8_t prefix; /* 66, F2, F3 or 0; VEX: pp */
     uint8_t map;    /* 0 one byte, 1 0F, 2 0F38, 3 0F3A */
@@ -51,7 +53,8 @@ static bool one_in(struct isa_random *r, unsigned n)
 }
 
 /* Bytes of a template up to and with ModRM; what follows is random. Returns the length. */
-static unsigned expand(const struct isa_generator *g, const struct template *t, struct isa_random *r, uint8_t out[static 16])
+static unsigned expand(const struct isa_generator *g, const struct template *t, struct isa_random *r,
+                       uint8_t out[static 16])
 {
     uint8_t modrm = t->modrm;
     unsigned n = 0, rex = r != NULL && !g->compat ? isa_random_below(r, 8) : 0;
@@ -88,7 +91,8 @@ static unsigned expand(const struct isa_generator *g, const struct template *t, 
     return n;
 }
 
-static bool decode(const struct isa_generator *g, const uint8_t *bytes, ZydisDecodedInstruction *in, ZydisDecodedOperand *operand)
+bool isa_generator_decode(const struct isa_generator *g, const uint8_t *bytes, ZydisDecodedInstruction *in,
+                          ZydisDecodedOperand *operand)
 {
     return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&g->decoder, bytes, 15, in, operand)) && g->filter(in, g->ctx);
 }
@@ -102,7 +106,7 @@ static void add(struct isa_generator *g, const struct template *t, struct isa_ra
     unsigned slot;
 
     expand(g, t, NULL, bytes);
-    if (!decode(g, bytes, &in, operand))
+    if (!isa_generator_decode(g, bytes, &in, operand))
         return;
     if (g->index[in.mnemonic] < 0) {
         g->index[in.mnemonic] = (int16_t)g->count;
@@ -134,13 +138,18 @@ static void catalogue(struct isa_generator *g)
     struct isa_random r = {.s = 1};
 
     for (unsigned i = 0; i < 4u * 4 * 256 * 2; i++) {
-        struct template t = {.prefix = prefixes[i & 3], .map = i >> 2 & 3, .opcode = (uint8_t)(i >> 4), .w = i >> 12 & 1};
+        struct template t = {
+            .prefix = prefixes[i & 3], .map = i >> 2 & 3, .opcode = (uint8_t)(i >> 4), .w = i >> 12 & 1};
 
         if (!(t.w && g->compat))
             add_modrms(g, t, &r);
     }
     for (unsigned i = 0; i < 4u * 4 * 256 * 2 * 2; i++) {
-        struct template t = {.kind = 1, .prefix = i & 3, .map = i >> 2 & 3, .opcode = (uint8_t)(i >> 4), .w = i >> 12 & 1,
+        struct template t = {.kind = 1,
+                             .prefix = i & 3,
+                             .map = i >> 2 & 3,
+                             .opcode = (uint8_t)(i >> 4),
+                             .w = i >> 12 & 1,
                              .l = i >> 13 & 1};
 
         if (t.map != 0)
@@ -188,10 +197,24 @@ ZydisMnemonic isa_generator_mnemonic(const struct isa_generator *g, unsigned ind
 static uint64_t interesting(struct isa_random *r)
 {
     static const uint64_t corners[] = {
-        0, 1, UINT64_MAX, UINT64_C(0x8000000000000000), UINT64_C(0x7fffffffffffffff), UINT64_C(0x7ff0000000000000),
-        UINT64_C(0xfff8000000000000), UINT64_C(0x7ff4000000000000), UINT64_C(0x3ff0000000000000), UINT64_C(0x000fffffffffffff),
-        UINT64_C(0x7f8000003f800000), UINT64_C(0xff800000ffc00000), UINT64_C(0x7fa0000080000000), UINT64_C(0x00800000007fffff),
-        UINT64_C(0x4330000000000000), UINT64_C(0x0000000100000001), UINT64_C(0x80007fff8000ffff), UINT64_C(0x807f80ff00ff7f01),
+        0,
+        1,
+        UINT64_MAX,
+        UINT64_C(0x8000000000000000),
+        UINT64_C(0x7fffffffffffffff),
+        UINT64_C(0x7ff0000000000000),
+        UINT64_C(0xfff8000000000000),
+        UINT64_C(0x7ff4000000000000),
+        UINT64_C(0x3ff0000000000000),
+        UINT64_C(0x000fffffffffffff),
+        UINT64_C(0x7f8000003f800000),
+        UINT64_C(0xff800000ffc00000),
+        UINT64_C(0x7fa0000080000000),
+        UINT64_C(0x00800000007fffff),
+        UINT64_C(0x4330000000000000),
+        UINT64_C(0x0000000100000001),
+        UINT64_C(0x80007fff8000ffff),
+        UINT64_C(0x807f80ff00ff7f01),
     };
     double d;
     float f[2];
@@ -232,7 +255,7 @@ static void random_x87(struct isa_random *r, uint8_t *fx)
 
     memset(fx, 0, 32);
     if (one_in(r, 8)) /* some exceptions unmasked, none pending */
-        fcw &= (uint16_t)~(1u << isa_random_below(r, 6));
+        fcw &= (uint16_t) ~(1u << isa_random_below(r, 6));
     if (one_in(r, 8))
         mxcsr &= ~(1u << (7 + isa_random_below(r, 6)));
     if (one_in(r, 4))
@@ -256,7 +279,7 @@ static void random_x87(struct isa_random *r, uint8_t *fx)
     }
 }
 
-static void random_state(struct isa_random *r, struct isa_case *c)
+void isa_random_state(struct isa_random *r, struct isa_case *c)
 {
     random_x87(r, c->state.fxsave);
     random_bytes(r, c->state.fxsave + 160, 256);
@@ -278,8 +301,9 @@ static void random_state(struct isa_random *r, struct isa_case *c)
     }
 }
 
-/* Where the operand shall lie: mostly within the data, aligned or not, sometimes across the pages' border, at times beyond. */
-static uint64_t choose_target(struct isa_random *r, unsigned size)
+/* Where the operand shall lie: mostly within the data, aligned or not, sometimes across the pages' border, at times
+ * beyond. */
+uint64_t isa_random_target(struct isa_random *r, unsigned size)
 {
     uint64_t offset = isa_random_below(r, ISA_DATA_SIZE - 512);
 
@@ -323,7 +347,7 @@ static uint64_t tame_index_vector(struct isa_random *r, struct isa_case *c, unsi
 static void aim(struct isa_random *r, struct isa_case *c, unsigned at, const ZydisDecodedInstruction *in,
                 const ZydisDecodedOperand *o)
 {
-    uint64_t target = choose_target(r, o->size / 8), index = 0;
+    uint64_t target = isa_random_target(r, o->size / 8), index = 0;
     bool vector = o->mem.type == ZYDIS_MEMOP_TYPE_VSIB;
     uint32_t displacement;
 
@@ -352,6 +376,24 @@ static bool jumps_into_case(const ZydisDecodedInstruction *in)
     return in->raw.imm[0].is_relative && in->raw.imm[0].value.s < 0 && in->raw.imm[0].value.s >= -(int64_t)ISA_CODE_MAX;
 }
 
+bool isa_generator_compat(const struct isa_generator *g)
+{
+    return g->compat;
+}
+
+bool isa_generator_pick(struct isa_generator *g, struct isa_random *r, unsigned index, uint8_t bytes[static 16],
+                        ZydisDecodedInstruction *in, ZydisDecodedOperand *operand)
+{
+    const struct entry *e = &g->entry[index];
+
+    for (unsigned tries = 0; tries < 20; tries++) {
+        expand(g, &e->template[isa_random_below(r, e->count)], r, bytes);
+        if (isa_generator_decode(g, bytes, in, operand) && in->mnemonic == e->mnemonic)
+            return true;
+    }
+    return false;
+}
+
 static void append(struct isa_generator *g, struct isa_random *r, unsigned which, bool last, struct isa_case *c)
 {
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
@@ -361,7 +403,7 @@ static void append(struct isa_generator *g, struct isa_random *r, unsigned which
 
     for (unsigned tries = 0; tries < 50; tries++) {
         expand(g, &e->template[isa_random_below(r, e->count)], r, bytes);
-        if (!decode(g, bytes, &in, operand) || in.mnemonic != e->mnemonic || jumps_into_case(&in) ||
+        if (!isa_generator_decode(g, bytes, &in, operand) || in.mnemonic != e->mnemonic || jumps_into_case(&in) ||
             (!last && (isa_undefined_flags(&in) != 0 || in.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)))
             continue;
         memcpy(c->code + c->code_size, bytes, in.length);
@@ -374,12 +416,13 @@ static void append(struct isa_generator *g, struct isa_random *r, unsigned which
     }
 }
 
-void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first, unsigned instructions, struct isa_case *c)
+void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first, unsigned instructions,
+                  struct isa_case *c)
 {
     /* Branches and undefined flags come last in a case only. */
     memset(c, 0, sizeof(*c));
     c->compat = g->compat;
-    random_state(r, c);
+    isa_random_state(r, c);
     append(g, r, first, instructions == 1, c);
     for (unsigned i = 1; i < instructions && c->code_size + 15 < ISA_CODE_MAX; i++)
         append(g, r, isa_random_below(r, g->count), i + 1 == instructions, c);

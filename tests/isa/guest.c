@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The guest runner: a VM without devices in long mode. Exceptions go to supervisor stubs that write a port, whose hook stops the
- * vCPU; what the case left is then in the CPU's state and in the frame on the supervisor's stack. */
+/* The guest runner: a VM without devices in long mode. Exceptions go to supervisor stubs that write a port, whose hook
+ * stops the vCPU; what the case left is then in the CPU's state and in the frame on the supervisor's stack. */
 #include "isa.h"
 
 #include <signal.h>
@@ -18,8 +18,10 @@
 
 enum { /* guest-physical; the lower 2 MiB are mapped at their own addresses for the supervisor */
     PML4 = 0x1000, PDPT = 0x2000, PD = 0x3000, PT = 0x4000, GDT = 0x5000, IDT = 0x6000, TSS = 0x7000,
-    STUBS = 0x8000, STACK_TOP = 0xb000, CODE_PAGE = 0x10000, DATA_PAGES = 0x11000, RAM_SIZE = 0x200000,
+    STUBS = 0x8000, STACK_TOP = 0xb000, RAM_SIZE = 0x200000,
 };
+static const uint32_t code_page[ISA_CODE_SIZE / 4096] = {0x10000, 0x14000};
+static const uint32_t data_page[ISA_DATA_SIZE / 4096] = {0x13000, 0x11000};
 enum { SELECTOR_TSS = 0x08, SELECTOR_USER32 = 0x23, SELECTOR_DATA = 0x2b, SELECTOR_USER64 = 0x33, SELECTOR_KERNEL = 0x38 };
 enum { STUB_SIZE = 16, STOP_PORT = 0x80 };
 
@@ -94,9 +96,10 @@ static void write_tables(struct isa_guest *g)
     store_le64(m + PDPT, PD | PRESENT | WRITABLE | USER);
     store_le64(m + PD, 0 | PRESENT | WRITABLE | LARGE);
     store_le64(m + PD + 8 * (ISA_CODE >> 21), PT | PRESENT | WRITABLE | USER);
-    store_le64(m + PT + 8 * (ISA_CODE >> 12 & 511), CODE_PAGE | PRESENT | WRITABLE | USER);
+    for (unsigned i = 0; i < ISA_CODE_SIZE / 4096; i++)
+        store_le64(m + PT + 8 * ((ISA_CODE >> 12 & 511) + i), code_page[i] | PRESENT | WRITABLE | USER);
     for (unsigned i = 0; i < ISA_DATA_SIZE / 4096; i++)
-        store_le64(m + PT + 8 * ((ISA_DATA >> 12 & 511) + i), (DATA_PAGES + 4096 * i) | PRESENT | WRITABLE | USER | no_execute);
+        store_le64(m + PT + 8 * ((ISA_DATA >> 12 & 511) + i), data_page[i] | PRESENT | WRITABLE | USER | no_execute);
     store_le64(m + GDT + SELECTOR_TSS, UINT64_C(0x0000890000000067) | (uint64_t)TSS << 16);
     store_le64(m + GDT + 0x20, UINT64_C(0x00cffb000000ffff));
     store_le64(m + GDT + 0x28, UINT64_C(0x00cff3000000ffff));
@@ -107,7 +110,8 @@ static void write_tables(struct isa_guest *g)
     for (unsigned i = 0; i < 256; i++) {
         uint64_t stub = STUBS + i * STUB_SIZE, dpl = i == 3 || i == 4 ? 3 : 0;
 
-        store_le64(m + IDT + 16 * i, (stub & 0xffff) | (uint64_t)SELECTOR_KERNEL << 16 | UINT64_C(0x8e00) << 32 | dpl << 45);
+        store_le64(m + IDT + 16 * i,
+                   (stub & 0xffff) | (uint64_t)SELECTOR_KERNEL << 16 | UINT64_C(0x8e00) << 32 | dpl << 45);
         memcpy(m + stub, (const uint8_t[]){0xe6, STOP_PORT, 0xeb, 0xfe}, 4); /* out, al; jmp . */
     }
 }
@@ -115,11 +119,15 @@ static void write_tables(struct isa_guest *g)
 struct isa_guest *isa_guest_new(const char *engine)
 {
     struct isa_guest *g = calloc(1, sizeof(*g));
-    struct engine_config config = {.cpus = 1, .use_irqchip = strcmp(engine, "kvm") == 0};
+    const char *options = strchr(engine, ',');
+    char name[16];
+    struct engine_config config = {
+        .cpus = 1, .use_irqchip = strcmp(engine, "kvm") == 0, .options = options != NULL ? options + 1 : NULL};
     struct err err = ERR_INIT;
     struct cpuid_table supported;
 
-    if (engine_choose(engine, &g->type, NULL, 0, &err) < 0 || g->type->supported_cpuid(&supported, &err) < 0 ||
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(engine, ","), engine);
+    if (engine_choose(name, &g->type, NULL, 0, &err) < 0 || g->type->supported_cpuid(&supported, &err) < 0 ||
         memory_new(&g->memory, &err) < 0 || memory_add(g->memory, 0, RAM_SIZE, false, &err) < 0 ||
         cpuid_build(&(struct cpuid_request){.model = "max", .supported = &supported, .cpus = 1, .tsc_khz = 1000000},
                     &g->cpuid, &err) < 0)
@@ -137,7 +145,7 @@ struct isa_guest *isa_guest_new(const char *engine)
     write_tables(g);
     return g;
 fail:
-    fprintf(stderr, "isa: no guest: %s\n", err.message);
+    printf("SKIPPED: no guest: %s\n", err.message);
     isa_guest_free(g);
     return NULL;
 }
@@ -164,8 +172,15 @@ bool isa_guest_cpuid(const struct isa_guest *g, uint32_t leaf, uint32_t subleaf,
 
 static struct x86_segment flat(uint16_t selector, unsigned type, bool l, bool db)
 {
-    return (struct x86_segment){.limit = UINT32_MAX, .selector = selector, .type = (uint8_t)type, .s = 1, .dpl = 3,
-                                .present = 1, .l = l, .db = db, .g = 1};
+    return (struct x86_segment){.limit = UINT32_MAX,
+                                .selector = selector,
+                                .type = (uint8_t)type,
+                                .s = 1,
+                                .dpl = 3,
+                                .present = 1,
+                                .l = l,
+                                .db = db,
+                                .g = 1};
 }
 
 static void fill_state(const struct isa_case *c, struct x86_state *s)
@@ -205,7 +220,8 @@ static void read_result(struct isa_guest *g, const struct x86_state *s, struct i
 
     r->vector = (int)((s->rip - STUBS) / STUB_SIZE);
     r->address = r->vector == 14 ? s->cr2 : 0;
-    frame = g->ram + STACK_TOP - (has_error_code((unsigned)r->vector) ? 48 : 40) + (has_error_code((unsigned)r->vector) ? 8 : 0);
+    frame = g->ram + STACK_TOP - (has_error_code((unsigned)r->vector) ? 48 : 40) +
+            (has_error_code((unsigned)r->vector) ? 8 : 0);
     memcpy(r->state.gpr, s->gpr, sizeof(s->gpr));
     r->state.rip = load_le64(frame);
     r->state.rflags = load_le64(frame + 16);
@@ -218,7 +234,29 @@ static void read_result(struct isa_guest *g, const struct x86_state *s, struct i
         memcpy(r->state.ymm_high, s->xsave + x86_xstate_components[2].offset, 256);
 }
 
-void isa_guest_run(struct isa_guest *g, const struct isa_case *c, struct isa_result *ret_result)
+static void write_page(struct isa_guest *g, uint32_t page, const uint8_t *bytes)
+{
+    memcpy(g->ram + page, bytes, 4096);
+    memory_wrote(g->memory, page, 4096);
+}
+
+static void write_code(struct isa_guest *g, const struct isa_case *c)
+{
+    uint8_t bytes[ISA_CODE_SIZE];
+
+    memset(bytes, 0xf4, sizeof(bytes)); /* HLT */
+    memcpy(bytes + c->start, c->code, c->code_size);
+    for (unsigned i = 0; i < ISA_CODE_SIZE / 4096; i++)
+        write_page(g, code_page[i], bytes + 4096 * i);
+}
+
+static void read_code(const struct isa_guest *g, const struct isa_case *c, struct isa_result *r)
+{
+    for (unsigned i = 0; i < c->code_size; i++)
+        r->code[i] = g->ram[code_page[(c->start + i) >> 12] + (c->start + i) % 4096];
+}
+
+void isa_guest_run(struct isa_guest *g, const struct isa_case *c, bool again, struct isa_result *ret_result)
 {
     static struct x86_state state; /* large */
     struct err err = ERR_INIT;
@@ -226,11 +264,10 @@ void isa_guest_run(struct isa_guest *g, const struct isa_case *c, struct isa_res
 
     memset(ret_result, 0, sizeof(*ret_result));
     ret_result->vector = -1;
-    memset(g->ram + CODE_PAGE, 0xf4, 4096);
-    memcpy(g->ram + CODE_PAGE, c->code, c->code_size);
-    memory_wrote(g->memory, CODE_PAGE, 4096);
-    memcpy(g->ram + DATA_PAGES, c->data, ISA_DATA_SIZE);
-    memory_wrote(g->memory, DATA_PAGES, ISA_DATA_SIZE);
+    if (!again)
+        write_code(g, c);
+    for (unsigned i = 0; i < ISA_DATA_SIZE / 4096; i++)
+        write_page(g, data_page[i], c->data + 4096 * i);
     fill_state(c, &state);
     if (g->type->vcpu_set_state(g->vcpu, &state, &err) < 0) {
         fprintf(stderr, "isa: %s\n", err.message);
@@ -243,5 +280,7 @@ void isa_guest_run(struct isa_guest *g, const struct isa_case *c, struct isa_res
         return;
     }
     read_result(g, &state, ret_result);
-    memcpy(ret_result->data, g->ram + DATA_PAGES, ISA_DATA_SIZE);
+    for (unsigned i = 0; i < ISA_DATA_SIZE / 4096; i++)
+        memcpy(ret_result->data + 4096 * i, g->ram + data_page[i], 4096);
+    read_code(g, c, ret_result);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The native runner. Signal frames do the work: the kernel loads a case's whole state from one, and the exception at its end brings
- * the state back in another; the handler then loads the next case into that same frame. */
+/* The native runner. Signal frames do the work: the kernel loads a case's whole state from one, and the exception at
+ * its end brings the state back in another; the handler then loads the next case into that same frame. */
 #include "isa.h"
 
 #include <signal.h>
@@ -23,7 +23,7 @@ static ucontext_t harness;
 static uint8_t harness_fp[FRAME_MAX];
 
 static const int gpr_index[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                                  REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+                                  REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
 
 static uint32_t frame_word(const uint8_t *fp, unsigned at)
 {
@@ -82,7 +82,8 @@ static void load_state(ucontext_t *uc, const struct isa_case *c)
 static void load_next(ucontext_t *uc)
 {
     const struct isa_case *c = &cases[current];
-    struct itimerval timer = {.it_value = {.tv_usec = 5000}}; /* an interpreter needs a second for what takes 5 ms here */
+    struct itimerval timer = {
+        .it_value = {.tv_usec = 5000}}; /* an interpreter needs a second for what takes 5 ms here */
 
     if (current == count) {
         uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
@@ -92,15 +93,15 @@ static void load_next(ucontext_t *uc)
         memcpy(uc->uc_mcontext.gregs, harness.uc_mcontext.gregs, sizeof(harness.uc_mcontext.gregs));
         return;
     }
-    memset((void *)(uintptr_t)ISA_CODE, 0xf4, 4096); /* HLT */
-    memcpy((void *)(uintptr_t)ISA_CODE, c->code, c->code_size);
+    memset((void *)(uintptr_t)ISA_CODE, 0xf4, ISA_CODE_SIZE); /* HLT */
+    memcpy((void *)(uintptr_t)(ISA_CODE + c->start), c->code, c->code_size);
     memcpy((void *)(uintptr_t)ISA_DATA, c->data, ISA_DATA_SIZE);
     load_state(uc, c);
     setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* What sigreturn leaves as it finds it must not stay as a case left it: the flags ID and NT, and the data segments, which are null
- * selectors in 64-bit programs but must not be for 32-bit code. */
+/* What sigreturn leaves as it finds it must not stay as a case left it: the flags ID and NT, and the data segments,
+ * which are null selectors in 64-bit programs but must not be for 32-bit code. */
 static void clean_up_behind_case(void)
 {
     __asm__ volatile("sub $128, %%rsp\n\tpushfq\n\tandl $~0x204000, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp\n\t"
@@ -132,14 +133,15 @@ static void on_signal(int number, siginfo_t *info, void *context)
     r->address = r->vector == 14 ? (uint64_t)uc->uc_mcontext.gregs[REG_CR2] : 0;
     store_state(uc, &r->state);
     memcpy(r->data, (const void *)(uintptr_t)ISA_DATA, ISA_DATA_SIZE);
+    memcpy(r->code, (const void *)(uintptr_t)(ISA_CODE + cases[current].start), cases[current].code_size);
     current++;
     load_next(uc);
 }
 
 static bool map_at(uint64_t address, size_t size, int protection)
 {
-    void *p = mmap((void *)(uintptr_t)address, size, protection,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *p =
+        mmap((void *)(uintptr_t)address, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
     return p == (void *)(uintptr_t)address;
 }
@@ -151,7 +153,7 @@ static void child(void)
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
     stack.ss_sp = mmap(NULL, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (!map_at(ISA_CODE, 4096, PROT_READ | PROT_WRITE | PROT_EXEC) ||
+    if (!map_at(ISA_CODE, ISA_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC) ||
         !map_at(ISA_DATA, ISA_DATA_SIZE, PROT_READ | PROT_WRITE))
         _exit(2);
     sigaltstack(&stack, NULL);
