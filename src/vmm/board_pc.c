@@ -333,7 +333,8 @@ static const char *name_of(const char *given, const char *kind, unsigned number,
 static int add_disk(struct board *board, unsigned number, struct err *err)
 {
     const struct vm_disk *disk = &board->machine->config->disk[number];
-    const struct block_config image = {.path = disk->path, .fd = disk->fd, .format = disk->format, .readonly = disk->readonly};
+    const struct block_config image = {.path = disk->path, .fd = disk->fd, .format = disk->format, .readonly = disk->readonly,
+                                       .incoming = board->machine->status == MACHINE_INMIGRATE};
     char text[16];
     const char *id = name_of(disk->id, "disk", number, text);
     const struct plug_device device = {

@@ -19,6 +19,7 @@
 #include "protocol/qmp.h"
 #include "vmm/board.h"
 #include "vmm/machine.h"
+#include "vmm/migrate.h"
 #include "vmm/version.h"
 
 #define CLIENTS_MAX 16
@@ -244,6 +245,10 @@ static json_t *event_data(struct machine *machine, enum machine_event event)
                          machine->by_guest ? "guest-reset" : "host-qmp-system-reset");
     case MACHINE_EVENT_GUEST_PANICKED:
         return json_pack("{s:s}", "action", "poweroff");
+    case MACHINE_EVENT_MIGRATION:
+        return json_pack("{s:s}", "status", migration_status_name((enum migration_status)machine->migration_status));
+    case MACHINE_EVENT_MIGRATION_PASS:
+        return json_pack("{s:i}", "pass", (int)machine->migration_round);
     case MACHINE_EVENT_DEVICE_DELETED:
         return device_data(machine->event_device);
     case MACHINE_EVENT_BALLOON_CHANGE:
@@ -264,6 +269,8 @@ static void on_event(void *ctx, enum machine_event event)
         [MACHINE_EVENT_SHUTDOWN] = "SHUTDOWN",
         [MACHINE_EVENT_GUEST_PANICKED] = "GUEST_PANICKED",
         [MACHINE_EVENT_BALLOON_CHANGE] = "BALLOON_CHANGE",
+        [MACHINE_EVENT_MIGRATION] = "MIGRATION",
+        [MACHINE_EVENT_MIGRATION_PASS] = "MIGRATION_PASS",
         [MACHINE_EVENT_DEVICE_DELETED] = "DEVICE_DELETED",
     };
     struct control *control = ctx;

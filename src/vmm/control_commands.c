@@ -11,9 +11,11 @@
 #include "protocol/qmp.h"
 #include "vmm/board.h"
 #include "vmm/control.h"
+#include "vmm/control_migrate.h"
 #include "vmm/control_plug.h"
 #include "vmm/machine.h"
 #include "vmm/machine_state.h"
+#include "vmm/migrate.h"
 #include "vmm/statistics.h"
 #include "vmm/version.h"
 
@@ -25,6 +27,7 @@ struct command {
     const char *argument; /* the one mandatory argument; NULL: none */
     json_type type;       /* of the argument */
     bool free_form;       /* it checks its arguments itself */
+    bool changes;         /* what a migration counts on: refused meanwhile, and where the guest is not here */
 };
 
 static int query_status(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
@@ -115,6 +118,8 @@ static int cont(struct machine *machine, json_t *arguments, json_t **ret_value, 
     if (machine->unusable)
         return err_set(err, -EINVAL, "the VM's state is incomplete since a load failed: use system_reset, x-ferry-load or "
                                      "quit");
+    if (machine->status > MACHINE_PAUSED)
+        return err_set(err, -EINVAL, "the VM can't go on: it is %s", machine_status_name(machine));
     machine_resume(machine);
     return 0;
 }
@@ -202,15 +207,20 @@ static const struct command commands[] = {
     {"add-fd", control_add_fd, .free_form = true},
     {"announce-self", announce_self, .free_form = true},
     {"balloon", balloon, "value", JSON_INTEGER},
-    {"blockdev-add", control_blockdev_add, .free_form = true},
-    {"blockdev-del", control_blockdev_del, .free_form = true},
+    {"blockdev-add", control_blockdev_add, .free_form = true, .changes = true},
+    {"blockdev-del", control_blockdev_del, .free_form = true, .changes = true},
     {"closefd", control_closefd, .free_form = true},
     {"cont", cont},
-    {"device_add", control_device_add, .free_form = true},
-    {"device_del", control_device_del, .free_form = true},
+    {"device_add", control_device_add, .free_form = true, .changes = true},
+    {"device_del", control_device_del, .free_form = true, .changes = true},
     {"getfd", control_getfd, .free_form = true},
-    {"netdev_add", control_netdev_add, .free_form = true},
-    {"netdev_del", control_netdev_del, .free_form = true},
+    {"migrate", control_migrate, .free_form = true},
+    {"migrate-incoming", control_migrate_incoming, "uri", JSON_STRING},
+    {"migrate-set-capabilities", control_set_capabilities, "capabilities", JSON_ARRAY},
+    {"migrate-set-parameters", control_set_parameters, .free_form = true},
+    {"migrate_cancel", control_migrate_cancel},
+    {"netdev_add", control_netdev_add, .free_form = true, .changes = true},
+    {"netdev_del", control_netdev_del, .free_form = true, .changes = true},
     {"qmp_capabilities", capabilities_again},
     {"query-balloon", query_balloon},
     {"query-block", control_query_block},
@@ -218,6 +228,9 @@ static const struct command commands[] = {
     {"query-commands", query_commands},
     {"query-cpus-fast", query_cpus},
     {"query-kvm", query_kvm},
+    {"query-migrate", control_query_migrate},
+    {"query-migrate-capabilities", control_query_capabilities},
+    {"query-migrate-parameters", control_query_parameters},
     {"query-name", query_name},
     {"query-status", query_status},
     {"query-version", query_version},
@@ -225,10 +238,11 @@ static const struct command commands[] = {
     {"remove-fd", control_remove_fd, .free_form = true},
     {"stop", stop},
     {"system_powerdown", system_powerdown},
-    {"system_reset", system_reset},
+    {"system_reset", system_reset, .changes = true},
     {"x-ferry-devices", control_query_devices},
-    {"x-ferry-load", load, "file", JSON_STRING},
-    {"x-ferry-save", save, "file", JSON_STRING},
+    {"x-ferry-load", load, "file", JSON_STRING, .changes = true},
+    {"x-ferry-migrate-settle", control_migrate_settle, "outcome", JSON_STRING},
+    {"x-ferry-save", save, "file", JSON_STRING, .changes = true},
     {"x-ferry-statistics", query_statistics},
 };
 
@@ -260,7 +274,7 @@ static int check_arguments(const struct command *command, json_t *arguments, str
         return err_set(err, -EINVAL, "Parameter '%s' is missing", command->argument);
     if (json_typeof(value) != command->type)
         return err_set(err, -EINVAL, "Invalid parameter type for '%s', expected: %s", command->argument,
-                       command->type == JSON_STRING ? "string" : "integer");
+                       command->type == JSON_STRING ? "string" : command->type == JSON_ARRAY ? "array" : "integer");
     return 0;
 }
 
@@ -272,6 +286,8 @@ int control_execute(struct machine *machine, const char *name, json_t *arguments
         if (strcmp(commands[i].name, name) != 0)
             continue;
         r = check_arguments(&commands[i], arguments, err);
+        if (r == 0 && commands[i].changes)
+            r = migrate_check_idle(machine, err);
         if (r < 0)
             return r;
         /* -ENOENT is kept for commands that do not exist. */

@@ -13,6 +13,7 @@
 #include "sandbox/sandbox.h"
 #include "vmm/board.h"
 #include "vmm/machine_cpu.h"
+#include "vmm/migrate.h"
 #include "x86/state.h"
 
 void machine_send_event(struct machine *machine, enum machine_event event)
@@ -73,6 +74,27 @@ void machine_resume(struct machine *machine)
     pthread_cond_broadcast(&machine->changed);
     if (!first)
         machine_send_event(machine, MACHINE_EVENT_RESUME);
+}
+
+int machine_hold(struct machine *machine, enum machine_status *ret_before)
+{
+    serve_pending(machine);
+    if (machine->status > MACHINE_PAUSED)
+        return -EINVAL;
+    *ret_before = machine->status;
+    stand_still(machine, MACHINE_HELD);
+    if (*ret_before == MACHINE_RUNNING)
+        machine_send_event(machine, MACHINE_EVENT_STOP);
+    return 0;
+}
+
+void machine_unhold(struct machine *machine, enum machine_status status)
+{
+    if (machine->status != MACHINE_HELD && machine->status != MACHINE_INMIGRATE)
+        return;
+    machine->status = status == MACHINE_RUNNING ? MACHINE_PAUSED : status;
+    if (status == MACHINE_RUNNING)
+        machine_resume(machine);
 }
 
 void machine_wake(struct machine *machine, unsigned cpu)
@@ -160,7 +182,7 @@ static void serve_requests(void *ctx)
         end(machine, MACHINE_CRASHED, MACHINE_EXIT_CRASH);
     else if ((requests & MACHINE_POWER_OFF) != 0)
         end(machine, MACHINE_SHUTDOWN, MACHINE_EXIT_POWER_OFF);
-    else if ((requests & MACHINE_RESET) != 0)
+    else if ((requests & MACHINE_RESET) != 0 && machine->status <= MACHINE_PAUSED)
         serve_reset(machine);
 }
 
@@ -233,7 +255,9 @@ static int build(struct machine *machine, struct err *err)
         r = machine_cpus_new(machine, err);
     if (r == 0)
         r = board_new(machine, &machine->board, err);
-    if (r == 0 && machine->config->load == NULL)
+    if (r == 0)
+        r = migrate_new(machine, err);
+    if (r == 0 && machine->config->load == NULL && machine->config->incoming == NULL)
         r = power_on(machine, err);
     return r;
 }
@@ -246,6 +270,7 @@ int machine_new(const struct vm_config *config, int64_t start_ns, struct machine
     if (machine == NULL)
         return err_set(err, -ENOMEM, "out of memory");
     machine->config = config;
+    machine->status = config->incoming != NULL ? MACHINE_INMIGRATE : MACHINE_PRELAUNCH;
     fd_store_init(&machine->fds);
     machine->start_ns = start_ns;
     pthread_mutex_init(&machine->lock, NULL);
@@ -265,6 +290,7 @@ void machine_free(struct machine *machine)
 {
     if (machine == NULL)
         return;
+    migrate_free(machine->migrate);
     machine_cpus_stop(machine);
     pthread_mutex_lock(&machine->lock);
     board_free(machine->board);
@@ -310,6 +336,7 @@ const char *machine_status_name(const struct machine *machine)
 {
     static const char *const names[] = {
         [MACHINE_PRELAUNCH] = "prelaunch", [MACHINE_RUNNING] = "running",     [MACHINE_PAUSED] = "paused",
+        [MACHINE_INMIGRATE] = "inmigrate", [MACHINE_HELD] = "finish-migrate", [MACHINE_POSTMIGRATE] = "postmigrate",
         [MACHINE_SHUTDOWN] = "shutdown",   [MACHINE_CRASHED] = "guest-panicked",
     };
 

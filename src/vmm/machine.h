@@ -30,6 +30,9 @@ enum machine_status {
     MACHINE_PRELAUNCH, /* CPUs never ran */
     MACHINE_RUNNING,
     MACHINE_PAUSED,
+    MACHINE_INMIGRATE,   /* waits for a guest from another host */
+    MACHINE_HELD,        /* stands for the last part of its migration; "finish-migrate" */
+    MACHINE_POSTMIGRATE, /* the guest runs on another host */
     MACHINE_SHUTDOWN,  /* powered off, ending */
     MACHINE_CRASHED,   /* ending */
 };
@@ -51,6 +54,8 @@ enum machine_event {
     MACHINE_EVENT_GUEST_PANICKED,
     MACHINE_EVENT_BALLOON_CHANGE,
     MACHINE_EVENT_DEVICE_DELETED, /* event_device says which */
+    MACHINE_EVENT_MIGRATION,      /* migration_status */
+    MACHINE_EVENT_MIGRATION_PASS, /* migration_round */
 };
 
 /* Exit codes of the process. */
@@ -63,6 +68,7 @@ struct machine_cpu {
     pthread_t thread;
     pid_t thread_id;
     uint64_t tsc; /* while the machine stands */
+    int64_t rest_ns; /* host_monotonic_ns() at which it is to rest again, if throttled */
     bool started; /* the thread exists */
     bool parked;  /* not inside the engine, and not going there while the machine does not run */
     bool halted;  /* halted for ever until INIT, NMI or a reset */
@@ -88,6 +94,11 @@ struct machine {
     unsigned cpu_count;
     struct board *board;
     struct announce announce;
+    struct migrate *migrate;
+    unsigned throttle;      /* percent of each CPU's time that it rests */
+    struct timer throttle_timer;
+    int migration_status;     /* enum migration_status, and */
+    unsigned migration_round; /* the round, while an event about it is sent */
     enum machine_status status;
     bool unusable;          /* a load failed half-way: only reset, load and quit are left */
     bool ending;            /* CPU threads leave */
@@ -126,6 +137,15 @@ void machine_exit(struct machine *machine, int exit_code, bool by_guest);
 /* Loop thread, lock held (given up while waiting for the CPUs). Both do nothing when already so, or the machine ends. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);
+
+/* For a migration; loop thread, lock held. hold: stops the guest if it runs, tells what it was before, and nothing but
+ * machine_unhold() lets it go on; -EINVAL when the machine is ending or not here. unhold: MACHINE_RUNNING, or what else it is from
+ * now on; from MACHINE_INMIGRATE too. */
+int machine_hold(struct machine *machine, enum machine_status *ret_before);
+void machine_unhold(struct machine *machine, enum machine_status status);
+
+/* Takes that much of each CPU's time away, in percent up to 99; 0: none. Loop thread, lock held. */
+void machine_throttle(struct machine *machine, unsigned percent);
 
 /* Loop thread, lock held: power-on state, kernel loaded again. */
 int machine_reset(struct machine *machine, struct err *err);

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "boot/boot.h"
+#include "event/loop.h"
 #include "sandbox/sandbox.h"
 #include "vmm/machine.h"
 #include "x86/cpuid.h"
@@ -79,6 +80,43 @@ static void confine(struct machine_cpu *cpu)
     machine_request(machine, MACHINE_CRASH, false);
 }
 
+/* A CPU runs for a slice, then rests for what its share of time leaves over. */
+#define THROTTLE_SLICE_NS 10000000
+
+static void rest(struct machine_cpu *cpu)
+{
+    struct machine *machine = cpu->machine;
+    int64_t until = host_monotonic_ns() + THROTTLE_SLICE_NS * (int64_t)machine->throttle / (100 - machine->throttle);
+    const struct timespec deadline = {.tv_sec = until / NANOSECONDS_PER_SECOND, .tv_nsec = until % NANOSECONDS_PER_SECOND};
+
+    while (machine->throttle > 0 && machine->status == MACHINE_RUNNING && !machine->ending && host_monotonic_ns() < until)
+        pthread_cond_clockwait(&machine->changed, &machine->lock, CLOCK_MONOTONIC, &deadline);
+    cpu->rest_ns = host_monotonic_ns() + THROTTLE_SLICE_NS;
+}
+
+static void kick_tired(void *ctx)
+{
+    struct machine *machine = ctx;
+    int64_t now = host_monotonic_ns();
+
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        if (!machine->cpu[i].parked && now >= machine->cpu[i].rest_ns)
+            machine->engine_type->vcpu_kick(machine->cpu[i].vcpu);
+    timer_set(&machine->throttle_timer, now + THROTTLE_SLICE_NS);
+}
+
+void machine_throttle(struct machine *machine, unsigned percent)
+{
+    machine->throttle = percent < 99 ? percent : 99;
+    pthread_cond_broadcast(&machine->changed);
+    if (percent == 0) {
+        timer_cancel(&machine->throttle_timer);
+    } else if (!machine->throttle_timer.armed) {
+        timer_init(&machine->throttle_timer, loop_timers(machine->loop), kick_tired, machine);
+        timer_set(&machine->throttle_timer, host_monotonic_ns());
+    }
+}
+
 static void *cpu_thread(void *ctx)
 {
     struct machine_cpu *cpu = ctx;
@@ -98,6 +136,8 @@ static void *cpu_thread(void *ctx)
         machine->engine_type->vcpu_run(cpu->vcpu, &exit);
         pthread_mutex_lock(&machine->lock);
         handle_exit(cpu, &exit);
+        if (machine->throttle > 0 && exit.kind == EXIT_KICKED)
+            rest(cpu);
     }
     cpu->parked = true;
     pthread_cond_broadcast(&machine->parked);

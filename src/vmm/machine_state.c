@@ -50,7 +50,7 @@ static const struct field machine_fields[] = {
     FIELD_END,
 };
 
-static int save_sections(struct machine *machine, struct buffer *out, struct err *err)
+int machine_save_sections(struct machine *machine, struct buffer *out, struct err *err)
 {
     struct machine_state own = {
         .clock_ns = clock_now(&machine->clock), .guest_clock_ns = machine->guest_clock_ns, .cpus = machine->cpu_count};
@@ -144,7 +144,7 @@ static int write_file(struct machine *machine, int fd, const struct buffer *sect
 static int save_to(struct machine *machine, const char *path, const char *temporary, struct err *err)
 {
     struct buffer sections = BUFFER_INIT(SECTIONS_MAX);
-    int r = save_sections(machine, &sections, err);
+    int r = machine_save_sections(machine, &sections, err);
     int fd;
 
     if (r < 0) {
@@ -224,13 +224,13 @@ static int load_section(struct machine *machine, const struct section *section, 
     return r;
 }
 
-static int load_sections(struct machine *machine, const struct buffer *sections, struct err *err)
+static int load_sections(struct machine *machine, const void *sections, size_t size, struct err *err)
 {
     struct section_reader reader;
     struct section section;
     int r;
 
-    section_reader_init(&reader, sections->data, sections->size);
+    section_reader_init(&reader, sections, size);
     board_load_begin(machine->board);
     while ((r = section_next(&reader, &section, err)) > 0) {
         r = load_section(machine, &section, err);
@@ -238,6 +238,14 @@ static int load_sections(struct machine *machine, const struct buffer *sections,
             return r;
     }
     return r < 0 ? r : board_load_end(machine->board, err);
+}
+
+int machine_load_sections(struct machine *machine, const void *sections, size_t size, struct err *err)
+{
+    int r = load_sections(machine, sections, size, err);
+
+    machine->unusable = r < 0;
+    return r < 0 ? err_prefix(err, "cannot load the state") : 0;
 }
 
 static int read_sections(struct machine *machine, int fd, struct buffer *sections, struct err *err)
@@ -299,7 +307,7 @@ static int load_from(struct machine *machine, int fd, struct err *err)
     if (r == 0)
         r = read_memory(machine, fd, err);
     if (r == 0)
-        r = load_sections(machine, &sections, err);
+        r = load_sections(machine, sections.data, sections.size, err);
     buffer_fini(&sections);
     return r;
 }

@@ -6,12 +6,20 @@
 #ifndef FERRY_VMM_MACHINE_STATE_H
 #define FERRY_VMM_MACHINE_STATE_H
 
+#include <stddef.h>
+
+struct buffer;
 struct err;
 struct machine;
 
 /* Loop thread, lock held; pauses the machine first and leaves it paused. Writes to a temporary file beside path that
  * takes its place at the end: on failure path is as it was. */
 int machine_save(struct machine *machine, const char *path, struct err *err);
+
+/* The sections alone, appended to out; and loaded. Loop thread, lock held, the machine not running. When loading fails, machine->unusable
+ * is set: it is not to be run. */
+int machine_save_sections(struct machine *machine, struct buffer *out, struct err *err);
+int machine_load_sections(struct machine *machine, const void *sections, size_t size, struct err *err);
 
 /* Loop thread, lock held, the machine not running. Same devices, CPU count and memory size as when it was saved. On
  * failure the machine is not to be run. */

@@ -18,6 +18,7 @@
 #include "vmm/cpu_tool.h"
 #include "vmm/machine.h"
 #include "vmm/machine_state.h"
+#include "vmm/migrate.h"
 #include "vmm/options.h"
 #include "vmm/statistics.h"
 #include "vmm/terminal.h"
@@ -109,6 +110,11 @@ static int prepare(struct vm *vm, const struct vm_config *config, int64_t start_
         r = watch_signals(&vm->signals, vm->machine, err);
     if (r == 0)
         r = machine_start(vm->machine, err);
+    if (r == 0 && config->incoming != NULL) { /* confined already, and so are the threads that it starts */
+        pthread_mutex_lock(&vm->machine->lock);
+        r = migrate_incoming(vm->machine, config->incoming, err);
+        pthread_mutex_unlock(&vm->machine->lock);
+    }
     return r;
 }
 

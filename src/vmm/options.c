@@ -260,6 +260,8 @@ static const struct option options[] = {
      offsetof(struct vm_config, console), parse_character},
     {"control", "SOCKET", "control socket to listen on (QMP)", TEXT(control)},
     {"load", "FILE", "continue a VM that x-ferry-save wrote; the other options as they were then", TEXT(load)},
+    {"incoming", "tcp:HOST:PORT|unix:PATH|fd:N|defer",
+     "wait for a VM that is migrated to here; the other options as the source's", TEXT(incoming)},
     {"paused", NULL, "don't start the CPUs until told to by the control socket", FLAG(paused)},
     {"testdev", NULL, "add the devices that test kernels use (exit port, interrupt lines, ...)", FLAG(testdev)},
     {"no-reboot", NULL, "end when the guest resets itself", FLAG(no_reboot)},
@@ -375,7 +377,9 @@ int vm_config_check(const struct vm_config *config, struct err *err)
                        (unsigned long long)(config->memory >> 20), (unsigned long long)(host >> 20));
     if (config->console != NULL && text_equal(config->console, "stdio") && text_equal(config->serial, "stdio"))
         return err_set(err, -EINVAL, "--serial and --console cannot both have stdio: give --serial none or file:PATH too");
-    if (config->kernel == NULL && config->load == NULL)
+    if (config->load != NULL && config->incoming != NULL)
+        return err_set(err, -EINVAL, "--load and --incoming both say where the VM comes from: give one of them");
+    if (config->kernel == NULL && config->load == NULL && config->incoming == NULL)
         return err_set(err, -EINVAL, "nothing to boot: give --kernel FILE");
     if (config->kernel == NULL && config->initrd != NULL)
         return err_set(err, -EINVAL, "--initrd is of no use without --kernel");
@@ -386,7 +390,7 @@ void vm_config_fini(struct vm_config *config)
 {
     char *const texts[] = {config->name, config->engine, config->engine_options, config->cpu,    config->kernel,
                            config->initrd, config->append, config->control,      config->serial, config->load,
-                           config->console};
+                           config->console, config->incoming};
 
     for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);

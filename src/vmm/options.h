@@ -45,6 +45,7 @@ struct vm_config {
     char *control;        /* path of the control socket; NULL: none */
     char *serial;         /* as character_open() takes it */
     char *console;        /* of the virtio console, the same; NULL: no such device */
+    char *incoming;       /* migration address at which the VM is waited for, or "defer"; NULL: boot */
     char *load;           /* file made by x-ferry-save from which the VM continues; NULL: boot */
     bool testdev, no_reboot, stats, paused;
     bool no_sandbox;

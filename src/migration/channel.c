@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A socket as a channel. */
+#include "migration/channel.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+
+#define IOV_MAX_AT_ONCE 1024
+#define DEAD_AFTER_MS 15000
+#define SOCKET_BUFFER (4 << 20) /* bytes asked for; the kernel gives what its limits allow */
+
+struct channel {
+    int fd;
+    _Atomic bool broken;
+    _Atomic uint64_t sent;
+};
+
+/* Fails silently where the socket is no TCP socket: the kernel knows at once when a local peer dies. */
+static void set_options(int fd)
+{
+    const int on = 1, idle = 5, interval = 3, count = 3, dead = DEAD_AFTER_MS, size = SOCKET_BUFFER;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead, sizeof(dead));
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
+int channel_new(int fd, struct channel **ret_channel)
+{
+    struct channel *channel = calloc(1, sizeof(*channel));
+
+    if (channel == NULL) {
+        fd_close(&fd);
+        return -ENOMEM;
+    }
+    set_options(fd);
+    channel->fd = fd;
+    *ret_channel = channel;
+    return 0;
+}
+
+void channel_free(struct channel *channel)
+{
+    if (channel == NULL)
+        return;
+    fd_close(&channel->fd);
+    free(channel);
+}
+
+/* Moves past `done` bytes. */
+static void advance(struct iovec **iov, unsigned *count, size_t done)
+{
+    while (*count > 0 && done >= (*iov)->iov_len) {
+        done -= (*iov)->iov_len;
+        (*iov)++;
+        (*count)--;
+    }
+    if (*count > 0) {
+        (*iov)->iov_base = (char *)(*iov)->iov_base + done;
+        (*iov)->iov_len -= done;
+    }
+}
+
+static int failure(const struct channel *channel, ssize_t result)
+{
+    if (channel->broken)
+        return -ECANCELED;
+    return result == 0 || errno == ECONNRESET ? -EPIPE : -errno;
+}
+
+int channel_send(struct channel *channel, struct iovec *iov, unsigned count, bool *ret_untouched)
+{
+    bool untouched = true;
+
+    advance(&iov, &count, 0);
+    while (count > 0) {
+        struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < IOV_MAX_AT_ONCE ? count : IOV_MAX_AT_ONCE};
+        ssize_t done = channel->broken ? -1 : sendmsg(channel->fd, &message, MSG_NOSIGNAL);
+
+        if (done < 0 && errno == EINTR && !channel->broken)
+            continue;
+        if (done < 0) {
+            if (ret_untouched != NULL)
+                *ret_untouched = untouched;
+            return failure(channel, done);
+        }
+        untouched = false;
+        channel->sent += (uint64_t)done;
+        advance(&iov, &count, (size_t)done);
+    }
+    return 0;
+}
+
+int channel_receive_vector(struct channel *channel, struct iovec *iov, unsigned count)
+{
+    advance(&iov, &count, 0);
+    while (count > 0) {
+        struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < IOV_MAX_AT_ONCE ? count : IOV_MAX_AT_ONCE};
+        ssize_t done = channel->broken ? -1 : recvmsg(channel->fd, &message, MSG_WAITALL);
+
+        if (done < 0 && errno == EINTR && !channel->broken)
+            continue;
+        if (done <= 0)
+            return failure(channel, done);
+        advance(&iov, &count, (size_t)done);
+    }
+    return 0;
+}
+
+int channel_receive(struct channel *channel, void *data, size_t size)
+{
+    struct iovec iov = {.iov_base = data, .iov_len = size};
+
+    return channel_receive_vector(channel, &iov, 1);
+}
+
+int channel_wait(struct channel *channel, int timeout_ms)
+{
+    struct pollfd wait = {.fd = channel->fd, .events = POLLIN};
+    int r;
+
+    do
+        r = poll(&wait, 1, timeout_ms);
+    while (r < 0 && errno == EINTR);
+    return r > 0 ? 0 : r == 0 ? -ETIMEDOUT : -errno;
+}
+
+void channel_break(struct channel *channel)
+{
+    channel->broken = true;
+    shutdown(channel->fd, SHUT_RDWR);
+}
+
+void channel_stop_receiving(struct channel *channel)
+{
+    shutdown(channel->fd, SHUT_RD);
+}
+
+bool channel_closed(const struct channel *channel)
+{
+    struct pollfd look = {.fd = channel->fd, .events = POLLRDHUP};
+
+    return poll(&look, 1, 0) > 0;
+}
+
+void channel_drain(struct channel *channel, int timeout_ms)
+{
+    int64_t deadline = host_monotonic_ns() + timeout_ms * INT64_C(1000000);
+    uint8_t piece[65536];
+
+    while (!channel->broken && host_monotonic_ns() < deadline) {
+        if (channel_wait(channel, 50) == 0 && recv(channel->fd, piece, sizeof(piece), MSG_DONTWAIT) <= 0)
+            return;
+    }
+}
+
+uint64_t channel_sent(const struct channel *channel)
+{
+    return channel->sent;
+}

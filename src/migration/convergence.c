@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The decisions between two rounds. */
+#include "migration/convergence.h"
+
+#include "migration/parameters.h"
+
+#define HANDOVER_US 3000        /* state, loading, waking: what is not memory */
+#define NEGLIGIBLE_US 6000      /* below, another round is not worth it */
+#define MEASURABLE (256u << 10) /* bytes: a shorter round tells nothing of the bandwidth */
+#define ROUNDS_PREDICTED_MAX 50
+
+static uint64_t time_us(uint64_t bytes, uint64_t bandwidth)
+{
+    return bandwidth == 0 ? UINT64_MAX / 4 : (uint64_t)((unsigned __int128)bytes * 1000000 / bandwidth);
+}
+
+static uint64_t expect(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_us)
+{
+    return time_us(dirty, bandwidth) + 2 * round_trip_us + HANDOVER_US;
+}
+
+/* Aims at a third of the bandwidth, then adds. */
+static unsigned next_throttle(const struct convergence *c, const struct round *round, const struct migration_parameters *parameters)
+{
+    uint64_t limit = parameters->max_bandwidth != 0 && parameters->max_bandwidth < c->bandwidth ? parameters->max_bandwidth : c->bandwidth;
+    uint64_t rate = round->total_us == 0 ? 0 : (uint64_t)((unsigned __int128)round->dirty * 1000000 / round->total_us);
+    unsigned wanted = c->throttle == 0 ? parameters->throttle_initial : c->throttle + parameters->throttle_increment;
+    unsigned aimed = rate > limit / 3 && rate > 0 ? (unsigned)(100 - (limit / 3) * (100 - c->throttle) / rate) : 0;
+
+    wanted = wanted > aimed ? wanted : aimed;
+    return wanted < parameters->throttle_max ? wanted : parameters->throttle_max;
+}
+
+/* A round that leaves more than two thirds of what it sent does not pay. */
+static void judge(struct convergence *c, const struct round *round, const struct migration_parameters *parameters)
+{
+    bool failed = round->dirty > round->sent / 3 * 2;
+
+    c->failures = failed ? c->failures + 1 : 0;
+    if (parameters->auto_converge && c->failures >= 2) {
+        c->throttle = next_throttle(c, round, parameters);
+        c->failures = 1;
+    }
+}
+
+enum convergence_step convergence_decide(struct convergence *c, const struct round *round,
+                                         const struct migration_parameters *parameters)
+{
+    if (c->bandwidth == 0 || round->sent >= MEASURABLE)
+        c->bandwidth = round->sent * 1000000 / (round->busy_us > 0 ? round->busy_us : 1);
+    c->previous_us = c->expected_us;
+    c->expected_us = expect(round->dirty, c->bandwidth, c->round_trip_us);
+    if (c->expected_us > parameters->downtime_limit_ms * 1000) {
+        judge(c, round, parameters);
+        return CONVERGENCE_ITERATE;
+    }
+    /* It fits. Rounds that at least halve what remains are cheap for what they save. */
+    if (c->expected_us > NEGLIGIBLE_US && (c->previous_us == 0 || c->expected_us <= c->previous_us / 2))
+        return CONVERGENCE_ITERATE;
+    return CONVERGENCE_STOP;
+}
+
+void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate, const struct migration_parameters *parameters,
+                         struct prediction *ret_prediction)
+{
+    uint64_t left = memory, total_us = 0, limit = parameters->max_bandwidth;
+    uint64_t rate = limit != 0 && limit < bandwidth ? limit : bandwidth;
+    unsigned rounds = 0;
+
+    do {
+        uint64_t us = time_us(left, rate), dirtied;
+
+        total_us += us;
+        rounds++;
+        dirtied = (uint64_t)((unsigned __int128)dirty_rate * us / 1000000);
+        left = dirtied < memory ? dirtied : memory;
+    } while (rounds < ROUNDS_PREDICTED_MAX && expect(left, bandwidth, 0) > parameters->downtime_limit_ms * 1000);
+    *ret_prediction = (struct prediction){
+        .rounds = rounds < ROUNDS_PREDICTED_MAX ? rounds : 0,
+        .total_ms = total_us / 1000,
+        .downtime_ms = expect(left, bandwidth, 0) / 1000,
+    };
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* When to stop the guest, and how much to slow it: pure decisions on what the rounds measured. */
+#ifndef FERRY_MIGRATION_CONVERGENCE_H
+#define FERRY_MIGRATION_CONVERGENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct migration_parameters;
+
+struct convergence {
+    uint64_t bandwidth;   /* bytes a second of the way, without the limit's pauses */
+    uint64_t round_trip_us;
+    uint64_t expected_us, previous_us; /* downtime if the guest stopped behind this round, and behind the one before */
+    unsigned throttle;    /* percent; 0: none */
+    unsigned failures;    /* rounds in a row that did not bring the end nearer */
+};
+
+struct round {
+    uint64_t sent;      /* bytes */
+    uint64_t busy_us;   /* time in which they were sent, without the limit's pauses */
+    uint64_t total_us;  /* with them, and with the fetching of the log */
+    uint64_t dirty;     /* bytes of RAM that were dirtied in it */
+};
+
+enum convergence_step { CONVERGENCE_ITERATE, CONVERGENCE_STOP };
+
+/* What to do behind a round; c->throttle is then what the guest's CPUs are to lose. */
+enum convergence_step convergence_decide(struct convergence *c, const struct round *round,
+                                         const struct migration_parameters *parameters);
+
+/* A prediction for `dry-run`, from the size of memory, the bandwidth and the dirty rate, both in bytes a second. */
+struct prediction {
+    uint64_t total_ms, downtime_ms;
+    unsigned rounds; /* 0: it would not end without throttling */
+};
+void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate, const struct migration_parameters *parameters,
+                         struct prediction *ret_prediction);
+
+#endif

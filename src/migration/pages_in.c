@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Receiving guest pages. */
+#include "migration/pages_in.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "memory/memory.h"
+#include "migration/channel.h"
+#include "migration/progress.h"
+
+struct incoming {
+    uint8_t table[STREAM_RUNS_MAX * STREAM_RUN_SIZE];
+    struct iovec iov[STREAM_RUNS_MAX];
+    unsigned iov_count;
+    uint64_t contents;
+};
+
+/* Host address of a run that lies in one region, ROM included: it is the machine's as RAM is. */
+static uint8_t *host_of(const struct memory *memory, uint64_t address, uint64_t size)
+{
+    const struct memory_region *region = memory_find(memory, address);
+    uint64_t offset = region != NULL ? address - region->address : 0;
+
+    return region != NULL && size <= region->size - offset ? region->host + offset : NULL;
+}
+
+static int check_run(const struct memory *memory, const uint8_t *run, struct incoming *in, struct err *err)
+{
+    uint64_t address = load_le64(run), size = (uint64_t)load_le32(run + 8) * MEMORY_PAGE_SIZE;
+    uint32_t kind = load_le32(run + 12);
+    uint8_t *host = size > 0 && address % MEMORY_PAGE_SIZE == 0 && kind <= RUN_ZERO ? host_of(memory, address, size) : NULL;
+
+    if (host == NULL)
+        return err_set(err, -EBADMSG, "PAGES holds %llu bytes at guest address %#llx, which are not pages of this VM's memory",
+                       (unsigned long long)size, (unsigned long long)address);
+    if (kind == RUN_ZERO)
+        return 0;
+    in->iov[in->iov_count++] = (struct iovec){host, size};
+    in->contents += size;
+    return 0;
+}
+
+/* Punching a hole costs no page, unlike writing zeros. */
+static void clear(struct memory *memory, uint64_t address, uint64_t size)
+{
+    const struct memory_region *region = memory_find(memory, address);
+    uint64_t offset = address - region->address;
+
+    if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(region->offset + offset), (off_t)size) < 0)
+        memset(region->host + offset, 0, size);
+}
+
+static void clear_runs(struct memory *memory, const struct incoming *in, unsigned runs, struct migration_progress *progress)
+{
+    for (unsigned i = 0; i < runs; i++) {
+        const uint8_t *run = in->table + (size_t)i * STREAM_RUN_SIZE;
+
+        if (load_le32(run + 12) == RUN_ZERO) {
+            clear(memory, load_le64(run), (uint64_t)load_le32(run + 8) * MEMORY_PAGE_SIZE);
+            progress->duplicate += load_le32(run + 8);
+        }
+    }
+}
+
+int pages_receive(struct channel *channel, const struct message *message, struct memory *memory, struct migration_progress *progress,
+                  struct err *err)
+{
+    unsigned runs = message->argument;
+    size_t table = (size_t)runs * STREAM_RUN_SIZE;
+    struct incoming in;
+    int r = 0;
+
+    in.iov_count = 0;
+    in.contents = 0;
+    if (runs == 0 || runs > STREAM_RUNS_MAX || message->size < table)
+        return err_set(err, -EBADMSG, "PAGES claims %u runs in %u bytes", runs, message->size);
+    r = channel_receive(channel, in.table, table);
+    if (r < 0)
+        return stream_lost(err, r, "source");
+    for (unsigned i = 0; r == 0 && i < runs; i++)
+        r = check_run(memory, in.table + (size_t)i * STREAM_RUN_SIZE, &in, err);
+    if (r < 0)
+        return r;
+    if (in.contents > STREAM_CONTENTS_MAX || message->size != table + in.contents || message->flags != PAGES_PLAIN)
+        return err_set(err, -EBADMSG, "PAGES has %u bytes, and its runs need %llu", message->size,
+                       (unsigned long long)(table + in.contents));
+    r = channel_receive_vector(channel, in.iov, in.iov_count);
+    if (r < 0)
+        return stream_lost(err, r, "source");
+    clear_runs(memory, &in, runs, progress);
+    progress->normal += in.contents / MEMORY_PAGE_SIZE;
+    progress->transferred += STREAM_HEADER_SIZE + message->size;
+    return 0;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Runs of pages gathered into messages, and the bandwidth limit. */
+#include "migration/pages_out.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "memory/memory.h"
+#include "migration/channel.h"
+#include "migration/progress.h"
+
+#define BATCH (1u << 20)         /* bytes of contents that are sent together */
+#define BATCH_LEAST (64u << 10)
+#define BATCHES_A_SECOND 20      /* under a limit: short pauses, not long ones */
+#define BURST_NS 20000000        /* unused time that may be made up for */
+#define LOOK_AGAIN_NS 50000000
+
+void rate_init(struct rate *rate, uint64_t limit)
+{
+    *rate = (struct rate){.limit = limit};
+    pthread_mutex_init(&rate->lock, NULL);
+}
+
+void rate_fini(struct rate *rate)
+{
+    pthread_mutex_destroy(&rate->lock);
+}
+
+static void sleep_ns(int64_t ns)
+{
+    const struct timespec span = {.tv_sec = ns / NANOSECONDS_PER_SECOND, .tv_nsec = ns % NANOSECONDS_PER_SECOND};
+
+    nanosleep(&span, NULL);
+}
+
+/* When the next bytes may go. */
+static int64_t free_at(struct rate *rate, int64_t now)
+{
+    return rate->free_ns > now - BURST_NS ? rate->free_ns : now - BURST_NS;
+}
+
+int64_t rate_wait(struct rate *rate, size_t size, const _Atomic bool *cancel)
+{
+    int64_t start = host_monotonic_ns(), now = start;
+
+    pthread_mutex_lock(&rate->lock);
+    while (rate->limit != 0 && free_at(rate, now) > now && !atomic_load(cancel)) {
+        int64_t left = free_at(rate, now) - now;
+
+        pthread_mutex_unlock(&rate->lock);
+        sleep_ns(left < LOOK_AGAIN_NS ? left : LOOK_AGAIN_NS);
+        pthread_mutex_lock(&rate->lock);
+        now = host_monotonic_ns();
+    }
+    if (rate->limit != 0)
+        rate->free_ns = free_at(rate, now) + (int64_t)((unsigned __int128)size * NANOSECONDS_PER_SECOND / rate->limit);
+    pthread_mutex_unlock(&rate->lock);
+    return now - start;
+}
+
+static size_t batch_size(const struct rate *rate)
+{
+    uint64_t limit = rate != NULL ? rate->limit : 0;
+    uint64_t size = limit == 0 ? BATCH : limit / BATCHES_A_SECOND;
+
+    return size > BATCH ? BATCH : size < BATCH_LEAST ? BATCH_LEAST : size;
+}
+
+static int flush(struct page_sender *sender)
+{
+    struct message message = {.type = MESSAGE_PAGES, .argument = sender->runs};
+    size_t table = (size_t)sender->runs * STREAM_RUN_SIZE;
+    int r;
+
+    if (sender->runs == 0)
+        return 0;
+    message.size = (uint32_t)(table + sender->contents);
+    message_pack(&message, sender->head);
+    sender->iov[0] = (struct iovec){sender->head, STREAM_HEADER_SIZE + table};
+    if (sender->rate != NULL)
+        sender->waited_ns += rate_wait(sender->rate, STREAM_HEADER_SIZE + message.size, sender->cancel);
+    r = atomic_load(sender->cancel) ? -ECANCELED : channel_send(sender->channel, sender->iov, 1 + sender->iov_count, NULL);
+    sender->progress->transferred += STREAM_HEADER_SIZE + message.size;
+    sender->runs = 0;
+    sender->iov_count = 0;
+    sender->contents = 0;
+    return r;
+}
+
+/* The page that the memory room numbers so. */
+static const uint8_t *page_at(const struct memory *memory, uint64_t number, uint64_t *ret_address)
+{
+    for (unsigned i = 0; i < memory->region_count; i++) {
+        const struct memory_region *region = &memory->region[i];
+        uint64_t offset = (number - region->page) << MEMORY_PAGE_SHIFT;
+
+        if (number >= region->page && offset < region->size) {
+            *ret_address = region->address + offset;
+            return region->host + offset;
+        }
+    }
+    return NULL;
+}
+
+static bool is_zero(const uint8_t *page)
+{
+    return page[0] == 0 && memcmp(page, page + 1, MEMORY_PAGE_SIZE - 1) == 0;
+}
+
+/* Whether the page makes the last run longer. */
+static bool extend(struct page_sender *sender, uint64_t address, const uint8_t *page, uint32_t kind)
+{
+    uint8_t *run = sender->head + STREAM_HEADER_SIZE + (size_t)(sender->runs - 1) * STREAM_RUN_SIZE;
+    struct iovec *iov = &sender->iov[sender->iov_count];
+    uint32_t pages;
+
+    if (sender->runs == 0 || load_le32(run + 12) != kind)
+        return false;
+    pages = load_le32(run + 8);
+    if (load_le64(run) + (uint64_t)pages * MEMORY_PAGE_SIZE != address ||
+        (kind == RUN_CONTENTS && (const uint8_t *)iov->iov_base + iov->iov_len != page))
+        return false;
+    store_le32(run + 8, pages + 1);
+    if (kind == RUN_CONTENTS)
+        iov->iov_len += MEMORY_PAGE_SIZE;
+    return true;
+}
+
+static void begin_run(struct page_sender *sender, uint64_t address, const uint8_t *page, uint32_t kind)
+{
+    uint8_t *run = sender->head + STREAM_HEADER_SIZE + (size_t)sender->runs * STREAM_RUN_SIZE;
+
+    store_le64(run, address);
+    store_le32(run + 8, 1);
+    store_le32(run + 12, kind);
+    sender->runs++;
+    if (kind == RUN_CONTENTS)
+        sender->iov[++sender->iov_count] = (struct iovec){(void *)page, MEMORY_PAGE_SIZE};
+}
+
+static int add_page(struct page_sender *sender, uint64_t number, size_t batch)
+{
+    uint64_t address = 0;
+    const uint8_t *page = page_at(sender->memory, number, &address);
+    bool zero = page != NULL && is_zero(page);
+
+    if (page == NULL)
+        return 0;
+    if (zero)
+        sender->progress->duplicate++;
+    else
+        sender->progress->normal++;
+    if (zero && sender->skip_zero)
+        return 0;
+    if (!extend(sender, address, page, zero ? RUN_ZERO : RUN_CONTENTS))
+        begin_run(sender, address, page, zero ? RUN_ZERO : RUN_CONTENTS);
+    if (!zero)
+        sender->contents += MEMORY_PAGE_SIZE;
+    return sender->contents >= batch || sender->runs == STREAM_RUNS_MAX ? flush(sender) : 0;
+}
+
+int page_sender_send(struct page_sender *sender, const uint64_t *bitmap, size_t first, size_t end)
+{
+    int r = 0;
+
+    for (size_t word = first; r == 0 && word < end; word++) {
+        size_t batch;
+
+        if (bitmap[word] == 0)
+            continue;
+        batch = batch_size(sender->rate);
+        for (uint64_t bits = bitmap[word]; r == 0 && bits != 0; bits &= bits - 1)
+            r = add_page(sender, word * 64 + (unsigned)__builtin_ctzll(bits), batch);
+        sender->progress->remaining -= (uint64_t)__builtin_popcountll(bitmap[word]) * MEMORY_PAGE_SIZE;
+    }
+    return r == 0 ? flush(sender) : r;
+}
+
+/* The number of a page is its place in the memfd, which knows what was ever touched. */
+uint64_t pages_in_use(const struct memory *memory, uint64_t *ret_bitmap)
+{
+    off_t size = (off_t)memory->size, at = 0, data, hole;
+    uint64_t pages = 0;
+
+    memset(ret_bitmap, 0, memory_bitmap_words(memory) * sizeof(uint64_t));
+    while (at < size && (data = lseek(memory->fd, at, SEEK_DATA)) >= 0 && data < size) {
+        hole = lseek(memory->fd, data, SEEK_HOLE);
+        at = hole > data && hole < size ? hole : size;
+        for (uint64_t page = (uint64_t)data >> MEMORY_PAGE_SHIFT; page < (uint64_t)at >> MEMORY_PAGE_SHIFT; page++, pages++)
+            ret_bitmap[page / 64] |= BIT(page % 64);
+    }
+    return pages;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Guest pages out to a channel: PAGES messages straight from guest RAM, no copies. */
+#ifndef FERRY_MIGRATION_PAGES_OUT_H
+#define FERRY_MIGRATION_PAGES_OUT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "migration/stream.h"
+
+struct memory;
+struct migration_progress;
+
+/* A bandwidth limit that several senders share and anybody may change. */
+struct rate {
+    pthread_mutex_t lock;
+    _Atomic uint64_t limit; /* bytes a second; 0: none */
+    int64_t free_ns;        /* host_monotonic_ns() at which what was let through so far has had its time */
+};
+
+void rate_init(struct rate *rate, uint64_t limit);
+void rate_fini(struct rate *rate);
+
+/* Waits until so many bytes may go; soon back when *cancel becomes true. Returns how long it waited, in nanoseconds. */
+int64_t rate_wait(struct rate *rate, size_t size, const _Atomic bool *cancel);
+
+struct page_sender {
+    struct channel *channel;
+    const struct memory *memory;
+    struct migration_progress *progress;
+    struct rate *rate;          /* NULL: no limit */
+    const _Atomic bool *cancel;
+    bool skip_zero;             /* the other side's memory is zero where nothing was sent */
+    int64_t waited_ns;          /* for the limit, since it was last set to 0 */
+    /* The message under way: */
+    unsigned runs, iov_count;
+    size_t contents;
+    uint8_t head[STREAM_HEADER_SIZE + STREAM_RUNS_MAX * STREAM_RUN_SIZE];
+    struct iovec iov[1 + STREAM_RUNS_MAX];
+};
+
+/* Sends the pages whose bits are set in words [first, end) of the bitmap, and nothing is left under way. -errno of the channel. */
+int page_sender_send(struct page_sender *sender, const uint64_t *bitmap, size_t first, size_t end);
+
+/* Sets the bits of all pages that were ever touched (memory_bitmap_words() words), and returns their number. The others are zero. */
+uint64_t pages_in_use(const struct memory *memory, uint64_t *ret_bitmap);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* How far a migration is: counters that its threads write and anybody may read. */
+#ifndef FERRY_MIGRATION_PROGRESS_H
+#define FERRY_MIGRATION_PROGRESS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum migration_stage { STAGE_SETUP, STAGE_TRANSFER_MEMORY, STAGE_STOP, STAGE_TRANSFER_STATE, STAGE_CONTINUE };
+
+enum migration_status {
+    MIGRATION_NONE,
+    MIGRATION_SETUP,
+    MIGRATION_ACTIVE,
+    MIGRATION_DEVICE,    /* the guest stands */
+    MIGRATION_CANCELLING,
+    MIGRATION_UNSETTLED, /* nobody here knows where the guest is: settle */
+    MIGRATION_COMPLETED,
+    MIGRATION_FAILED,
+    MIGRATION_CANCELLED,
+};
+
+struct migration_progress {
+    _Atomic int status, stage;
+    _Atomic uint64_t ram_total;             /* bytes */
+    _Atomic uint64_t transferred;           /* bytes sent, of everything */
+    _Atomic uint64_t normal, duplicate;     /* pages sent with their contents; pages that were zero */
+    _Atomic uint64_t remaining;             /* bytes of RAM still to be sent in this round */
+    _Atomic uint64_t rounds;                /* begun */
+    _Atomic uint64_t dirty_rate;            /* pages a second in the last round */
+    _Atomic uint64_t bandwidth;             /* bytes a second, measured */
+    _Atomic uint64_t throttle;              /* percent */
+    _Atomic int64_t start_ns, setup_ns, stop_ns, end_ns; /* host_monotonic_ns(): begun, setup done, guest stopped, over; 0: not yet */
+    _Atomic uint64_t expected_downtime_us, downtime_us;
+};
+
+/* "setup", "transfer memory", "stop", "transfer state", "continue". */
+const char *migration_stage_name(enum migration_stage stage);
+
+/* QEMU's names. */
+const char *migration_status_name(enum migration_status status);
+
+bool migration_status_over(enum migration_status status);
+
+#endif

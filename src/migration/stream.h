@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The messages of a migration on a channel. Layout and meaning: docs/formats/migration.md. */
+#ifndef FERRY_MIGRATION_STREAM_H
+#define FERRY_MIGRATION_STREAM_H
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/bits.h"
+#include "base/err.h"
+
+struct buffer;
+struct channel;
+
+#define STREAM_VERSION 1
+#define STREAM_VERSION_OLDEST 1
+#define STREAM_HEADER_SIZE 16
+#define STREAM_RUNS_MAX 512
+#define STREAM_RUN_SIZE 16
+#define STREAM_CONTENTS_MAX (4u << 20) /* bytes of pages in one message */
+#define STREAM_DESCRIPTION_MAX (256u << 10)
+#define STREAM_STATE_MAX (16u << 20)
+#define STREAM_SENTENCE_MAX 480
+#define STREAM_SESSION_SIZE 32 /* hexadecimal digits */
+#define STREAM_HELLO_SIZE (8 + STREAM_SESSION_SIZE)
+#define STREAM_CHANNELS_MAX 16
+
+enum message_type {
+    MESSAGE_HELLO = 1, MESSAGE_DESCRIPTION, MESSAGE_PAGES, MESSAGE_ROUND, MESSAGE_STATE, MESSAGE_COMMIT, MESSAGE_CANCEL, MESSAGE_PROBE,
+    MESSAGE_WELCOME = 65, MESSAGE_ACCEPT, MESSAGE_REFUSE, MESSAGE_ROUND_DONE, MESSAGE_READY, MESSAGE_TAKEN,
+};
+
+enum { SESSION_DRY_RUN = 1 << 0 }; /* flags of HELLO's body */
+enum { RUN_CONTENTS = 0, RUN_ZERO = 1 };
+enum { PAGES_PLAIN = 0, PAGES_ZSTD = 1, PAGES_LZ4 = 2 };
+
+struct message {
+    enum message_type type;
+    unsigned flags;
+    uint32_t argument;
+    uint32_t size; /* of the body */
+};
+
+struct hello {
+    unsigned channel, version, oldest;
+    uint32_t flags;
+    char session[STREAM_SESSION_SIZE + 1];
+};
+
+/* "COMMIT" and so on, for errors. */
+const char *message_name(unsigned type);
+
+/* Writes a header into bytes. */
+void message_pack(const struct message *message, uint8_t bytes[static STREAM_HEADER_SIZE]);
+
+/* Sends a message with its body (may be empty). ret_untouched as in channel_send(). */
+int stream_send(struct channel *channel, enum message_type type, uint32_t argument, const void *body, size_t size,
+                bool *ret_untouched);
+
+/* Receives a header and checks it, sender's side included: from_source says whose messages are welcome. -EBADMSG with a sentence, or
+ * what channel_receive() returns, with a sentence as well. The body is still to be received. */
+int stream_receive(struct channel *channel, bool from_source, struct message *ret_message, struct err *err);
+
+/* Receives the body of a message, behind what `out` holds. */
+int stream_receive_body(struct channel *channel, const struct message *message, struct buffer *out, struct err *err);
+
+int stream_send_hello(struct channel *channel, const struct hello *hello);
+int stream_receive_hello(struct channel *channel, struct hello *ret_hello, struct err *err);
+
+/* The sentence for a channel that failed with r. */
+int stream_lost(struct err *err, int r, const char *whom);
+
+#endif

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Migration on the control socket. */
+#include "vmm/control_migrate.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "memory/memory.h"
+#include "vmm/machine.h"
+#include "vmm/migrate.h"
+
+/* --- parameters -------------------------------------------------------------------------------------------------------------- */
+
+enum parameter_kind { KIND_NUMBER, KIND_NUMBER_64, KIND_COMPRESSION };
+
+struct parameter {
+    const char *name;
+    size_t offset; /* in struct migration_parameters */
+    enum parameter_kind kind;
+    uint64_t min, max;
+};
+
+#define MEMBER(member) offsetof(struct migration_parameters, member)
+
+static const struct parameter parameters[] = {
+    {"max-bandwidth", MEMBER(max_bandwidth), KIND_NUMBER_64, 0, INT64_MAX},
+    {"downtime-limit", MEMBER(downtime_limit_ms), KIND_NUMBER_64, 0, 2000000},
+    {"multifd-channels", MEMBER(channels), KIND_NUMBER, 1, 16},
+    {"multifd-compression", MEMBER(compression), KIND_COMPRESSION, 0, 0},
+    {"cpu-throttle-initial", MEMBER(throttle_initial), KIND_NUMBER, 1, 99},
+    {"cpu-throttle-increment", MEMBER(throttle_increment), KIND_NUMBER, 1, 99},
+    {"max-cpu-throttle", MEMBER(throttle_max), KIND_NUMBER, 1, 99},
+};
+
+static const char *const compressions[] = {
+    [COMPRESSION_NONE] = "none", [COMPRESSION_ZSTD] = "zstd", [COMPRESSION_LZ4] = "lz4", [COMPRESSION_AUTO] = "auto"};
+
+static int set_compression(void *member, const json_t *value, struct err *err)
+{
+    for (unsigned i = 0; json_is_string(value) && i < ARRAY_SIZE(compressions); i++) {
+        if (text_equal(json_string_value(value), compressions[i])) {
+            *(enum migration_compression *)member = (enum migration_compression)i;
+            return 0;
+        }
+    }
+    return err_set(err, -EINVAL, "Parameter 'multifd-compression' expects none, zstd, lz4 or auto");
+}
+
+static int set_parameter(const struct parameter *parameter, struct migration_parameters *out, const json_t *value, struct err *err)
+{
+    void *member = (char *)out + parameter->offset;
+    json_int_t number = json_integer_value(value);
+
+    if (parameter->kind == KIND_COMPRESSION)
+        return set_compression(member, value, err);
+    if (!json_is_integer(value) || number < (json_int_t)parameter->min || (uint64_t)number > parameter->max)
+        return err_set(err, -EINVAL, "Parameter '%s' expects an integer from %llu to %llu", parameter->name,
+                       (unsigned long long)parameter->min, (unsigned long long)parameter->max);
+    if (parameter->kind == KIND_NUMBER_64)
+        *(uint64_t *)member = (uint64_t)number;
+    else
+        *(unsigned *)member = (unsigned)number;
+    return 0;
+}
+
+int control_set_parameters(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    struct migration_parameters changed = *migrate_parameters(machine);
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (arguments, key, value) {
+        const struct parameter *found = NULL;
+        int r;
+
+        for (unsigned i = 0; i < ARRAY_SIZE(parameters); i++)
+            if (text_equal(parameters[i].name, key))
+                found = &parameters[i];
+        if (found == NULL)
+            return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
+        r = set_parameter(found, &changed, value, err);
+        if (r < 0)
+            return r;
+    }
+    migrate_set_parameters(machine, &changed);
+    return 0;
+}
+
+int control_query_parameters(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const struct migration_parameters *now = migrate_parameters(machine);
+    json_t *object = json_object();
+
+    for (unsigned i = 0; i < ARRAY_SIZE(parameters); i++) {
+        const void *member = (const char *)now + parameters[i].offset;
+
+        if (parameters[i].kind == KIND_COMPRESSION)
+            json_object_set_new(object, parameters[i].name, json_string(compressions[*(const enum migration_compression *)member]));
+        else
+            json_object_set_new(object, parameters[i].name,
+                                json_integer((json_int_t)(parameters[i].kind == KIND_NUMBER_64 ? *(const uint64_t *)member
+                                                                                               : *(const unsigned *)member)));
+    }
+    *ret_value = object;
+    return 0;
+}
+
+struct capability {
+    const char *name;
+    size_t offset; /* of a bool; SIZE_MAX: always off */
+};
+
+static const struct capability capabilities[] = {
+    {"multifd", MEMBER(multifd)},
+    {"auto-converge", MEMBER(auto_converge)},
+    {"events", MEMBER(events)},
+    {"postcopy-ram", SIZE_MAX},
+    {"xbzrle", SIZE_MAX},
+};
+
+static int set_capability(struct migration_parameters *out, const json_t *item, struct err *err)
+{
+    const char *name = json_string_value(json_object_get(item, "capability"));
+    const json_t *state = json_object_get(item, "state");
+
+    if (name == NULL || !json_is_boolean(state))
+        return err_set(err, -EINVAL, "each of 'capabilities' has 'capability', a string, and 'state', a boolean");
+    for (unsigned i = 0; i < ARRAY_SIZE(capabilities); i++) {
+        if (!text_equal(capabilities[i].name, name))
+            continue;
+        if (capabilities[i].offset != SIZE_MAX)
+            *(bool *)((char *)out + capabilities[i].offset) = json_is_true(state);
+        else if (json_is_true(state))
+            return err_set(err, -ENOTSUP, "this Ferry has no %s", name);
+        return 0;
+    }
+    return err_set(err, -EINVAL, "there is no capability '%.64s'", name);
+}
+
+int control_set_capabilities(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    struct migration_parameters changed = *migrate_parameters(machine);
+    json_t *list = json_object_get(arguments, "capabilities"), *item;
+    size_t i;
+    int r = 0;
+
+    if (!json_is_array(list))
+        return err_set(err, -EINVAL, "Parameter 'capabilities' is missing");
+    json_array_foreach (list, i, item) {
+        r = set_capability(&changed, item, err);
+        if (r < 0)
+            return r;
+    }
+    migrate_set_parameters(machine, &changed);
+    return 0;
+}
+
+int control_query_capabilities(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const struct migration_parameters *now = migrate_parameters(machine);
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < ARRAY_SIZE(capabilities); i++) {
+        bool on = capabilities[i].offset != SIZE_MAX && *(const bool *)((const char *)now + capabilities[i].offset);
+
+        json_array_append_new(list, json_pack("{s:s, s:b}", "capability", capabilities[i].name, "state", on));
+    }
+    *ret_value = list;
+    return 0;
+}
+
+/* --- what is under way ------------------------------------------------------------------------------------------------------- */
+
+static void set_integer(json_t *object, const char *name, uint64_t value)
+{
+    json_object_set_new(object, name, json_integer((json_int_t)value));
+}
+
+static json_t *ram(const struct migration_progress *progress, int64_t until_ns)
+{
+    double seconds = (double)(until_ns - progress->start_ns) / 1e9;
+    json_t *object = json_object();
+
+    set_integer(object, "transferred", progress->transferred);
+    set_integer(object, "remaining", progress->remaining);
+    set_integer(object, "total", progress->ram_total);
+    set_integer(object, "duplicate", progress->duplicate);
+    set_integer(object, "skipped", 0);
+    set_integer(object, "normal", progress->normal);
+    set_integer(object, "normal-bytes", progress->normal * MEMORY_PAGE_SIZE);
+    set_integer(object, "dirty-pages-rate", progress->dirty_rate);
+    json_object_set_new(object, "mbps", json_real(seconds > 0 ? (double)progress->transferred * 8 / 1e6 / seconds : 0));
+    set_integer(object, "dirty-sync-count", progress->rounds);
+    set_integer(object, "postcopy-requests", 0);
+    set_integer(object, "page-size", MEMORY_PAGE_SIZE);
+    return object;
+}
+
+static void add_times(json_t *object, const struct migration_progress *progress, int64_t until_ns)
+{
+    enum migration_status status = progress->status;
+
+    set_integer(object, "total-time", (uint64_t)(until_ns - progress->start_ns) / 1000000);
+    if (progress->setup_ns != 0)
+        set_integer(object, "setup-time", (uint64_t)(progress->setup_ns - progress->start_ns) / 1000000);
+    if (status == MIGRATION_COMPLETED) {
+        set_integer(object, "downtime", (progress->downtime_us + 500) / 1000);
+        set_integer(object, "x-ferry-downtime-us", progress->downtime_us);
+    } else {
+        set_integer(object, "expected-downtime", progress->expected_downtime_us / 1000);
+    }
+    if (progress->throttle > 0)
+        set_integer(object, "cpu-throttle-percentage", progress->throttle);
+    set_integer(object, "x-ferry-bandwidth", progress->bandwidth);
+}
+
+int control_query_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const struct migration_progress *progress = migrate_progress(machine);
+    json_t *object = json_object();
+    char text[1024];
+    int64_t until_ns;
+
+    *ret_value = object;
+    if (progress == NULL)
+        return 0;
+    json_object_set_new(object, "status", json_string(migration_status_name(progress->status)));
+    json_object_set_new(object, "x-ferry-stage", json_string(migration_stage_name(progress->stage)));
+    migrate_message(machine, text, sizeof(text));
+    if (text[0] != 0)
+        json_object_set_new(object, "error-desc", json_string(text));
+    if (!migrate_is_source(machine))
+        return 0;
+    until_ns = progress->end_ns != 0 ? progress->end_ns : host_monotonic_ns();
+    json_object_set_new(object, "ram", ram(progress, until_ns));
+    add_times(object, progress, until_ns);
+    return 0;
+}
+
+/* --- commands ---------------------------------------------------------------------------------------------------------------- */
+
+static int get_uri(json_t *arguments, const char **ret_uri, struct err *err)
+{
+    *ret_uri = json_string_value(json_object_get(arguments, "uri"));
+    return *ret_uri == NULL ? err_set(err, -EINVAL, "Parameter 'uri' is missing") : 0;
+}
+
+/* QEMU's further arguments are accepted where their only value is what we do anyway. */
+static int check_migrate_arguments(json_t *arguments, struct err *err)
+{
+    static const char *const unsupported[] = {"blk", "inc", "resume"};
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (arguments, key, value) {
+        bool known = text_equal(key, "uri") || text_equal(key, "detach") || text_equal(key, "x-ferry-dry-run");
+
+        for (unsigned i = 0; i < ARRAY_SIZE(unsupported); i++) {
+            known |= text_equal(key, unsupported[i]);
+            if (text_equal(key, unsupported[i]) && json_is_true(value))
+                return err_set(err, -ENOTSUP, "Parameter '%s' is not supported", key);
+        }
+        if (!known)
+            return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
+    }
+    return 0;
+}
+
+int control_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *uri;
+    int r = check_migrate_arguments(arguments, err);
+
+    if (r == 0)
+        r = get_uri(arguments, &uri, err);
+    return r < 0 ? r : migrate_outgoing(machine, uri, json_is_true(json_object_get(arguments, "x-ferry-dry-run")), err);
+}
+
+int control_migrate_incoming(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *uri;
+    int r = get_uri(arguments, &uri, err);
+
+    return r < 0 ? r : migrate_incoming(machine, uri, err);
+}
+
+int control_migrate_cancel(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    return migrate_cancel(machine, err);
+}
+
+int control_migrate_settle(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    const char *outcome = json_string_value(json_object_get(arguments, "outcome"));
+
+    if (outcome == NULL || (!text_equal(outcome, "run") && !text_equal(outcome, "discard")))
+        return err_set(err, -EINVAL, "Parameter 'outcome' expects run (the VM is here) or discard (it is on the other side)");
+    return migrate_settle(machine, text_equal(outcome, "run"), err);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A VM's migrations, away and to here: what the control socket commands, and what the migration room asks of the machine.
+ *
+ * All calls in the loop's thread with the lock held. Errors are sentences. */
+#ifndef FERRY_VMM_MIGRATE_H
+#define FERRY_VMM_MIGRATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "migration/parameters.h"
+#include "migration/progress.h"
+
+struct err;
+struct machine;
+struct migrate;
+
+int migrate_new(struct machine *machine, struct err *err);
+
+/* Ends what is under way, wherever it stands. Before the CPUs and devices go; the lock is not held. Accepts NULL. */
+void migrate_free(struct migrate *migrate);
+
+/* Waits for a source at the URI; "defer": for migrate-incoming. The machine is MACHINE_INMIGRATE. */
+int migrate_incoming(struct machine *machine, const char *uri, struct err *err);
+
+/* Begins. dry_run: only asks whether it would work, and measures. */
+int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, struct err *err);
+
+int migrate_cancel(struct machine *machine, struct err *err);
+int migrate_settle(struct machine *machine, bool run_here, struct err *err);
+
+/* Parameters of the next migration, and of the one under way as far as they can be changed. */
+const struct migration_parameters *migrate_parameters(const struct machine *machine);
+void migrate_set_parameters(struct machine *machine, const struct migration_parameters *parameters);
+
+/* Of the last migration, either way; NULL: there was none. */
+const struct migration_progress *migrate_progress(const struct machine *machine);
+bool migrate_is_source(const struct machine *machine);
+
+/* Why it failed, or what else there is to say; "" for nothing. */
+void migrate_message(const struct machine *machine, char *ret_text, size_t size);
+
+/* -EBUSY with a sentence while a migration is under way, or the guest is not here: devices, memory and state must not be changed. */
+int migrate_check_idle(const struct machine *machine, struct err *err);
+
+#endif

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the migration tests share: pairs of VMs, one of which waits for the other's guest."""
+import pathlib
+import socket
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "system"))
+from system import ENGINES, FERRY, GUESTS, Console, Qmp, SystemTest, ferry, main  # noqa: E402,F401 pylint: disable=wrong-import-position
+
+LIMIT = 60
+OVER = ("completed", "failed", "cancelled", "x-ferry-unsettled")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def complaints(console):
+    """What a VM wrote to standard error but what a host's KVM can't do."""
+    return [line for line in console.errors.decode().splitlines() if "KVM does not take" not in line]
+
+
+def wait_over(qmp, until=OVER):
+    """The answer of query-migrate when the migration is over."""
+    deadline = time.monotonic() + LIMIT
+    while True:
+        answer = qmp.call("query-migrate")
+        if answer.get("status") in until:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"the migration does not end: {answer}")
+        time.sleep(0.02)
+
+
+def wait_status(qmp, status):
+    """Until query-status says so."""
+    deadline = time.monotonic() + LIMIT
+    while qmp.call("query-status")["status"] != status:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"the VM is {qmp.call('query-status')} and not {status}")
+        time.sleep(0.02)
+
+
+class MigrationTest(SystemTest):
+    """A guest that answers each key with the next letter, so that a lost or doubled turn shows."""
+
+    def start(self, name, *options, engine=ENGINES[0], guest="count", memory="16M"):
+        """A VM with a control socket of that name."""
+        console = Console([FERRY, "run", "--name", "moved", "--engine", engine, "--memory", memory, "--kernel", GUESTS / f"{guest}.elf",
+                           "--control", self.place / name, *options], LIMIT)
+        self.addCleanup(console.__exit__)
+        return console
+
+    def control(self, name):
+        qmp = Qmp(self.place / name, LIMIT)
+        self.addCleanup(qmp.__exit__)
+        return qmp.negotiate()
+
+    def pair(self, uri, *options, engines=(ENGINES[0], ENGINES[0]), source_options=(), target_options=(), guest="count"):
+        """Source, destination, and their control sockets."""
+        source = self.start("source", *options, *source_options, engine=engines[0], guest=guest)
+        target = self.start("target", "--incoming", uri, *options, *target_options, engine=engines[1], guest=guest)
+        return source, target, self.control("source"), self.control("target")
+
+    def type(self, console, letters):
+        """Types a key for each letter and waits for it."""
+        before = console.partial()
+        for count in range(1, len(letters) + 1):
+            console.send(".")
+            while console.partial() != before + letters[:count]:
+                self.assertTrue(console.step(), (before, letters, console.partial(), console.errors))

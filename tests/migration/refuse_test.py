@@ -1,0 +1,112 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is refused, in which words, and that the source runs on then."""
+import socket
+import struct
+
+from migration import FERRY, GUESTS, Console, MigrationTest, main, wait_over
+
+LIMIT = 60
+
+
+class Refuse(MigrationTest):
+    def refused(self, sentence, source_options=(), target_options=()):
+        """The source runs on, the destination waits for another."""
+        uri = f"unix:{self.place}/m"
+        source, target, out, into = self.pair(uri, source_options=source_options, target_options=target_options)
+        self.type(source, "abc")
+        out.call("migrate", uri=uri)
+        answer = wait_over(out)
+        self.assertEqual(answer["status"], "failed")
+        self.assertRegex(answer["error-desc"], sentence)
+        self.type(source, "def")
+        self.assertEqual(into.call("query-status")["status"], "inmigrate")
+        self.assertIsNone(target.process.poll())
+        return out
+
+    def test_cpus(self):
+        self.refused(r"1 CPUs on the source and 2 on the destination: start the destination with --cpus 1",
+                     target_options=("--cpus", "2"))
+
+    def test_memory(self):
+        self.refused(r"16 MiB of memory on the source and 32 MiB on the destination: start the destination with --memory 16M",
+                     target_options=("--memory", "32M"))
+
+    def test_nobody_there(self):
+        source = self.start("source")
+        self.type(source, "a")
+        out = self.control("source")
+        for uri, sentence in (("tcp:127.0.0.1:1", "cannot connect"), (f"unix:{self.place}/none", "cannot connect")):
+            out.call("migrate", uri=uri)
+            self.assertIn(sentence, wait_over(out)["error-desc"])
+        for uri in ("exec:cat", "tcp:host", "unix:", "fd:0", "nonsense"):
+            self.assertRegex(out.execute("migrate", uri=uri)["error"]["desc"], "address|PATH|socket")
+        self.type(source, "b")
+
+    def test_arguments(self):
+        self.start("source")
+        out = self.control("source")
+        for command, arguments, sentence in (
+                ("migrate", {}, "'uri' is missing"),
+                ("migrate", {"uri": "tcp:a:1", "blk": True}, "not supported"),
+                ("migrate-incoming", {"uri": "tcp:a:1"}, "was not started with --incoming"),
+                ("migrate-set-parameters", {"downtime-limit": -1}, "expects an integer"),
+                ("migrate-set-parameters", {"multifd-compression": "zip"}, "none, zstd, lz4 or auto"),
+                ("migrate-set-parameters", {"nonsense": 1}, "unexpected"),
+                ("migrate-set-capabilities", {"capabilities": [{"capability": "nonsense", "state": True}]}, "no capability"),
+                ("x-ferry-migrate-settle", {"outcome": "run"}, "nothing to settle"),
+                ("x-ferry-migrate-settle", {"outcome": "maybe"}, "run .* or discard")):
+            self.assertRegex(out.execute(command, **arguments)["error"]["desc"], sentence)
+        out.call("migrate-set-parameters", **{"downtime-limit": 77, "max-bandwidth": 1 << 40})
+        answer = out.call("query-migrate-parameters")
+        self.assertEqual((answer["downtime-limit"], answer["max-bandwidth"]), (77, 1 << 40))
+
+    def hello(self, version=1, oldest=1, session=b"0" * 32, channel=0):
+        return struct.pack("<IHHIIHHI", 0x47494d46, 1, 0, channel, 40, version, oldest, 0) + session
+
+    def say(self, *pieces):
+        """What the destination answers to a hostile source."""
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(LIMIT)
+            peer.connect(str(self.place / "m"))
+            answer = b""
+            try:
+                for piece in pieces:
+                    peer.sendall(piece)
+                peer.shutdown(socket.SHUT_WR)
+                while data := peer.recv(65536):
+                    answer += data
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            return answer
+
+    def test_hostile_sources(self):
+        target = self.start("target", "--incoming", f"unix:{self.place}/m")
+        into = self.control("target")
+        description = struct.pack("<IHHIII", 0x47494d46, 2, 0, 1, 2, 0)[:16]
+        for pieces, sentence in (
+                ((b"GET / HTTP/1.0\r\n\r\n",), b"no migration stream"),
+                ((self.hello(version=9, oldest=8),), b"speaks versions 8 to 9"),
+                ((self.hello(session=b"x" * 32),), b"names no session"),
+                ((self.hello(channel=3),), b"channel 3 came before"),
+                ((self.hello(), self.hello()), b"HELLO instead of DESCRIPTION"),
+                ((self.hello(), description + b"[]"), b"no JSON object"),
+                ((self.hello(), description + b"{}"), b"0 CPUs on the source"),
+                ((self.hello(), struct.pack("<IHHII", 0x47494d46, 2, 0, 1, 1 << 30)), b"impossible values"),
+                ((self.hello(), struct.pack("<IHHII", 0x47494d46, 70, 0, 0, 0)), b"not for it to send")):
+            self.assertIn(sentence, self.say(*pieces))
+        self.say()
+        self.assertEqual(into.call("query-status")["status"], "inmigrate")
+        self.assertIsNone(target.process.poll())
+
+    def test_options(self):
+        for options, sentence in ((("--incoming", "nonsense"), b"unknown migration address"),
+                                  (("--incoming", "tcp:1.2.3.4:1"), b"cannot listen"),
+                                  (("--incoming", "tcp:0:0", "--load", "x"), b"--load and --incoming")):
+            console = Console([FERRY, "run", "--kernel", GUESTS / "count.elf", "--memory", "16M", *options], LIMIT)
+            self.addCleanup(console.__exit__)
+            self.assertEqual(console.finish(), 2)
+            self.assertIn(sentence, console.errors)
+
+
+main()
