@@ -62,8 +62,9 @@ class MigrationTest(SystemTest):
     def pair(self, uri, *options, engines=(ENGINES[0], ENGINES[0]), source_options=(), target_options=(), guest="count"):
         """Source, destination, and their control sockets."""
         source = self.start("source", *options, *source_options, engine=engines[0], guest=guest)
+        out = self.control("source")  # its disks are its own before the other one claims them
         target = self.start("target", "--incoming", uri, *options, *target_options, engine=engines[1], guest=guest)
-        return source, target, self.control("source"), self.control("target")
+        return source, target, out, self.control("target")
 
     def type(self, console, letters):
         """Types a key for each letter and waits for it."""
