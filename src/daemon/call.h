@@ -46,6 +46,7 @@ struct call_handler {
 extern const struct call_handler connect_calls[];
 extern const struct call_handler host_calls[];
 extern const struct call_handler event_calls[];
+extern const struct call_handler network_calls[];
 
 /* Sends the reply now, before the handler returns: for those that go on with a stream. 0, or what a failing handler returns. */
 int call_reply(struct call *call);

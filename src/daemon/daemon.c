@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "daemon/files.h"
 #include "daemon/host.h"
+#include "daemon/networks.h"
 #include "daemon/server.h"
 #include "event/worker.h"
 
@@ -84,6 +85,8 @@ static int build(struct daemon *daemon, struct signals *signals, struct err *err
     if (r == 0)
         r = host_new(daemon, &daemon->host, err);
     if (r == 0)
+        r = daemon_networks_new(daemon, &daemon->networks, err);
+    if (r == 0)
         r = server_new(daemon, &daemon->server, err);
     return r;
 }
@@ -106,6 +109,7 @@ static void take_down(struct daemon *daemon, struct signals *signals)
         log_warning("ends with calls in progress");
         return; /* their stacks still point at everything */
     }
+    daemon_networks_free(daemon->networks);
     host_free(daemon->host);
     scheduler_free(daemon->scheduler);
     worker_pool_free(daemon->pool);

@@ -13,6 +13,7 @@
 struct err;
 struct host;
 struct inventory;
+struct daemon_networks;
 struct server;
 
 /* What an administrator decides. Texts are allocated; NULL is what the comment says. */
@@ -29,6 +30,7 @@ struct daemon_config {
     char *user, *group; /* that VMMs run as; NULL: ferryd's own */
     char *migration_host; /* name or address at which other hosts reach this one; NULL: the host's name */
     unsigned migration_port_first, migration_port_last;
+    char *default_network; /* "autostart", "define" or "none": what becomes of libvirt's network "default" at the first start */
     bool verbose;
 };
 
@@ -39,6 +41,7 @@ struct daemon {
     struct scheduler *scheduler;
     struct host *host;
     struct inventory *inventory;
+    struct daemon_networks *networks;
     struct server *server;
     bool stopping;
 };

@@ -21,6 +21,7 @@ static const struct {
     {RPC_PROGRAM_REMOTE, connect_calls},
     {RPC_PROGRAM_REMOTE, host_calls},
     {RPC_PROGRAM_REMOTE, event_calls},
+    {RPC_PROGRAM_REMOTE, network_calls},
 };
 
 static call_fn *find_handler(const struct remote_call *type)

@@ -30,6 +30,8 @@ static const struct option options[] = {
     {"pki-dir", "DIR", "cacert.pem, servercert.pem, serverkey.pem (default: in /etc/pki, as libvirt)", TEXT(pki_dir)},
     {"user", "NAME", "VMs run as this user (default: ferryd's own)", TEXT(user)},
     {"group", "NAME", "and this group", TEXT(group)},
+    {"default-network", "WHAT", "network default at the first start: autostart, define or none (default: define)",
+     TEXT(default_network)},
     {"migration-host", "NAME", "where other hosts reach this one (default: its name)", TEXT(migration_host)},
 };
 
@@ -90,11 +92,12 @@ static int set_defaults(struct daemon_config *config, struct err *err)
         .run_dir = strdup("/run/ferry"),
         .log_dir = strdup("/var/log/ferry"),
         .vmm = strdup(beside),
+        .default_network = strdup("define"),
         .migration_port_first = 49152,
         .migration_port_last = 49215,
     };
     if (config->socket_dir == NULL || config->state_dir == NULL || config->run_dir == NULL || config->log_dir == NULL ||
-        config->vmm == NULL)
+        config->vmm == NULL || config->default_network == NULL)
         return err_set(err, -ENOMEM, "out of memory");
     return 0;
 }
