@@ -27,8 +27,8 @@ def need(condition, text):
         raise AssertionError(text)
 
 
-def images(*names, script=None, directory=None):
-    """Paths of images. With a script, the first is a copy in the directory that runs it."""
+def images(*names, script=None, programs=(), directory=None):
+    """Paths of images. With a script, the first is a copy in the directory that runs it and has the programs in its /bin."""
     command = [str(ROOT / "tools" / "guest")]
     done = subprocess.run(command + list(names), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
@@ -37,7 +37,8 @@ def images(*names, script=None, directory=None):
     if script is not None:
         source, paths[0] = directory / "script", str(directory / "initrd.img")
         source.write_text(script)
-        subprocess.run(command + ["--script", str(source), names[0], paths[0]], check=True)
+        added = [word for program in programs for word in ("--add", str(program))]
+        subprocess.run(command + ["--script", str(source), *added, names[0], paths[0]], check=True)
     return paths
 
 
@@ -90,6 +91,8 @@ class Vm:
         with self.changed:
             while (match := found()) is None and not self.ended and time.monotonic() < deadline:
                 self.changed.wait(deadline - time.monotonic())
+        if match is None and 'has no option "tier=' in self.text:
+            skip("the engine has one tier")
         need(match is not None, f"\"{pattern}\" did not come" + (": the VM ended" if self.ended else f" in {limit} s"))
         return match
 

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Exceptions in the midst of code: for each snippet the signal, error code, address, instruction pointer, flags, registers and memory
+ * as they were when it came, and for single steps each place where it stopped. What is printed is compared with the bare machine's. */
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ucontext.h>
+#include <unistd.h>
+
+#include "report.h"
+
+#define PAGE 4096u
+#define CODE UINT64_C(0x30000000)      /* a page to run, then one that may not be */
+#define DATA UINT64_C(0x30010000)      /* two pages, then nothing */
+#define READ_ONLY UINT64_C(0x30020000) /* a page */
+#define FLAGS 0xcd5u /* that are shown: those of arithmetic and DF */
+
+struct snippet {
+    const char *name;
+    const uint8_t *begin, *end;
+};
+extern const struct snippet __start_snippets[], __stop_snippets[];
+
+/* A snippet runs at CODE with: rbx = DATA, rsi = DATA + 64, rdi = end of data - 8, rbp = READ_ONLY, rsp = DATA + 0x800, r8 = no canonical
+ * address, r9 = CODE, r10 = border of the data pages - 4, r11 = end of data - 4, rcx = 20. HLT ends it. */
+#define SNIPPET(name, text)                                                                                              \
+    __asm__(".pushsection .rodata\n771: .string \"" name "\"\n772: " text "\n\thlt\n773:\n.popsection\n"                 \
+            ".pushsection snippets, \"a\"\n.quad 771b, 772b, 773b\n.popsection\n")
+
+SNIPPET("store across the end", "mov %rax, (%r11)");
+SNIPPET("store across the end, vector", "movdqu %xmm1, -4(%rdi)");
+SNIPPET("load across the end", "inc %edx; add (%r11), %rax");
+SNIPPET("across pages", "mov %rax, (%r10); add %rax, (%r10); lock xadd %rax, 1(%r10)");
+SNIPPET("add to read-only", "stc; mov $1, %eax; add %rax, (%rbp)");
+SNIPPET("adc to read-only", "stc; adc %rax, (%rbp)");
+SNIPPET("xchg with read-only", "xchg %rax, 8(%rbp)");
+SNIPPET("cmpxchg with read-only, equal", "xor %eax, %eax; lock cmpxchg %rcx, (%rbp)");
+SNIPPET("cmpxchg with read-only, not equal", "cmpxchg %rcx, (%rbp)");
+SNIPPET("cmpxchg16b unaligned", "cmpxchg16b 8(%rbx)");
+SNIPPET("shift of read-only by 0", "xor %ecx, %ecx; shlq %cl, (%rbp)");
+SNIPPET("push off the page", "lea 4(%rbx), %rsp; push %rax; push %rcx");
+SNIPPET("call off the page", "mov %rbx, %rsp; call 1f; 1: nop");
+SNIPPET("pop into read-only", "popq (%rbp)");
+SNIPPET("pop into rsp-relative", "push $3; push $4; popq 8(%rsp); pop %rax");
+SNIPPET("ret to no canonical address", "push %r8; ret");
+SNIPPET("jump to no canonical address", "jmp *%r8");
+SNIPPET("call no canonical address", "call *%r8");
+SNIPPET("load from no canonical address", "mov 8(%r8), %rax");
+SNIPPET("stack at no canonical address", "mov %r8, %rbp; mov (%rbp), %rax");
+SNIPPET("jump to data", "jmp *%rbx");
+SNIPPET("run off the page", "lea 4096(%r9), %rax; movw $0x9090, -2(%rax); lea -2(%rax), %rdx; jmp *%rdx");
+SNIPPET("run into an instruction cut off", "lea 4096(%r9), %rax; movl $0x0000b890, -3(%rax); lea -3(%rax), %rdx; jmp *%rdx");
+SNIPPET("rep movsb over the end", "rep movsb");
+SNIPPET("rep movsq over the end", "rep movsq");
+SNIPPET("rep movsb backwards", "std; lea 3(%rbx), %rdi; rep movsb");
+SNIPPET("rep stosl over the end", "rep stosl");
+SNIPPET("repe cmpsb over the end", "mov %rdi, %rsi; repe cmpsb");
+SNIPPET("rep movsb from read-only", "mov %rbp, %rsi; mov %rbx, %rdi; rep movsb");
+SNIPPET("rep movsb of nothing to nowhere", "xor %ecx, %ecx; mov %r8, %rdi; rep movsb");
+SNIPPET("division by zero", "xor %ecx, %ecx; div %rcx");
+SNIPPET("division that overflows", "mov $1, %ecx; mov $2, %edx; div %ecx");
+SNIPPET("idiv of the smallest by -1", "mov $0x80000000, %eax; cltd; mov $-1, %ecx; idiv %ecx");
+SNIPPET("aligned vector, unaligned address", "movaps 8(%rbx), %xmm0");
+SNIPPET("ALU with unaligned vector", "paddd 8(%rbx), %xmm0");
+SNIPPET("VEX with unaligned vector", "vpaddd 8(%rbx), %xmm0, %xmm2; vmovdqa 8(%rbx), %ymm3");
+SNIPPET("ud2", "nop; ud2");
+SNIPPET("lock where there is none", ".byte 0xf0, 0x01, 0xc8");
+SNIPPET("fifteen bytes", ".byte 0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x90");
+SNIPPET("sixteen bytes", ".byte 0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x90");
+SNIPPET("int3", "inc %eax; int3; inc %eax");
+SNIPPET("privileged", "cli");
+SNIPPET("privileged register", "mov %cr3, %rax");
+SNIPPET("port", "out %al, $0x80");
+SNIPPET("interrupt gate of the kernel", "int $0x21");
+SNIPPET("wrmsr", "wrmsr");
+SNIPPET("x87 division by zero", "fninit; pushq $0x37b; fldcw (%rsp); fldz; fld1; fdivp; nop; fwait; nop");
+SNIPPET("x87 stack underflow", "fninit; pushq $0x37e; fldcw (%rsp); fadd %st(1); nop; fld1");
+SNIPPET("x87 error and no wait", "fninit; pushq $0x37b; fldcw (%rsp); fldz; fld1; fdivp; fnstsw %ax; fnclex; nop");
+SNIPPET("SIMD division by zero",
+        "pushq $0x1d80; ldmxcsr (%rsp); xorps %xmm1, %xmm1; mov $1, %eax; cvtsi2sd %eax, %xmm0; cvtsi2sd %eax, %xmm2; divsd %xmm1, %xmm0");
+SNIPPET("SIMD invalid in memory operand",
+        "pushq $0x1f00; ldmxcsr (%rsp); pcmpeqd %xmm1, %xmm1; movupd %xmm1, (%rbx); sqrtpd (%rbx), %xmm2; addpd (%rbx), %xmm1; "
+        "psrlq $1, %xmm1; psllq $53, %xmm1; mulpd %xmm1, %xmm1; divpd %xmm1, %xmm1");
+SNIPPET("mxcsr with reserved bits", "pushq $0x7fffffff; ldmxcsr (%rsp)");
+SNIPPET("maskmov over the end, masked", "vpxor %xmm0, %xmm0, %xmm0; vpcmpeqd %xmm1, %xmm1, %xmm1; vpsrldq $8, %xmm1, %xmm1; "
+        "vpmaskmovd %xmm2, %xmm1, (%rdi); vpmaskmovd (%rdi), %xmm1, %xmm3; vpcmpeqd %xmm1, %xmm1, %xmm1; vpmaskmovd %xmm2, %xmm1, (%rdi)");
+SNIPPET("alignment check", "pushf; orl $0x40000, (%rsp); popf; mov 8(%rbx), %rax; mov %rax, 1(%rbx)");
+SNIPPET("alignment check, aligned",
+        "pushf; orl $0x40000, (%rsp); popf; mov %rax, (%rbx); pushf; andl $~0x40000, (%rsp); popf; mov %rax, 1(%rbx)");
+SNIPPET("steps", "pushf; orl $0x100, (%rsp); popf; nop; inc %eax; jmp 1f; nop; 1: call 2f; jmp 3f; 2: push %rax; pop %rdx; ret; 3: nop");
+SNIPPET("steps through a loop", "mov $5, %ecx; pushf; orl $0x100, (%rsp); popf; 1: add %rcx, %rax; dec %ecx; jnz 1b; nop");
+SNIPPET("steps through repetition", "mov $4, %ecx; mov %rbx, %rdi; pushf; orl $0x100, (%rsp); popf; rep movsb; nop; rep stosq; nop");
+SNIPPET("steps turned off", "pushf; orl $0x100, (%rsp); popf; inc %eax; pushf; andl $~0x100, (%rsp); popf; inc %eax; inc %eax");
+SNIPPET("steps and system call", "pushf; orl $0x100, (%rsp); popf; mov $39, %eax; syscall; mov $1, %eax; nop");
+SNIPPET("steps and a fault", "pushf; orl $0x100, (%rsp); popf; mov %rax, %rdx; mov %rax, (%rbp)");
+SNIPPET("flags of a fault in a loop", "xor %eax, %eax; 1: add $0x7f, %al; adc %rax, (%rbx); sbb %rdx, %rdx; lea 512(%rbx), %rbx; jmp 1b");
+SNIPPET("read and modify across the end", "lock incq (%r11)");
+SNIPPET("fxsave unaligned", "fxsave 8(%rbx)");
+SNIPPET("leave to read-only", "leave; pop %rax; push %rax");
+SNIPPET("xlat off the page", "mov %rdi, %rbx; mov $200, %al; xlat");
+SNIPPET("bit string over the end", "mov $64, %ecx; bts %rcx, (%rdi)");
+SNIPPET("gather over the end",
+        "mov $8, %ecx; vmovd %ecx, %xmm1; vpslldq $4, %xmm1, %xmm1; vpcmpeqd %xmm2, %xmm2, %xmm2; "
+        "vpgatherdd %xmm2, (%rdi,%xmm1,1), %xmm3");
+
+static const struct snippet *current = __start_snippets;
+static unsigned steps;
+static uint64_t trace;
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ ((const uint8_t *)bytes)[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static void start(ucontext_t *uc)
+{
+    greg_t *r = uc->uc_mcontext.gregs;
+    uint32_t mxcsr = 0x1f80;
+    uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
+
+    if (current == __stop_snippets)
+        _exit(0);
+    steps = 0;
+    trace = 0;
+    memset((void *)CODE, 0x90, PAGE);
+    memcpy((void *)CODE, current->begin, (size_t)(current->end - current->begin));
+    for (unsigned i = 0; i < 2 * PAGE; i++)
+        ((uint8_t *)DATA)[i] = (uint8_t)(i * 7 + (i >> 8));
+    for (unsigned i = 0; i < 16; i++)
+        r[i] = (greg_t)(UINT64_C(0x1122334455667788) * (i + 1));
+    r[REG_RBX] = (greg_t)DATA;
+    r[REG_RSI] = (greg_t)DATA + 64;
+    r[REG_RDI] = (greg_t)(DATA + 2 * PAGE - 8);
+    r[REG_RBP] = (greg_t)READ_ONLY;
+    r[REG_RSP] = (greg_t)DATA + 0x800;
+    r[REG_R8] = (greg_t)0x800000000000;
+    r[REG_R9] = (greg_t)CODE;
+    r[REG_R10] = (greg_t)(DATA + PAGE - 4);
+    r[REG_R11] = (greg_t)(DATA + 2 * PAGE - 4);
+    r[REG_RCX] = 20;
+    r[REG_RIP] = (greg_t)CODE;
+    r[REG_EFL] = 0x202;
+    memset(fp, 0, 24);
+    memset(fp + 32, 0, 384);
+    memcpy(fp, (const uint16_t[]){0x37f}, 2);
+    memcpy(fp + 24, &mxcsr, 4);
+}
+
+/* What one of them left, in a line. */
+static void tell(int number, const siginfo_t *info, const ucontext_t *uc)
+{
+    const greg_t *r = uc->uc_mcontext.gregs;
+    const uint8_t *fp = (const uint8_t *)uc->uc_mcontext.fpregs;
+    uint64_t registers = 0, memory = mix(0, (const void *)DATA, 2 * PAGE);
+    uint16_t fsw, fcw;
+    uint32_t mxcsr;
+
+    for (unsigned i = 0; i < 16; i++)
+        registers = mix(registers, &r[i], 8);
+    memcpy(&fcw, fp, 2);
+    memcpy(&fsw, fp + 2, 2);
+    memcpy(&mxcsr, fp + 24, 4);
+    registers = mix(registers, fp + 32, 384);
+    printf("%s: signal %d code %d trap %d error %#llx address %#llx at %#llx flags %#llx registers %016llx memory %016llx "
+           "fcw %#x fsw %#x mxcsr %#x steps %u %016llx\n",
+           current->name, number, info->si_code, (int)r[REG_TRAPNO], (unsigned long long)r[REG_ERR],
+           (unsigned long long)(r[REG_TRAPNO] == 14 ? r[REG_CR2] : 0), (unsigned long long)r[REG_RIP],
+           (unsigned long long)r[REG_EFL] & FLAGS, (unsigned long long)registers, (unsigned long long)memory, fcw, fsw, mxcsr, steps,
+           (unsigned long long)trace);
+    fflush(stdout);
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    ucontext_t *uc = context;
+    greg_t *r = uc->uc_mcontext.gregs;
+
+    /* AC stays set in a handler. */
+    __asm__ volatile("sub $128, %%rsp\n\tpushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq\n\tadd $128, %%rsp" ::: "cc", "memory");
+    if (number != SIGUSR1 && r[REG_TRAPNO] == 1 && steps++ < 1000) {
+        trace = mix(mix(trace, &r[REG_RIP], 8), &r[REG_RCX], 8);
+        return;
+    }
+    if (number != SIGUSR1) {
+        tell(number, info, uc);
+        current++;
+    }
+    start(uc);
+}
+
+static void map_at(uint64_t address, size_t size, int protection)
+{
+    need(mmap((void *)address, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == (void *)address,
+         "memory at a fixed address");
+}
+
+int main(void)
+{
+    static const int signals[] = {SIGUSR1, SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGTRAP};
+    static uint8_t stack[1 << 17];
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+
+    map_at(CODE, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
+    map_at(CODE + PAGE, PAGE, PROT_READ | PROT_WRITE);
+    map_at(DATA, 2 * PAGE, PROT_READ | PROT_WRITE);
+    map_at(READ_ONLY, PAGE, PROT_READ);
+    need(*(volatile uint8_t *)READ_ONLY == 0, "page of zeros"); /* present from now on */
+    sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof(stack)}, NULL);
+    sigfillset(&action.sa_mask);
+    for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        sigaction(signals[i], &action, NULL);
+    raise(SIGUSR1);
+    return 1;
+}
