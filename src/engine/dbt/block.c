@@ -10,12 +10,12 @@
 #include "engine/dbt/mail.h"
 #include "engine/dbt/thunk.h"
 #include "engine/dbt/tlb.h"
+#include "engine/dbt/translation.h"
 #include "memory/memory.h"
 
 #define HASH_SIZE 32768u
 #define PAGE_HASH_SIZE 4096u
 #define JUMP_CACHE_SIZE 4096u
-#define NO_PAGE UINT64_MAX
 
 struct jump_entry {
     uint64_t address, tag;
@@ -103,6 +103,7 @@ void dbt_blocks_clear(struct dbt_vcpu *v)
     memset(cache->page, 0, sizeof(cache->page));
     clear_jump_cache(cache);
     cache->full = true; /* the arena itself is reused at the next look-up, when no block runs */
+    dbt_translations_clear(v);
     stop_running_block(v);
     v->statistics[STATISTIC_CACHE_DROPS]++;
 }
@@ -123,6 +124,7 @@ void dbt_blocks_invalidate_page(struct dbt_vcpu *v, uint64_t page)
     struct block **link = &cache->page[page_hash(page)];
     bool found = false;
 
+    dbt_translations_invalidate_page(v, page);
     while (*link != NULL) {
         struct block *block = *link;
         /* The list mixes pages of one hash: each block goes on by the link of the page that put it here. */
@@ -151,6 +153,7 @@ void dbt_jump_cache_forget_page(struct dbt_vcpu *v, uint64_t linear)
 {
     struct block_cache *cache = v->blocks;
 
+    dbt_jump_tables_forget_page(v, linear);
     /* The page before may hold an instruction that reaches into this one. */
     for (uint64_t page = TLB_PAGE(linear) - 4096, i = 0; i < 2; i++, page += 4096) {
         unsigned group = jump_index(page) & ~63u;
@@ -161,7 +164,7 @@ void dbt_jump_cache_forget_page(struct dbt_vcpu *v, uint64_t linear)
 }
 
 /* Physical page of code at a linear address, and its bytes in the host (an instruction fetch outside of RAM reads ones). */
-static uint64_t fetch_page(struct dbt_vcpu *v, uint64_t linear, const uint8_t **ret_host)
+uint64_t dbt_fetch_page(struct dbt_vcpu *v, uint64_t linear, const uint8_t **ret_host)
 {
     static const uint8_t no_memory[MEMORY_PAGE_SIZE] = {[0 ... MEMORY_PAGE_SIZE - 1] = 0xff};
     const struct tlb_translation *t = dbt_tlb_translate(v, v->tlb_mode, linear, ACCESS_EXECUTE);
@@ -172,7 +175,7 @@ static uint64_t fetch_page(struct dbt_vcpu *v, uint64_t linear, const uint8_t **
 }
 
 /* From here on every store to the page is noticed: by flag for whoever looks, by shoot-down for those who hold write tags. */
-static void watch_page(struct dbt_vcpu *v, uint64_t page)
+void dbt_watch_page(struct dbt_vcpu *v, uint64_t page)
 {
     const struct memory_region *region = memory_find(v->memory, page);
     _Atomic uint8_t *flag;
@@ -203,8 +206,8 @@ static void decode_crossing(struct dbt_vcpu *v, struct source *source, uint32_t 
     memcpy(joined, source->bytes, source->avail);
     if (!dbt_long_mode(v))
         next &= UINT32_MAX;
-    source->second_page = fetch_page(v, next, &second);
-    watch_page(v, source->second_page);
+    source->second_page = dbt_fetch_page(v, next, &second);
+    dbt_watch_page(v, source->second_page);
     memcpy(joined + source->avail, second, 15 - source->avail);
     dbt_decode(v, joined, 15, mode, op);
 }
@@ -244,7 +247,7 @@ static void link_to_page(struct block_cache *cache, struct block *block, unsigne
     *head = block;
 }
 
-static void reuse_arena(struct dbt_vcpu *v)
+void dbt_blocks_reuse(struct dbt_vcpu *v)
 {
     struct block_cache *cache = v->blocks;
 
@@ -266,7 +269,7 @@ static struct block *decode_stable(struct dbt_vcpu *v, uint64_t linear, uint64_t
         unsigned offset = (unsigned)(linear & 0xfff);
         struct source source = {.linear = linear, .bytes = page_bytes + offset, .avail = 4096 - offset, .second_page = NO_PAGE};
 
-        watch_page(v, TLB_PAGE(physical));
+        dbt_watch_page(v, TLB_PAGE(physical));
         mail = atomic_load(&v->mail_done);
         block = (struct block *)(void *)(v->blocks->arena + v->blocks->used);
         *block = (struct block){.physical = physical, .mode = v->mode, .valid = true};
@@ -283,7 +286,7 @@ static struct block *decode_block(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     struct block *block;
 
     if (cache->full || cache->used + largest > cache->size || dbt_thunks_full(v))
-        reuse_arena(v);
+        dbt_blocks_reuse(v);
     block = decode_stable(v, linear, physical, page_bytes);
     cache->used += align_up(sizeof(*block) + block->count * sizeof(struct op), 16);
 
@@ -308,7 +311,7 @@ static const struct block *find_block(struct dbt_vcpu *v, uint64_t linear, uint6
         uint64_t next = TLB_PAGE(linear) + 4096;
 
         /* The same first page may be followed by another second one here. */
-        if (fetch_page(v, dbt_long_mode(v) ? next : next & UINT32_MAX, &host) != block->second_page) {
+        if (dbt_fetch_page(v, dbt_long_mode(v) ? next : next & UINT32_MAX, &host) != block->second_page) {
             dbt_blocks_invalidate_page(v, TLB_PAGE(physical));
             return NULL;
         }
@@ -319,7 +322,7 @@ static const struct block *find_block(struct dbt_vcpu *v, uint64_t linear, uint6
 static const struct block *lookup_slow(struct dbt_vcpu *v, uint64_t linear, struct jump_entry *entry, uint64_t tag)
 {
     const uint8_t *host;
-    uint64_t physical = fetch_page(v, linear, &host) | (linear & 0xfff);
+    uint64_t physical = dbt_fetch_page(v, linear, &host) | (linear & 0xfff);
     const struct block *block = find_block(v, linear, physical);
 
     v->statistics[STATISTIC_JUMP_CACHE_MISS]++;

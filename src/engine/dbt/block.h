@@ -33,6 +33,13 @@ const struct block *dbt_block_lookup(struct dbt_vcpu *v);
 void dbt_blocks_invalidate_page(struct dbt_vcpu *v, uint64_t page);
 void dbt_blocks_clear(struct dbt_vcpu *v);
 
+/* Physical page of code at a linear address, and its bytes in the host. Raises the fetch's faults. */
+uint64_t dbt_fetch_page(struct dbt_vcpu *v, uint64_t linear, const uint8_t **ret_host);
+/* From here on every store to the page is noticed. May take mail. */
+void dbt_watch_page(struct dbt_vcpu *v, uint64_t page);
+/* Empties everything and the thunks with it; nothing runs. */
+void dbt_blocks_reuse(struct dbt_vcpu *v);
+
 /* The mapping of a linear page changed: look its blocks up by physical address again. */
 void dbt_jump_cache_forget_page(struct dbt_vcpu *v, uint64_t linear);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Near control flow: JMP Jcc CALL RET LOOP JCXZ. Every one of them ends its block. */
 #include "engine/dbt/alu.h"
+#include "engine/dbt/translation.h"
 
 /* Where a near branch may go: canonical, or within CS's limit. Raises #GP(0) before anything changes. */
 static uint64_t checked_target(struct dbt_vcpu *v, uint64_t target)
@@ -80,6 +81,13 @@ static void ret_sized(struct dbt_vcpu *v, const struct op *op)
     else
         *gpr16(v, X86_RSP) = (uint16_t)(v->gpr[X86_RSP] + op->immediate);
     v->gpr[GPR_RIP] = target;
+}
+
+int64_t dbt_stack_effect(const struct op *op)
+{
+    if (op->execute == call_indirect)
+        return 8;
+    return op->execute == ret64 ? -(int64_t)(8 + op->immediate) : 0;
 }
 
 #define JCC(cc)                                                        \

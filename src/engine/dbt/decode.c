@@ -130,7 +130,7 @@ static void fill_prefixes(const ZydisDecodedInstruction *instruction, struct op 
         op->flags |= OP_REPNE;
 }
 
-static void init_decoder(ZydisDecoder *decoder, uint32_t mode)
+void dbt_decoder_init(ZydisDecoder *decoder, uint32_t mode)
 {
     switch (mode & MODE_CODE_MASK) {
     case MODE_CODE64: ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64); break;
@@ -165,14 +165,21 @@ static void make_fault(struct op *op, op_fn *handler)
 
 int dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op)
 {
-    ZydisDecoder decoder;
     ZydisDecodedInstruction instruction;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    struct decode d = {.v = v, .instruction = &instruction, .operand = operands, .bytes = bytes, .mode = mode};
+
+    return dbt_decode_all(v, bytes, avail, mode, ret_op, &instruction, operands);
+}
+
+int dbt_decode_all(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op,
+                   ZydisDecodedInstruction *ret_instruction, ZydisDecodedOperand ret_operands[static ZYDIS_MAX_OPERAND_COUNT])
+{
+    ZydisDecoder decoder;
+    struct decode d = {.v = v, .instruction = ret_instruction, .operand = ret_operands, .bytes = bytes, .mode = mode};
     ZyanStatus status;
 
-    init_decoder(&decoder, mode);
-    status = ZydisDecoderDecodeFull(&decoder, bytes, avail, &instruction, operands);
+    dbt_decoder_init(&decoder, mode);
+    status = ZydisDecoderDecodeFull(&decoder, bytes, avail, ret_instruction, ret_operands);
     if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < 15)
         return 0;
     if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) {
@@ -184,7 +191,7 @@ int dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_
         return 1;
     }
     *ret_op = (struct op){0};
-    fill_prefixes(&instruction, ret_op);
+    fill_prefixes(ret_instruction, ret_op);
     fill_operands(&d, ret_op);
     ret_op->execute = bind(&d, ret_op);
     if (ret_op->execute == dbt_op_undefined)

@@ -18,7 +18,9 @@
 #include "engine/dbt/run.h"
 #include "engine/dbt/state.h"
 #include "engine/dbt/thunk.h"
+#include "engine/dbt/options.h"
 #include "engine/dbt/tlb.h"
+#include "engine/dbt/translation.h"
 #include "memory/memory.h"
 
 #define BLOCK_ARENA_SIZE MIB(64) /* a vCPU's; touched only as far as it is filled */
@@ -120,8 +122,10 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
 {
     struct dbt_vm *vm;
 
-    if (config->options != NULL && config->options[0] != '\0')
-        return err_set(err, -EINVAL, "engine dbt has no option \"%s\"; it has none at all", config->options);
+    struct dbt_options options;
+
+    if (dbt_parse_options(config->options, &options, err) < 0)
+        return -EINVAL;
     if (config->cpus == 0 || config->cpus > ENGINE_CPUS_MAX)
         return err_set(err, -EINVAL, "%u CPUs are not possible: 1 to %u are", config->cpus, ENGINE_CPUS_MAX);
     vm = calloc(1, sizeof(*vm));
@@ -133,6 +137,9 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
     vm->memory = config->memory;
     vm->hooks = config->hooks;
     vm->cpus = config->cpus;
+    vm->translate = options.translate;
+    vm->exact_flags = options.exact_flags;
+    vm->code_size = options.code_size;
     vm->tsc_khz = config->tsc_khz != 0 ? config->tsc_khz : host_tsc_khz();
     pthread_mutex_init(&vm->split_lock, NULL);
     pthread_mutex_init(&vm->clock_lock, NULL);
@@ -155,6 +162,25 @@ static uint32_t dbt_tsc_khz(const struct engine_vm *vm)
 
 /* --- vCPUs ------------------------------------------------------------------------------------------------------------- */
 
+/* Translated code has no stack and RSP points to the vCPU: a signal that comes then puts its frame below it. */
+#define SIGNAL_ROOM KIB(64)
+
+static struct dbt_vcpu *allocate_vcpu(void)
+{
+    uint8_t *memory = aligned_alloc(64, SIGNAL_ROOM + align_up(sizeof(struct dbt_vcpu), 64));
+
+    if (memory == NULL)
+        return NULL;
+    memset(memory + SIGNAL_ROOM, 0, sizeof(struct dbt_vcpu));
+    return (struct dbt_vcpu *)(void *)(memory + SIGNAL_ROOM);
+}
+
+static void free_vcpu(struct dbt_vcpu *v)
+{
+    if (v != NULL)
+        free((uint8_t *)v - SIGNAL_ROOM);
+}
+
 static void dbt_vcpu_free(struct engine_vcpu *vcpu)
 {
     struct dbt_vcpu *v = vcpu_of(vcpu);
@@ -163,12 +189,13 @@ static void dbt_vcpu_free(struct engine_vcpu *vcpu)
         return;
     v->vm->vcpu[v->id] = NULL;
     dbt_blocks_free(v);
+    dbt_translations_free(v);
     dbt_thunks_free(v);
     dbt_tlb_free(v);
     free(v->mail);
     pthread_mutex_destroy(&v->lock);
     pthread_cond_destroy(&v->wake);
-    free(v);
+    free_vcpu(v);
 }
 
 static void read_limits(struct dbt_vcpu *v)
@@ -186,13 +213,13 @@ static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct c
                         struct engine_vcpu **ret_vcpu, struct err *err)
 {
     struct dbt_vm *vm = vm_of(engine_vm);
-    struct dbt_vcpu *v = aligned_alloc(64, align_up(sizeof(*v), 64));
+    struct dbt_vcpu *v = allocate_vcpu();
     struct x86_state *state = calloc(1, sizeof(*state));
     int r = -ENOMEM;
 
     if (v == NULL || state == NULL)
         goto fail;
-    memset(v, 0, sizeof(*v));
+    v->vectors_away = VECTORS_IN_MEMORY;
     v->base.type = &dbt_engine_type;
     v->vm = vm;
     v->id = id;
@@ -206,6 +233,8 @@ static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct c
     if (v->mail == NULL || dbt_tlb_new(v) < 0 || dbt_blocks_new(v, BLOCK_ARENA_SIZE) < 0)
         goto fail_built;
     r = dbt_thunks_new(v);
+    if (r == 0 && vm->translate)
+        r = dbt_translations_new(v, vm->code_size);
     if (r < 0)
         goto fail_built;
     dbt_fpu_trap_prepare();
@@ -223,7 +252,7 @@ fail_built:
     v = NULL;
 fail:
     free(state);
-    free(v);
+    free_vcpu(v);
     return err_set(err, r, "cannot make CPU %u: %s", id, strerror(-r));
 }
 
@@ -361,12 +390,13 @@ static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t 
 {
     static const char *const names[STATISTIC_COUNT] = {
         "blocks-run", "blocks-decoded", "instructions-decoded", "cache-drops", "code-invalidations", "jump-cache-misses",
-        "tlb-misses", "mmio-accesses", "port-accesses", "interrupts", "exceptions", "halts"};
+        "tlb-misses", "mmio-accesses", "port-accesses", "interrupts", "exceptions", "halts",
+        "translations", "instructions-translated", "translations-entered", "links-made", "instructions-interpreted-in-translations"};
     const struct dbt_vm *vm = vm_of(engine_vm);
     size_t used = strnlen(out, size), code = 0;
 
     for (unsigned i = 0; i < vm->cpus; i++)
-        code += vm->vcpu[i] != NULL ? dbt_blocks_used(vm->vcpu[i]) : 0;
+        code += vm->vcpu[i] != NULL ? dbt_blocks_used(vm->vcpu[i]) + dbt_translations_used(vm->vcpu[i]) : 0;
     text_format(out + used, size - used, "code-cache-bytes %zu\n", code);
     used += strnlen(out + used, size - used);
     for (unsigned n = 0; n < STATISTIC_COUNT; n++) {

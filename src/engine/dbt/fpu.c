@@ -4,6 +4,7 @@
 
 #include <errno.h>
 
+#include "engine/dbt/op.h"
 #include "x86/xsave.h"
 
 struct fxsave_area {
@@ -30,9 +31,21 @@ uint32_t dbt_fpu_mxcsr(const struct dbt_vcpu *v)
     return (dbt_fpu_live_mxcsr() & ~MXCSR_MASKS) | v->fpu.mxcsr_masks;
 }
 
-void dbt_fpu_set_mxcsr(struct dbt_vcpu *v, uint32_t mxcsr)
+/* Translated code works with all exceptions masked only. */
+static void set_masks(struct dbt_vcpu *v, uint32_t mxcsr)
 {
     v->fpu.mxcsr_masks = mxcsr & MXCSR_MASKS;
+    v->vectors_away &= ~(uint32_t)VECTORS_UNMASKED;
+    if (v->fpu.mxcsr_masks == MXCSR_MASKS)
+        return;
+    v->vectors_away |= VECTORS_UNMASKED;
+    if (v->op != NULL)
+        dbt_end_block_at(v, v->op + 1);
+}
+
+void dbt_fpu_set_mxcsr(struct dbt_vcpu *v, uint32_t mxcsr)
+{
+    set_masks(v, mxcsr);
     dbt_fpu_set_live_mxcsr(mxcsr | MXCSR_MASKS);
 }
 
@@ -61,7 +74,7 @@ void dbt_fpu_write(struct dbt_vcpu *v, const uint8_t image[static 512])
     v->fpu.opcode = load_le16(image + FOP) & 0x7ff;
     v->fpu.ip = load_le64(image + FIP);
     v->fpu.dp = load_le64(image + FDP);
-    v->fpu.mxcsr_masks = mxcsr & MXCSR_MASKS;
+    set_masks(v, mxcsr);
     memset(area.byte + FOP, 0, X86_XSAVE_MXCSR - FOP);
     store_le32(area.byte + X86_XSAVE_MXCSR, mxcsr | MXCSR_MASKS);
     __asm__ volatile("fxrstor64 %0"

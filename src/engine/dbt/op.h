@@ -64,6 +64,11 @@ op_fn *dbt_bind_vector(const struct decode *d, struct op *op);   /* x87 MMX SSE 
  * never fails otherwise: what can't be decoded becomes an op that raises #UD (or #GP if longer than 15 bytes). */
 int dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op);
 
+/* The same, and what Zydis said, for the translator; undefined where the op raises. */
+int dbt_decode_all(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op,
+                   ZydisDecodedInstruction *ret_instruction, ZydisDecodedOperand ret_operands[static ZYDIS_MAX_OPERAND_COUNT]);
+void dbt_decoder_init(ZydisDecoder *decoder, uint32_t mode);
+
 /* Handlers that raise. */
 void dbt_op_undefined(struct dbt_vcpu *v, const struct op *op);            /* #UD */
 void dbt_op_device_not_available(struct dbt_vcpu *v, const struct op *op); /* #NM */

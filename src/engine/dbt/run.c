@@ -8,6 +8,7 @@
 #include "engine/dbt/mail.h"
 #include "engine/dbt/softmmu.h"
 #include "engine/dbt/state.h"
+#include "engine/dbt/translation.h"
 
 enum { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
 #define DR6_BS BIT(14)
@@ -224,7 +225,10 @@ static void run_until_stop(struct dbt_vcpu *v, struct exit *ret_exit)
             }
             continue;
         }
-        run_block(v);
+        if (dbt_translatable(v))
+            dbt_translations_run(v);
+        else
+            run_block(v);
     }
 }
 

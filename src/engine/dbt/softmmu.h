@@ -37,13 +37,13 @@ uint64_t dbt_segment_address(struct dbt_vcpu *v, unsigned segment, uint64_t offs
 static inline void *dbt_read_fast(struct dbt_vcpu *v, uint64_t linear, unsigned size)
 {
     const struct tlb_entry *e = &v->tlb[TLB_INDEX(linear)];
-    return LIKELY(e->read == TLB_PAGE(linear + size - 1)) ? (void *)(uintptr_t)(linear + e->addend) : NULL;
+    return LIKELY(e->read == TLB_PAGE(linear + size - 1)) ? e->host + (linear & 0xfff) : NULL;
 }
 
 static inline void *dbt_write_fast(struct dbt_vcpu *v, uint64_t linear, unsigned size)
 {
     const struct tlb_entry *e = &v->tlb[TLB_INDEX(linear)];
-    return LIKELY(e->write == TLB_PAGE(linear + size - 1)) ? (void *)(uintptr_t)(linear + e->addend) : NULL;
+    return LIKELY(e->write == TLB_PAGE(linear + size - 1)) ? e->host + (linear & 0xfff) : NULL;
 }
 
 uint64_t dbt_load_slow(struct dbt_vcpu *v, uint64_t linear, unsigned size);

@@ -38,7 +38,7 @@ struct registers { /* bit masks by register number */
     uint8_t host[16]; /* host register for each guest register */
 };
 
-enum { RAX = 0, RDI = 7, FIRST_FREE = 8 };
+enum { RAX = 0, RSI = 6, RDI = 7, FIRST_FREE = 8 };
 
 #define GPR_OFFSET(n) ((uint32_t)(offsetof(struct dbt_vcpu, gpr) + 8u * (n)))
 #define VECTOR_OFFSET(n) ((uint32_t)(offsetof(struct dbt_vcpu, vector) + 64u * (n)))
@@ -224,7 +224,7 @@ static void build(const struct decode *d, unsigned flags, struct code *c)
 
     c->size = 0;
     put_prologue(c, &r, legacy);
-    c->size += dbt_thunk_encode(d, r.host, flags, c->byte + c->size);
+    c->size += dbt_thunk_encode(d, r.host, RSI, flags, c->byte + c->size);
     put_epilogue(c, &r, legacy, avx512 ? 64 : 32);
 }
 

@@ -37,13 +37,13 @@ static unsigned host_number(ZydisRegister reg, const uint8_t gpr[static 16])
     return dbt_thunk_is_high_byte(reg) ? THUNK_HIGH_BYTE : gpr[dbt_thunk_gpr_number(reg)];
 }
 
-static void place_operand(const ZydisDecodedOperand *o, const uint8_t gpr[static 16], struct fields *f)
+static void place_operand(const ZydisDecodedOperand *o, const uint8_t gpr[static 16], unsigned memory, struct fields *f)
 {
     unsigned number;
 
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
         f->memory = true;
-        f->rm = 6;
+        f->rm = memory;
     }
     if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
         return;
@@ -58,13 +58,13 @@ static void place_operand(const ZydisDecodedOperand *o, const uint8_t gpr[static
         f->byte_register = true;
 }
 
-static struct fields place_operands(const struct decode *d, const uint8_t gpr[static 16])
+static struct fields place_operands(const struct decode *d, const uint8_t gpr[static 16], unsigned memory)
 {
     const ZydisDecodedInstruction *in = d->instruction;
     struct fields f = {.reg = in->raw.modrm.reg, .rm = in->raw.modrm.rm};
 
     for (unsigned i = 0; i < in->operand_count; i++)
-        place_operand(&d->operand[i], gpr, &f);
+        place_operand(&d->operand[i], gpr, memory, &f);
     return f;
 }
 
@@ -211,11 +211,11 @@ static unsigned immediates(const struct decode *d, uint8_t *out)
     return n;
 }
 
-unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], unsigned flags,
+unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], unsigned memory, unsigned flags,
                           uint8_t ret_bytes[static THUNK_INSTRUCTION_MAX])
 {
     const ZydisDecodedInstruction *in = d->instruction;
-    struct fields f = place_operands(d, gpr);
+    struct fields f = place_operands(d, gpr, memory);
     unsigned n;
 
     if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)

@@ -7,13 +7,21 @@
 
 #include "engine/dbt/block.h"
 #include "engine/dbt/exception.h"
+#include "engine/dbt/translation.h"
 #include "memory/memory.h"
 #include "x86/walk.h"
 
+static void clear_tags(struct tlb_entry *entry, unsigned index)
+{
+    uint64_t none = TLB_NO_TAG(index);
+
+    *entry = (struct tlb_entry){none, none, none, NULL};
+}
+
 static void clear_entry(struct tlb *tlb, unsigned index)
 {
-    tlb->entry[index] = (struct tlb_entry){TLB_INVALID, TLB_INVALID, TLB_INVALID, 0};
-    tlb->translation[index].page = TLB_INVALID;
+    clear_tags(&tlb->entry[index], index);
+    tlb->translation[index].page = TLB_NO_PAGE;
 }
 
 static void clear_tlb(struct tlb *tlb)
@@ -32,6 +40,8 @@ static void clear_space(struct dbt_vcpu *v, struct address_space *space)
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         clear_tlb(&space->tlb[mode]);
     space->generation = ++v->next_generation;
+    if (space == v->space)
+        dbt_jump_tables_forget(v, true);
 }
 
 static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *space)
@@ -41,6 +51,8 @@ static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *spa
             if (!space->tlb[mode].translation[i].global)
                 clear_entry(&space->tlb[mode], i);
     space->generation = ++v->next_generation;
+    if (space == v->space)
+        dbt_jump_tables_forget(v, false);
 }
 
 int dbt_tlb_new(struct dbt_vcpu *v)
@@ -92,17 +104,17 @@ static void set_tags(struct dbt_vcpu *v, enum tlb_mode mode, struct tlb *tlb, un
     const struct memory_region *region = memory_find(v->memory, t->physical);
     struct tlb_entry *e = &tlb->entry[index];
 
-    *e = (struct tlb_entry){TLB_INVALID, TLB_INVALID, TLB_INVALID, 0};
+    clear_tags(e, index);
     if (region == NULL)
         return;
-    e->addend = (uintptr_t)(region->host + (t->physical - region->address)) - t->page;
+    e->host = region->host + (t->physical - region->address);
     if (t->executable)
         e->execute = t->page;
     if (mode == TLB_USER_ALIGNED || breakpoint_on_page(v, t->page))
         return;
     if (t->readable)
         e->read = t->page;
-    if (t->writable && t->dirty && may_write_fast(v, region, t->physical))
+    if (t->writable && t->readable && t->dirty && may_write_fast(v, region, t->physical))
         e->write = t->page;
 }
 
@@ -172,7 +184,7 @@ void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             for (unsigned i = 0; i < TLB_ENTRIES; i++)
                 if (v->spaces[s].tlb[mode].translation[i].physical == physical_page)
-                    v->spaces[s].tlb[mode].entry[i].write = TLB_INVALID;
+                    v->spaces[s].tlb[mode].entry[i].write = TLB_NO_TAG(i);
 }
 
 void dbt_tlb_protect_all(struct dbt_vcpu *v)
@@ -180,12 +192,14 @@ void dbt_tlb_protect_all(struct dbt_vcpu *v)
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             for (unsigned i = 0; i < TLB_ENTRIES; i++)
-                v->spaces[s].tlb[mode].entry[i].write = TLB_INVALID;
+                v->spaces[s].tlb[mode].entry[i].write = TLB_NO_TAG(i);
 }
 
 static void use_space(struct dbt_vcpu *v, struct address_space *space)
 {
     space->last_use = ++v->clock_of_use;
+    if (space != v->space)
+        dbt_jump_tables_forget(v, false);
     v->space = space;
     v->tlb = space->tlb[v->tlb_mode].entry;
 }
@@ -259,7 +273,7 @@ static void flush_page_of(struct tlb *tlb, uint64_t linear, bool keep_global)
     for (unsigned i = first; i <= last; i++) {
         const struct tlb_translation *t = &tlb->translation[i];
 
-        if (t->page != TLB_INVALID && (t->page & mask) == (linear & mask) && !(keep_global && t->global))
+        if (t->page != TLB_NO_PAGE && (t->page & mask) == (linear & mask) && !(keep_global && t->global))
             clear_entry(tlb, i);
     }
 }
@@ -282,6 +296,8 @@ static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint6
         dbt_jump_cache_forget_page(v, linear);
     else
         space->generation = ++v->next_generation;
+    if (space == v->space && large)
+        dbt_jump_tables_forget(v, true);
 }
 
 static bool may_hold_global(const struct address_space *space, uint64_t linear)
@@ -338,7 +354,7 @@ void dbt_debug_changed(struct dbt_vcpu *v)
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             for (unsigned i = 0; i < TLB_ENTRIES; i++)
-                if (v->spaces[s].tlb[mode].translation[i].page != TLB_INVALID)
+                if (v->spaces[s].tlb[mode].translation[i].page != TLB_NO_PAGE)
                     set_tags(v, mode, &v->spaces[s].tlb[mode], i);
     if (v->instruction_breakpoints)
         dbt_set_attention(v, ATTENTION_STEP);

@@ -25,6 +25,9 @@ struct dbt_vm;
 struct memory;
 struct op;
 struct thunk_cache;
+struct translated_op;
+struct translation_cache;
+struct translator;
 
 /* Two slots behind the 16 registers make address arithmetic uniform: a missing base or index reads as slot ZERO. */
 #define GPR_ZERO 16
@@ -33,9 +36,12 @@ struct thunk_cache;
 
 #define SEGMENT_NONE X86_SEGMENT_COUNT /* index into segment_base whose value stays 0 */
 
-/* Softmmu. A tag is the page's linear address, or TLB_INVALID, which no page has. */
+/* Softmmu. A tag is the page's linear address. A tag that is to match nothing is the address of a page that has another entry, and is
+ * not the page behind one that has this entry either. */
 #define TLB_ENTRIES 256u
-#define TLB_INVALID UINT64_C(1)
+#define TLB_ENTRY_SHIFT 5 /* log2 of the size of an entry */
+#define TLB_NO_TAG(index) ((uint64_t)((index) ^ 2u) << 12)
+#define TLB_NO_PAGE UINT64_C(1) /* tlb_translation.page of an empty entry */
 #define TLB_SLOTS 8u /* address spaces (PCIDs) kept at the same time */
 enum tlb_mode {
     TLB_SUPERVISOR,
@@ -47,7 +53,7 @@ enum tlb_mode {
 
 struct tlb_entry {
     uint64_t read, write, execute; /* tags: access at once allowed */
-    uintptr_t addend;              /* host address = linear + addend */
+    uint8_t *host;                 /* of the page */
 };
 
 struct tlb_translation { /* the slow twin of each entry: what the page walk found */
@@ -99,6 +105,13 @@ enum {
     ATTENTION_STEP = 1 << 6,      /* TF, interrupt shadow, pending #DB, instruction breakpoints: one instruction at a time */
 };
 
+enum {
+    VECTORS_IN_MEMORY = 1 << 0,
+    VECTORS_UNMASKED = 1 << 1, /* the guest has SIMD exceptions unmasked: translated code leaves its vector instructions alone */
+};
+
+#define JUMP_SLOTS 4096u
+
 struct dbt_fpu { /* what of the x87 and SSE control state the host's units do not hold for the guest (fpu.h) */
     uint32_t mxcsr_masks;     /* the guest's MXCSR bits 12:7; in the host's MXCSR they are all set */
     uint32_t host_mxcsr;      /* the thread's own, while the guest's is loaded */
@@ -110,7 +123,8 @@ struct dbt_fpu { /* what of the x87 and SSE control state the host's units do no
 enum { /* counters; names in engine.c */
     STATISTIC_BLOCKS_RUN, STATISTIC_BLOCKS_DECODED, STATISTIC_OPS_DECODED, STATISTIC_CACHE_DROPS, STATISTIC_CODE_INVALIDATIONS,
     STATISTIC_JUMP_CACHE_MISS, STATISTIC_TLB_MISS, STATISTIC_MMIO, STATISTIC_PORT, STATISTIC_INTERRUPTS, STATISTIC_EXCEPTIONS,
-    STATISTIC_HALTS, STATISTIC_COUNT,
+    STATISTIC_HALTS, STATISTIC_TRANSLATIONS, STATISTIC_INSTRUCTIONS_TRANSLATED, STATISTIC_TRANSLATIONS_ENTERED, STATISTIC_LINKS,
+    STATISTIC_HELPERS, STATISTIC_COUNT,
 };
 
 struct dbt_exception {
@@ -132,6 +146,14 @@ struct dbt_vcpu {
     const struct op *block_end; /* where the running block stops; pulled in to op + 1 to stop after this instruction */
     uint64_t segment_base[X86_SEGMENT_COUNT + 1]; /* as address arithmetic uses them: 0 for ES CS SS DS in 64-bit code */
     _Atomic uint32_t attention;
+    uint32_t vectors_away;     /* 0: the host's registers hold the guest's vector registers; else VECTORS_* */
+
+    /* Of translated code (translate.h). */
+    uint32_t vectors_were_away;   /* while it calls C */
+    void *host_stack;             /* RSP of C */
+    uint64_t resume, jump_target; /* scratch */
+    const struct translated_op *last_indirect; /* the jump that set RIP, in case it is not canonical */
+    const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
 
     uint64_t rflags;  /* all bits but CF PF AF ZF SF OF; bit 1 set */
     struct x86_segment segment[X86_SEGMENT_COUNT], ldtr, tr;
@@ -186,6 +208,8 @@ struct dbt_vcpu {
     struct address_space *spaces;    /* TLB_SLOTS of them */
     uint64_t clock_of_use, next_generation;
     struct block_cache *blocks;
+    struct translation_cache *translations; /* NULL: the first tier does everything */
+    struct translator *translator;
     struct thunk_cache *thunks;      /* thunk.h */
 
     /* Mail and sleep; the mutex guards the mail, the condition wakes a halted vCPU. */
@@ -211,6 +235,9 @@ struct dbt_vm {
     uint64_t clock_base_tsc;         /* host TSC at which kvmclock was clock_base_ns; 0: not taken yet (clock.c) */
     uint64_t clock_base_ns;
     struct dbt_doorbells *doorbells;
+    bool translate;                  /* the second tier is on */
+    bool exact_flags;                /* translations keep flags that nobody can read, too */
+    size_t code_size;                /* of each vCPU's translations, bytes */
 };
 
 /* Recomputes cpl, mode, segment_base, tlb and tlb_mode. To be called after any change of CR0, CR4, EFER, XCR0, CS, SS, DS, ES, FS,

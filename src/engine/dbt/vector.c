@@ -79,6 +79,11 @@ static op_fn *vector_handler(const struct op *op)
     return op->argument2 == ACCESS_WRITE ? op_vector_store : op_vector_modify;
 }
 
+bool dbt_is_vector_handler(op_fn *execute)
+{
+    return execute == op_vector || execute == op_vector_load || execute == op_vector_store || execute == op_vector_modify;
+}
+
 /* The same with MMX registers, which are the x87 unit's. */
 static void op_mmx(struct dbt_vcpu *v, const struct op *op)
 {

@@ -8,6 +8,9 @@
 
 #include "engine/dbt/op.h"
 
+/* Whether a handler does nothing but run the instruction itself on vector and general registers, with the operand described above. */
+bool dbt_is_vector_handler(op_fn *execute);
+
 op_fn *dbt_bind_x87(const struct decode *d, struct op *op);
 
 /* These are asked before a thunk is made; NULL: not mine. */

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The options of the translator engine. */
+#include "engine/dbt/options.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/text.h"
+
+#define CODE_SIZE_DEFAULT MIB(64)
+#define OPTION_MAX 32
+
+static int set_option(struct dbt_options *options, const char *word, struct err *err)
+{
+    uint64_t size;
+
+    if (text_equal(word, "tier=translate")) {
+        options->translate = true;
+    } else if (text_equal(word, "tier=interp")) {
+        options->translate = false;
+    } else if (text_equal(word, "flags=exact")) {
+        options->exact_flags = true;
+    } else if (text_equal(word, "flags=lazy")) {
+        options->exact_flags = false;
+    } else if (text_starts_with(word, "code-cache=")) {
+        if (text_parse_size(word + strlen("code-cache="), 1, &size) < 0 || size < MIB(1) || size > GIB(1))
+            return err_set(err, -EINVAL, "engine dbt: \"%s\" is no size from 1M to 1G", word + strlen("code-cache="));
+        options->code_size = (size_t)size;
+    } else {
+        return err_set(err, -EINVAL, "engine dbt has no option \"%s\"; it has tier=translate, tier=interp, flags=lazy, "
+                       "flags=exact and code-cache=SIZE", word);
+    }
+    return 0;
+}
+
+int dbt_parse_options(const char *text, struct dbt_options *ret_options, struct err *err)
+{
+    struct dbt_options options = {.translate = true, .code_size = CODE_SIZE_DEFAULT};
+    const char *at = text != NULL ? text : "";
+
+    while (*at != '\0') {
+        size_t length = strcspn(at, ",");
+        char word[OPTION_MAX];
+        int r;
+
+        if (length >= sizeof(word))
+            return err_set(err, -EINVAL, "engine dbt has no option as long as \"%s\"", at);
+        memcpy(word, at, length);
+        word[length] = '\0';
+        r = set_option(&options, word, err);
+        if (r < 0)
+            return r;
+        at += length + (at[length] == ',');
+    }
+    *ret_options = options;
+    return 0;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What may stand behind "--engine dbt,". */
+#ifndef FERRY_ENGINE_DBT_OPTIONS_H
+#define FERRY_ENGINE_DBT_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct dbt_options {
+    bool translate;    /* tier=translate (the default); tier=interp: the first tier does everything */
+    bool exact_flags;  /* flags=exact: arithmetic flags that nobody can read are right, too, in frames of faults */
+    size_t code_size;  /* code-cache=SIZE: bytes of translated code a vCPU, 1M to 1G */
+};
+
+/* text: "name=value,..."; NULL or empty: the defaults. -EINVAL with a sentence. */
+int dbt_parse_options(const char *text, struct dbt_options *ret_options, struct err *err);
+
+#endif

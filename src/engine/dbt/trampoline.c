@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The ways between C and translated code, written into the code arena once: enter, exit, calls of the interpreter. */
+#include "engine/dbt/arena.h"
+#include "engine/dbt/fpu.h"
+#include "engine/dbt/translate.h"
+
+static const uint8_t callee_saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
+
+static void emit_push(struct emitter *e, unsigned reg)
+{
+    if (reg >= 8)
+        emit8(e, 0x41);
+    emit8(e, 0x50 | (reg & 7));
+}
+
+static void emit_pop(struct emitter *e, unsigned reg)
+{
+    if (reg >= 8)
+        emit8(e, 0x41);
+    emit8(e, 0x58 | (reg & 7));
+}
+
+static void emit_guest_registers(struct emitter *e, bool load)
+{
+    for (unsigned guest = 0; guest < 16; guest++) {
+        if (dbt_host_of[guest] == IN_MEMORY)
+            continue;
+        if (load)
+            emit_load(e, dbt_host_of[guest], dbt_guest_slot(guest));
+        else
+            emit_store(e, dbt_guest_slot(guest), dbt_host_of[guest]);
+    }
+}
+
+/* Whole registers, as wide as the guest has been offered: YMM where there is AVX. */
+static void emit_vectors(struct emitter *e, bool avx, bool load)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        struct host_memory m = at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, vector) + 64 * i));
+
+        if (avx) {
+            emit8(e, 0xc5); /* vmovups ymm */
+            emit8(e, i >= 8 ? 0x7c : 0xfc);
+            emit8(e, load ? 0x10 : 0x11);
+            emit_operand(e, i, m);
+        } else {
+            emit_memory(e, EMIT_0F, load ? 0x10 : 0x11, i, m);
+        }
+    }
+}
+
+static void emit_set_away(struct emitter *e, uint32_t value)
+{
+    emit_memory(e, 0, 0xc7, 0, VCPU(vectors_away));
+    emit32(e, value);
+}
+
+/* If the host has the guest's vector registers, they go to memory. */
+static void emit_put_vectors_away(struct emitter *e, bool avx)
+{
+    uint8_t *skip;
+
+    emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(vectors_away), 0);
+    skip = emit_jump_if(e, IF_NE);
+    emit_vectors(e, avx, false);
+    emit_set_away(e, VECTORS_IN_MEMORY);
+    if (avx) {
+        emit8(e, 0xc5); /* vzeroupper */
+        emit8(e, 0xf8);
+        emit8(e, 0x77);
+    }
+    emit_patch(skip, e->at);
+}
+
+static void emit_enter(struct emitter *e)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
+        emit_push(e, callee_saved[i]);
+    emit_push(e, HOST_RDI); /* trampolines find the vCPU there again */
+    emit_store(e, at_base(HOST_RDI, offsetof(struct dbt_vcpu, host_stack)), HOST_RSP);
+    emit_move(e, SCRATCH, HOST_RSI);
+    emit_move(e, HOST_RSP, HOST_RDI);
+    emit_guest_registers(e, true);
+    emit_jump_register(e, SCRATCH);
+}
+
+static void emit_leave(struct emitter *e)
+{
+    emit_load(e, HOST_RSP, VCPU(host_stack));
+    emit_pop(e, HOST_RDI);
+    for (unsigned i = ARRAY_SIZE(callee_saved); i-- > 0;)
+        emit_pop(e, callee_saved[i]);
+    emit8(e, 0xc3);
+}
+
+/* SCRATCH is the result. */
+static void emit_exit(struct emitter *e, bool avx)
+{
+    emit_guest_registers(e, false);
+    emit_put_vectors_away(e, avx);
+    emit_move(e, HOST_RAX, SCRATCH);
+    emit_leave(e);
+}
+
+/* Calls function(vCPU, SCRATCH, ADDRESS) with all of the guest's state in memory. */
+static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
+{
+    uint8_t *leave, *done, *no_vectors;
+
+    emit_guest_registers(e, false);
+    emit_store(e, VCPU(resume), SCRATCH);
+    emit_load32(e, HOST_RAX, VCPU(vectors_away));
+    emit_memory(e, 0, 0x89, HOST_RAX, VCPU(vectors_were_away));
+    emit_put_vectors_away(e, avx);
+    emit_move(e, HOST_RDI, HOST_RSP);
+    emit_move(e, HOST_RSI, SCRATCH);
+    emit_move(e, HOST_RDX, ADDRESS);
+    emit_load(e, HOST_RSP, VCPU(host_stack));
+    emit_constant(e, HOST_RAX, function);
+    emit_registers(e, 0, 0xff, 2, HOST_RAX);
+    emit_load(e, HOST_RSP, at_base(HOST_RSP, 0));
+
+    emit_alu_constant(e, EMIT_W, ALU_CMP, HOST_RAX, 1);
+    leave = emit_jump_if(e, IF_E);
+    emit_move(e, ADDRESS, HOST_RAX);
+    emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(vectors_were_away), 0);
+    no_vectors = emit_jump_if(e, IF_NE);
+    emit_vectors(e, avx, true);
+    emit_set_away(e, 0); /* an instruction that makes them the interpreter's leaves */
+    emit_patch(no_vectors, e->at);
+    emit_guest_registers(e, true);
+    emit_load(e, SCRATCH, VCPU(resume));
+    emit_registers(e, EMIT_W, 0x85, ADDRESS, ADDRESS);
+    done = emit_jump_if(e, IF_E);
+    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, retry)));
+    emit_jump_register(e, SCRATCH);
+    emit_patch(done, e->at);
+    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, next)));
+    emit_jump_register(e, SCRATCH);
+    emit_patch(leave, e->at);
+    emit_registers(e, 0, 0x31, HOST_RAX, HOST_RAX);
+    emit_leave(e);
+}
+
+/* At the head of a translation that uses vectors. Those with unmasked exceptions are the interpreter's: then it leaves. */
+static void emit_load_vectors(struct emitter *e, bool avx)
+{
+    uint8_t *refused;
+
+    emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(vectors_away), VECTORS_IN_MEMORY);
+    refused = emit_jump_if(e, IF_NE);
+    emit_vectors(e, avx, true);
+    emit_set_away(e, 0);
+    emit_jump_register(e, SCRATCH);
+    emit_patch(refused, e->at);
+    emit_registers(e, 0, 0x31, SCRATCH, SCRATCH);
+    emit_exit(e, avx);
+}
+
+enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, struct trampolines *ret_trampolines)
+{
+    struct emitter e = {.at = arena->write};
+    bool avx = dbt_cpuid_bit(v, 1, 0, CPUID_ECX, 28);
+    enter_fn *enter = (enter_fn *)(uintptr_t)arena->execute;
+
+    emit_enter(&e);
+    ret_trampolines->exit_to_address = e.at;
+    emit_store(&e, VCPU(gpr[GPR_RIP]), ADDRESS);
+    emit_registers(&e, 0, 0x31, SCRATCH, SCRATCH);
+    ret_trampolines->exit = e.at;
+    emit_exit(&e, avx);
+    ret_trampolines->interpret = e.at;
+    emit_call_c(&e, avx, (uintptr_t)dbt_translated_interpret);
+    ret_trampolines->access = e.at;
+    emit_call_c(&e, avx, (uintptr_t)dbt_translated_access);
+    ret_trampolines->load_vectors = e.at;
+    emit_load_vectors(&e, avx);
+    arena->used = (size_t)(e.at - arena->write);
+    return enter;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Makes one translation: decodes, looks at the flags backwards, emits forwards. See translate.h. */
+#include "engine/dbt/translate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct source { /* where instructions are decoded from */
+    uint64_t linear;
+    const uint8_t *bytes; /* at linear, to the end of the page */
+    unsigned avail;
+};
+
+static bool raises(op_fn *execute)
+{
+    return execute == dbt_op_undefined || execute == dbt_op_device_not_available || execute == dbt_op_general_protection;
+}
+
+static void choose(struct translator *t, struct guest_instruction *g)
+{
+    static translate_fn *(*const choosers[])(struct translator *, struct guest_instruction *) = {
+        dbt_choose_integer, dbt_choose_control, dbt_choose_vector};
+
+    g->translate = NULL;
+    g->vector = false;
+    if (raises(g->op.execute)) {
+        g->flags_read = FLAGS_ALL;
+        g->flags_written = 0;
+        return;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(choosers) && g->translate == NULL; i++)
+        g->translate = choosers[i](t, g);
+    dbt_describe_flags(g);
+    if (g->translate == NULL) {
+        g->vector = false;
+        g->flags_written = 0;
+    }
+}
+
+static bool decode(struct translator *t, struct source *source)
+{
+    struct guest_instruction *g = &t->instruction[t->count];
+    unsigned avail = source->avail < 15 ? source->avail : 15;
+
+    if (dbt_decode_all(t->v, source->bytes, avail, t->v->mode, &g->op, &g->decoded, g->operand) == 0)
+        return false;
+    memcpy(g->bytes, source->bytes, avail);
+    return true;
+}
+
+/* An instruction that crosses into the next page: assembled from both; alone in its translation. */
+static void decode_crossing(struct translator *t, struct source *source)
+{
+    struct guest_instruction *g = &t->instruction[0];
+    const uint8_t *second;
+    uint64_t next = source->linear + source->avail;
+
+    memset(g->bytes, 0, sizeof(g->bytes));
+    memcpy(g->bytes, source->bytes, source->avail);
+    t->out->second_page = dbt_fetch_page(t->v, t->code64 ? next : (uint32_t)next, &second);
+    dbt_watch_page(t->v, t->out->second_page);
+    memcpy(g->bytes + source->avail, second, 15 - source->avail);
+    dbt_decode_all(t->v, g->bytes, 15, t->v->mode, &g->op, &g->decoded, g->operand);
+}
+
+/* A conditional jump ends nothing: what is behind it is likely to follow. */
+static bool ends(const struct guest_instruction *g)
+{
+    return (g->op.flags & OP_END) && !(g->translate != NULL && dbt_jump_condition(g->decoded.mnemonic) >= 0);
+}
+
+static void decode_all(struct translator *t, struct source source)
+{
+    bool more = true;
+
+    t->count = 0;
+    while (more && t->count < BLOCK_OPS_MAX && source.avail > 0) {
+        struct guest_instruction *g = &t->instruction[t->count];
+
+        if (!decode(t, &source)) {
+            if (t->count > 0)
+                break;
+            decode_crossing(t, &source);
+            more = false;
+        }
+        source.linear += g->op.length;
+        g->next_rip = t->code64 ? source.linear : (uint32_t)source.linear;
+        source.bytes += g->op.length;
+        source.avail -= more ? g->op.length : 0;
+        choose(t, g);
+        t->vector = t->vector || g->vector;
+        t->out->bytes = (uint16_t)(t->out->bytes + g->op.length);
+        t->count++;
+        more = more && !ends(g);
+    }
+}
+
+/* The entry for jumps that may be wrong, and the one for those that can't be; both then see that vectors are where they should be. */
+static void emit_head(struct translator *t, uint8_t **ret_attention, uint8_t **ret_vectors)
+{
+    struct emitter *e = &t->e;
+    uint64_t linear = t->out->linear;
+
+    t->out->checked = e->at;
+    if ((int64_t)linear == (int32_t)linear) {
+        emit_registers(e, EMIT_W, 0x81, ALU_CMP, ADDRESS);
+        emit32(e, (uint32_t)linear);
+    } else {
+        emit_constant(e, SCRATCH, linear);
+        emit_registers(e, EMIT_W, 0x3b, ADDRESS, SCRATCH);
+    }
+    emit_patch(emit_jump_if(e, IF_NE), dbt_translations_trampolines(t->v)->exit_to_address);
+    emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(attention), 0);
+    *ret_attention = emit_jump_if(e, IF_NE);
+    t->out->direct = e->at;
+    *ret_vectors = NULL;
+    if (t->vector) {
+        emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(vectors_away), 0);
+        *ret_vectors = emit_jump_if(e, IF_NE);
+    }
+}
+
+static void emit_head_cold(struct translator *t, uint8_t *attention, uint8_t *vectors, const uint8_t *body)
+{
+    struct emitter *e = &t->e;
+    uint8_t *distance;
+
+    emit_patch(attention, e->at);
+    emit_constant(e, ADDRESS, t->out->linear);
+    emit_jump_to(e, dbt_translations_trampolines(t->v)->exit_to_address);
+    if (vectors == NULL)
+        return;
+    emit_patch(vectors, e->at);
+    emit_constant(e, ADDRESS, t->out->linear);
+    emit_store(e, VCPU(gpr[GPR_RIP]), ADDRESS);
+    distance = emit_lea_rip(e, SCRATCH);
+    emit_patch(distance, body);
+    emit_jump_to(e, dbt_translations_trampolines(t->v)->load_vectors);
+}
+
+static void emit_instruction(struct translator *t, const struct guest_instruction *g)
+{
+    unsigned first = t->colds;
+
+    if (g->translate != NULL)
+        g->translate(t, g);
+    else
+        dbt_emit_interpret(t, g);
+    for (unsigned i = first; i < t->colds; i++) {
+        t->cold[i].next = t->e.at;
+        t->cold[i].host_flags = t->host_flags;
+    }
+}
+
+static void emit_all(struct translator *t)
+{
+    const struct guest_instruction *last = &t->instruction[t->count - 1];
+    uint8_t *attention, *vectors, *body;
+
+    emit_head(t, &attention, &vectors);
+    body = t->e.at;
+    t->host_flags = false;
+    t->memory_flags = true;
+    for (unsigned i = 0; i < t->count; i++)
+        emit_instruction(t, &t->instruction[i]);
+    if (!(last->op.flags & OP_END)) {
+        if (last->flags_after != 0)
+            dbt_flags_to_memory(t);
+        dbt_emit_exit(t, last->next_rip, false);
+    }
+    dbt_emit_cold(t);
+    emit_head_cold(t, attention, vectors, body);
+}
+
+/* Decoding may take mail (dbt_watch_page): what that says about the pages just read can't be applied to a translation that isn't
+ * linked yet, so they are read again. */
+static void decode_stable(struct translator *t, const uint8_t *page_bytes)
+{
+    struct dbt_vcpu *v = t->v;
+    unsigned offset = (unsigned)(t->out->linear & 0xfff);
+    uint64_t mail;
+
+    do {
+        dbt_watch_page(v, TLB_PAGE(t->out->physical));
+        mail = atomic_load(&v->mail_done);
+        t->vector = false;
+        t->out->bytes = 0;
+        t->out->second_page = NO_PAGE;
+        decode_all(t, (struct source){.linear = t->out->linear, .bytes = page_bytes + offset, .avail = 4096 - offset});
+    } while (mail != atomic_load(&v->mail_done));
+}
+
+struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
+{
+    struct translator *t = v->translator;
+    struct translation *out = dbt_translations_allocate(v, sizeof(*out));
+
+    *out = (struct translation){.linear = linear, .physical = physical, .mode = v->mode | (v->cpl == 3 ? MODE_USER : 0),
+                                .valid = true};
+    t->v = v;
+    t->out = out;
+    t->colds = 0;
+    t->code64 = dbt_code64(v);
+    decode_stable(t, page_bytes);
+    dbt_flags_liveness(t);
+    t->e.at = dbt_translations_code(v);
+    emit_all(t);
+    dbt_translations_commit(v, t->e.at);
+    v->statistics[STATISTIC_TRANSLATIONS]++;
+    v->statistics[STATISTIC_INSTRUCTIONS_TRANSLATED] += t->count;
+    return out;
+}
+
+int dbt_translator_new(struct dbt_vcpu *v)
+{
+    v->translator = malloc(sizeof(*v->translator));
+    return v->translator != NULL ? 0 : -ENOMEM;
+}
+
+void dbt_translator_free(struct dbt_vcpu *v)
+{
+    free(v->translator);
+    v->translator = NULL;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The translator's inside: guest instructions in, host code out, one translation at a time.
+ *
+ * While translated code runs:
+ * - RSP points to the vCPU; there is no stack. All of the vCPU is at [rsp + offset].
+ * - Guest registers live in the host registers of the same number, except RSP, which lives in R9, and R9, R10 and R11, which stay in
+ *   memory (v->gpr). R10 and R11 of the host are scratch: ADDRESS and SCRATCH below.
+ * - Between translations the six arithmetic flags are in memory (v->flags, v->overflow), or dead: provably overwritten before they are
+ *   read. Within one they are in the host's flags, in memory, in both or nowhere, as `host_flags` and `memory_flags` say.
+ * - Vector registers are the host's where v->vectors_away is 0; a translation that uses them makes sure at its head.
+ * - x87 registers and MXCSR are the host's, as everywhere in this engine (fpu.h).
+ *
+ * Whatever has no translation is done by the interpreter's handler of the same instruction, called in place: the one semantic
+ * source. A memory access that misses the TLB goes to a cold piece behind the translation, which gets the page and tries again, or
+ * has the interpreter do the whole instruction (MMIO, two pages, watched pages, faults). */
+#ifndef FERRY_ENGINE_DBT_TRANSLATE_H
+#define FERRY_ENGINE_DBT_TRANSLATE_H
+
+#include "engine/dbt/alu.h"
+#include "engine/dbt/emit.h"
+#include "engine/dbt/translation.h"
+
+#define ADDRESS HOST_R10 /* linear, then host address of a memory operand */
+#define SCRATCH HOST_R11
+#define GUEST_RSP HOST_R9
+#define IN_MEMORY 0xff   /* host_of[]: a guest register without a host register */
+
+/* All arithmetic flags, as Zydis and RFLAGS number them. */
+#define FLAGS_ALL (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF | X86_OF)
+
+struct translator;
+struct guest_instruction;
+
+/* Emits one instruction. */
+typedef void translate_fn(struct translator *t, const struct guest_instruction *g);
+
+struct guest_instruction {
+    ZydisDecodedInstruction decoded;
+    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+    uint8_t bytes[16];
+    struct op op;
+    uint64_t next_rip;
+    translate_fn *translate; /* NULL: the interpreter's handler is called */
+    uint32_t flags_read, flags_written;
+    uint32_t flags_after;    /* those that somebody may still read behind it; of a jump: where it is not taken */
+    uint32_t flags_taken;    /* of a conditional jump: at its target */
+    bool vector;             /* touches vector registers */
+};
+
+enum cold_kind {
+    COLD_ACCESS,    /* a TLB miss */
+    COLD_INTERPRET, /* the interpreter does the instruction, then on behind it */
+    COLD_EXIT,      /* a side exit */
+};
+
+struct cold {
+    enum cold_kind kind;
+    uint8_t *distance[3]; /* of the jumps that come here */
+    unsigned distances;
+    const struct guest_instruction *instruction;
+    uint8_t *retry, *next;  /* where it goes on */
+    uint8_t size, access;
+    uint8_t align;
+    bool host_flags;        /* what the code at `next` expects */
+    uint64_t target;        /* COLD_EXIT */
+    bool save_flags;
+};
+
+#define COLD_MAX (BLOCK_OPS_MAX * 3)
+
+struct translator {
+    struct dbt_vcpu *v;
+    struct emitter e;
+    struct translation *out;
+    uint8_t *direct;                 /* where other translations enter */
+    bool host_flags, memory_flags;
+    bool vector;                     /* some instruction touches vector registers */
+    bool code64;
+    unsigned count;
+    unsigned colds;
+    unsigned pending_cold;           /* first of the present instruction's */
+    struct cold cold[COLD_MAX];
+    struct guest_instruction instruction[BLOCK_OPS_MAX];
+};
+
+/* Where fields of the vCPU are. */
+#define VCPU(member) at_base(HOST_RSP, (int32_t)offsetof(struct dbt_vcpu, member))
+struct host_memory dbt_guest_slot(unsigned guest); /* v->gpr[guest] */
+extern const uint8_t dbt_host_of[16];
+
+/* --- flags: translate_flags.c --- */
+
+/* Reads what Zydis knows of the instruction's flags. */
+void dbt_describe_flags(struct guest_instruction *g);
+/* Backwards over the whole translation. */
+void dbt_flags_liveness(struct translator *t);
+/* Which flags the code at a linear address may read before it overwrites them. */
+uint32_t dbt_flags_live_at(struct translator *t, uint64_t linear);
+/* The flags needed from before the instruction. */
+uint32_t dbt_flags_needed(const struct guest_instruction *g);
+/* Before anything that clobbers the host's flags while the instruction is yet to come. Uses SCRATCH. */
+void dbt_flags_spare(struct translator *t, const struct guest_instruction *g);
+/* Before the instruction itself: what it reads or keeps is in the host's flags. Uses SCRATCH. */
+void dbt_flags_provide(struct translator *t, const struct guest_instruction *g);
+/* After it ran on the host. */
+void dbt_flags_done(struct translator *t, const struct guest_instruction *g);
+/* The host's flags into memory if they are the only ones. Uses SCRATCH. */
+void dbt_flags_to_memory(struct translator *t);
+void dbt_emit_save_flags(struct emitter *e);
+void dbt_emit_restore_flags(struct emitter *e);
+
+/* --- memory: translate_access.c --- */
+
+/* The linear address of the instruction's memory operand into ADDRESS; may use SCRATCH. Flags stay. */
+void dbt_emit_address(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand);
+/* The same without segment base: LEA. */
+void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, bool wide);
+/* ADDRESS: from linear to host address, checked for `size` bytes; misses go to the cold side. Clobbers SCRATCH and the host's flags.
+ * align: mask of address bits that must be clear. */
+void dbt_emit_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align);
+/* Whether an operand's address can be made at all (no gather, no segment with limits). */
+bool dbt_can_address(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand);
+
+/* --- translate_cold.c --- */
+
+struct cold *dbt_cold(struct translator *t, enum cold_kind kind, const struct guest_instruction *g, uint8_t *distance);
+/* Calls the interpreter's handler, then goes on (or leaves, if that stopped the block). */
+void dbt_emit_interpret(struct translator *t, const struct guest_instruction *g);
+void dbt_emit_cold(struct translator *t);
+
+/* --- control flow: translate_control.c --- */
+
+/* Leaves to a known address; flags are in memory or dead. backward: looks for attention first. */
+void dbt_emit_exit(struct translator *t, uint64_t target, bool poll);
+/* Leaves to the address in ADDRESS. op: the jump, for a target that is not canonical. */
+void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g);
+/* The same where a conditional jump at `distance` comes to. */
+void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance);
+bool dbt_is_relative(const struct guest_instruction *g);
+uint64_t dbt_relative_target(const struct guest_instruction *g);
+translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction *g);
+
+/* --- instructions --- */
+
+translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction *g); /* translate_integer.c */
+translate_fn *dbt_choose_vector(struct translator *t, struct guest_instruction *g);  /* translate_vector.c */
+
+/* Registers of an instruction as the host sees them: map[guest] for encoding, with registers that live in memory in scratch ones. */
+struct register_map {
+    uint8_t host[16];
+    uint16_t loaded, stored; /* guest registers in memory that must come and go */
+};
+/* false: more of them than there are scratch registers. memory: ADDRESS is taken. */
+bool dbt_map_registers(const struct guest_instruction *g, bool memory, struct register_map *ret_map);
+void dbt_emit_map_load(struct translator *t, const struct register_map *map);
+void dbt_emit_map_store(struct translator *t, const struct register_map *map);
+
+static inline const ZydisDecodedOperand *dbt_memory_operand(const struct guest_instruction *g)
+{
+    for (unsigned i = 0; i < g->decoded.operand_count; i++)
+        if (g->operand[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->operand[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+            return &g->operand[i];
+    return NULL;
+}
+
+#endif

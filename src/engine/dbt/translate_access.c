@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Memory operands of translations: the address, and the inlined look-up in the software TLB. */
+#include "engine/dbt/translate.h"
+
+const uint8_t dbt_host_of[16] = {
+    HOST_RAX, HOST_RCX, HOST_RDX, HOST_RBX, GUEST_RSP, HOST_RBP, HOST_RSI, HOST_RDI,
+    HOST_R8, IN_MEMORY, IN_MEMORY, IN_MEMORY, HOST_R12, HOST_R13, HOST_R14, HOST_R15,
+};
+
+struct host_memory dbt_guest_slot(unsigned guest)
+{
+    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, gpr) + 8 * guest));
+}
+
+/* The host register that holds a guest register, loaded into `scratch` if it lives in memory. */
+static unsigned in_register(struct translator *t, ZydisRegister reg, unsigned scratch)
+{
+    unsigned number = (unsigned)ZydisRegisterGetId(reg);
+
+    if (dbt_host_of[number] != IN_MEMORY)
+        return dbt_host_of[number];
+    emit_load(&t->e, scratch, dbt_guest_slot(number));
+    return scratch;
+}
+
+static bool is_rip(ZydisRegister reg)
+{
+    return reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP;
+}
+
+bool dbt_can_address(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+    const ZydisDecodedOperandMem *m = &operand->mem;
+    ZydisRegisterClass index = ZydisRegisterGetClass(m->index);
+
+    if (m->type != ZYDIS_MEMOP_TYPE_MEM && m->type != ZYDIS_MEMOP_TYPE_AGEN)
+        return false;
+    if (g->decoded.address_width == 16)
+        return false;
+    if (m->index != ZYDIS_REGISTER_NONE && index != ZYDIS_REGCLASS_GPR32 && index != ZYDIS_REGCLASS_GPR64)
+        return false;
+    if (!t->code64 && m->type == ZYDIS_MEMOP_TYPE_MEM &&
+        (m->segment == ZYDIS_REGISTER_FS || m->segment == ZYDIS_REGISTER_GS || m->segment == ZYDIS_REGISTER_CS))
+        return false;
+    return true;
+}
+
+void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, bool wide)
+{
+    const ZydisDecodedOperandMem *m = &operand->mem;
+    struct host_memory h = {.base = HOST_NONE, .index = HOST_NONE};
+    const struct op *op = &g->op; /* its displacement has the decoder's quirks seen to */
+
+    wide = wide && g->decoded.address_width == 64;
+    if (is_rip(m->base) || (op->base == GPR_ZERO && op->index == GPR_ZERO)) {
+        uint64_t value = (is_rip(m->base) ? g->next_rip : 0) + (uint64_t)(int64_t)op->displacement;
+
+        emit_constant(&t->e, ADDRESS, wide ? value : (uint32_t)value);
+        return;
+    }
+    h.displacement = op->displacement;
+    h.scale = op->scale;
+    if (op->base != GPR_ZERO)
+        h.base = (uint8_t)in_register(t, m->base, ADDRESS);
+    if (op->index != GPR_ZERO)
+        h.index = (uint8_t)in_register(t, m->index, SCRATCH);
+    if (h.base == HOST_NONE) { /* an index alone: [index * scale + disp32] */
+        emit8(&t->e, 0x40 | (wide ? 8u : 0) | 4 | (h.index >> 3 & 1u) << 1);
+        emit8(&t->e, 0x8d);
+        emit8(&t->e, (ADDRESS & 7) << 3 | 4);
+        emit8(&t->e, (unsigned)h.scale << 6 | (h.index & 7u) << 3 | 5);
+        emit32(&t->e, (uint32_t)h.displacement);
+        return;
+    }
+    if (wide && h.index == HOST_NONE && h.displacement == 0)
+        emit_move(&t->e, ADDRESS, h.base);
+    else
+        emit_lea(&t->e, wide, ADDRESS, h);
+}
+
+void dbt_emit_address(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+    ZydisRegister segment = operand->mem.segment;
+
+    if (operand->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64)
+        emit_constant(&t->e, ADDRESS, g->decoded.address_width == 64 ? g->op.immediate : (uint32_t)g->op.immediate);
+    else
+        dbt_emit_offset(t, g, operand, true);
+    if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) { /* 64-bit code; flags are spared already */
+        int32_t base = (int32_t)(offsetof(struct dbt_vcpu, segment_base) + 8 * (size_t)(segment - ZYDIS_REGISTER_ES));
+
+        emit_load(&t->e, SCRATCH, at_base(HOST_RSP, base));
+        emit_lea(&t->e, true, ADDRESS, (struct host_memory){.base = ADDRESS, .index = SCRATCH});
+    }
+}
+
+static int32_t tag_offset(unsigned access)
+{
+    return (int32_t)(access & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+}
+
+/* SCRATCH: the entry; ADDRESS: the offset in the page if the tag is right, else something large. An operand that reaches into the
+ * next page is caught by the same comparison. */
+void dbt_emit_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align)
+{
+    struct emitter *e = &t->e;
+    struct cold *cold;
+
+    emit_move(e, SCRATCH, ADDRESS);
+    emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr: page number times the size of an entry */
+    emit8(e, 12 - TLB_ENTRY_SHIFT);
+    emit_alu_constant(e, 0, ALU_AND, SCRATCH, (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
+    emit_memory(e, EMIT_W, 0x03, SCRATCH, VCPU(tlb));
+    emit_memory(e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, tag_offset(access))); /* xor */
+    emit_alu_constant(e, EMIT_W, ALU_CMP, ADDRESS, (int32_t)(4096 - size));
+    cold = dbt_cold(t, COLD_ACCESS, g, emit_jump_if(e, IF_A));
+    if (align != 0) {
+        emit_registers(e, EMIT_BYTE, 0xf6, 0, ADDRESS); /* test */
+        emit8(e, align);
+        cold->distance[cold->distances++] = emit_jump_if(e, IF_NE);
+    }
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, at_base(SCRATCH, offsetof(struct tlb_entry, host)));
+    cold->retry = e->at;
+    cold->size = (uint8_t)size;
+    cold->access = (uint8_t)access;
+    cold->align = (uint8_t)align;
+    t->host_flags = false;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The cold side of a translation: TLB misses, instructions left to the interpreter, side exits. Behind the code that runs. */
+#include "engine/dbt/translate.h"
+
+#include "engine/dbt/tlb.h"
+
+struct cold *dbt_cold(struct translator *t, enum cold_kind kind, const struct guest_instruction *g, uint8_t *distance)
+{
+    struct cold *cold = &t->cold[t->colds++];
+
+    *cold = (struct cold){.kind = kind, .instruction = g, .distance = {distance}, .distances = 1};
+    return cold;
+}
+
+static struct translated_op *keep_op(struct translator *t, const struct guest_instruction *g)
+{
+    struct translated_op *kept = dbt_translations_allocate(t->v, sizeof(*kept));
+
+    kept->op = g->op;
+    kept->next_rip = g->next_rip;
+    return kept;
+}
+
+/* SCRATCH = what follows the jump; the trampoline reads it and comes back behind it. Returns the jump's place for a retry. */
+static uint8_t *emit_call(struct translator *t, const struct guest_instruction *g, const struct cold *cold, uint8_t *trampoline)
+{
+    struct cold_data data = {.op = keep_op(t, g)};
+    uint8_t *distance = emit_lea_rip(&t->e, SCRATCH);
+    uint8_t *place;
+
+    if (cold != NULL) {
+        data.size = cold->size;
+        data.access = cold->access;
+        data.align = cold->align;
+    }
+    emit_jump_to(&t->e, trampoline);
+    emit_patch(distance, t->e.at);
+    place = t->e.at + offsetof(struct cold_data, retry);
+    emit_bytes(&t->e, &data, sizeof(data));
+    return place;
+}
+
+void dbt_emit_interpret(struct translator *t, const struct guest_instruction *g)
+{
+    dbt_flags_to_memory(t);
+    emit_call(t, g, NULL, dbt_translations_trampolines(t->v)->interpret);
+    t->host_flags = false;
+    t->memory_flags = true;
+}
+
+static void emit_cold_access(struct translator *t, const struct cold *cold)
+{
+    struct emitter here;
+
+    /* Back to the linear address: the entry is still the one that was looked at. */
+    emit_memory(&t->e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, (int32_t)(cold->access & ACCESS_WRITE ? offsetof(struct tlb_entry, write)
+                                                                             : offsetof(struct tlb_entry, read))));
+    here.at = emit_call(t, cold->instruction, cold, dbt_translations_trampolines(t->v)->access);
+    emit_jump_to(&here, cold->retry);
+}
+
+/* The interpreter leaves flags in memory; the code that goes on may want them in the host's. */
+static void emit_go_on(struct translator *t, const struct cold *cold)
+{
+    if (cold->host_flags)
+        dbt_emit_restore_flags(&t->e);
+    emit_jump_to(&t->e, cold->next);
+}
+
+void dbt_emit_cold(struct translator *t)
+{
+    for (unsigned i = 0; i < t->colds; i++) {
+        struct cold *cold = &t->cold[i];
+
+        for (unsigned n = 0; n < cold->distances; n++)
+            emit_patch(cold->distance[n], t->e.at);
+        if (cold->kind == COLD_EXIT) {
+            if (cold->save_flags) {
+                dbt_emit_save_flags(&t->e);
+                dbt_emit_exit(t, cold->target, false);
+            } else {
+                dbt_emit_side_exit(t, cold->target, cold->distance[0]);
+            }
+            continue;
+        }
+        if (cold->kind == COLD_ACCESS)
+            emit_cold_access(t, cold);
+        else
+            emit_call(t, cold->instruction, NULL, dbt_translations_trampolines(t->v)->interpret);
+        emit_go_on(t, cold);
+    }
+}
+
+static void begin(struct dbt_vcpu *v, const struct translated_op *op)
+{
+    v->op = &op->op;
+    v->block_end = NULL;
+    v->gpr[GPR_RIP] = op->next_rip;
+}
+
+static uint64_t interpret(struct dbt_vcpu *v, const struct translated_op *op)
+{
+    bool stopped;
+
+    v->statistics[STATISTIC_HELPERS]++;
+    op->op.execute(v, &op->op);
+    stopped = v->block_end != NULL || (op->op.flags & OP_END);
+    v->op = NULL;
+    return stopped;
+}
+
+uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data)
+{
+    begin(v, data->op);
+    return interpret(v, data->op);
+}
+
+uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
+{
+    bool write = (data->access & ACCESS_WRITE) != 0;
+    const struct tlb_entry *entry = &v->tlb[TLB_INDEX(linear)];
+    uint64_t offset = linear & 0xfff;
+
+    begin(v, data->op);
+    if (offset > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
+        (data->op->op.flags & OP_END)) /* a jump's checks have an order of their own */
+        return interpret(v, data->op);
+    dbt_tlb_translate(v, v->tlb_mode, linear, write ? ACCESS_WRITE : ACCESS_READ);
+    if ((write ? entry->write : entry->read) != TLB_PAGE(linear))
+        return interpret(v, data->op);
+    v->op = NULL;
+    return (uint64_t)(uintptr_t)(entry->host + offset);
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Control flow and the stack in translations: near jumps, calls, returns, PUSH, POP, LEAVE, and the exits they need. */
+#include "engine/dbt/exception.h"
+#include "engine/dbt/thunk.h"
+#include "engine/dbt/translate.h"
+
+static unsigned word_size(const struct translator *t)
+{
+    return t->code64 ? 8 : 4;
+}
+
+bool dbt_is_relative(const struct guest_instruction *g)
+{
+    return g->decoded.operand_count_visible > 0 && g->operand[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+}
+
+uint64_t dbt_relative_target(const struct guest_instruction *g)
+{
+    return truncate_to(g->next_rip + g->op.immediate, g->op.size);
+}
+
+/* --- exits ------------------------------------------------------------------------------------------------------------- */
+
+static int32_t jump_table_offset(const struct translator *t)
+{
+    unsigned user = t->out->mode & MODE_USER ? 1 : 0;
+
+    return (int32_t)(offsetof(struct dbt_vcpu, jump_table) + user * sizeof(t->v->jump_table[0]));
+}
+
+static void emit_leave_to(struct translator *t, uint64_t target)
+{
+    emit_constant(&t->e, ADDRESS, target);
+    emit_jump_to(&t->e, dbt_translations_trampolines(t->v)->exit_to_address);
+}
+
+/* The code that asks for the link. */
+static void emit_unlinked(struct translator *t, struct link *link)
+{
+    struct emitter *e = &t->e;
+
+    link->unlinked = e->at;
+    emit_constant(e, ADDRESS, link->target);
+    emit_store(e, VCPU(gpr[GPR_RIP]), ADDRESS);
+    emit_constant(e, SCRATCH, (uint64_t)(uintptr_t)link);
+    emit_jump_to(e, dbt_translations_trampolines(t->v)->exit);
+    emit_patch(link->distance, link->unlinked);
+}
+
+static struct link *new_link(struct translator *t, uint64_t target, uint8_t *distance)
+{
+    struct link *link = dbt_translations_allocate(t->v, sizeof(*link));
+
+    *link = (struct link){.from = t->out, .target = target, .distance = distance, .next_out = t->out->outgoing};
+    t->out->outgoing = link;
+    return link;
+}
+
+static bool same_page(const struct translator *t, uint64_t target)
+{
+    return TLB_PAGE(target) == TLB_PAGE(t->out->linear);
+}
+
+static void emit_through_table(struct translator *t, uint64_t target)
+{
+    emit_constant(&t->e, ADDRESS, target);
+    emit_memory(&t->e, 0, 0xff, 4, at_base(HOST_RSP, jump_table_offset(t) + (int32_t)(8 * dbt_jump_slot(target))));
+}
+
+void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
+{
+    if (poll) {
+        uint8_t *none;
+
+        emit_alu_memory_constant(&t->e, 0, ALU_CMP, VCPU(attention), 0);
+        none = emit_jump_if(&t->e, IF_E);
+        emit_leave_to(t, target);
+        emit_patch(none, t->e.at);
+    }
+    if (same_page(t, target)) {
+        uint8_t *distance = emit_jump(&t->e);
+
+        emit_unlinked(t, new_link(t, target, distance));
+    } else {
+        emit_through_table(t, target);
+    }
+}
+
+/* The target of a conditional jump's own distance. */
+void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance)
+{
+    if (same_page(t, target))
+        emit_unlinked(t, new_link(t, target, distance));
+    else
+        emit_through_table(t, target);
+}
+
+/* The slot is dbt_jump_slot() of the address. */
+void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g)
+{
+    struct emitter *e = &t->e;
+    struct translated_op *op = dbt_translations_allocate(t->v, sizeof(*op));
+
+    *op = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
+    emit_constant(e, SCRATCH, (uint64_t)(uintptr_t)op);
+    emit_store(e, VCPU(last_indirect), SCRATCH);
+    emit_move(e, SCRATCH, ADDRESS);
+    emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr */
+    emit8(e, JUMP_SLOT_SHIFT);
+    emit_registers(e, 0, 0x33, SCRATCH, ADDRESS);
+    emit_alu_constant(e, 0, ALU_AND, SCRATCH, JUMP_SLOTS - 1);
+    emit_memory(e, 0, 0xff, 4,
+                (struct host_memory){.base = HOST_RSP, .index = SCRATCH, .scale = 3, .displacement = jump_table_offset(t)});
+}
+
+/* --- the stack ---------------------------------------------------------------------------------------------------------- */
+
+static void emit_stack_access(struct translator *t, const struct guest_instruction *g, int32_t offset, unsigned access)
+{
+    dbt_flags_spare(t, g);
+    if (offset == 0 && t->code64)
+        emit_move(&t->e, ADDRESS, GUEST_RSP);
+    else
+        emit_lea(&t->e, t->code64, ADDRESS, at_base(GUEST_RSP, offset));
+    dbt_emit_access(t, g, word_size(t), access, 0);
+}
+
+static void emit_move_stack_pointer(struct translator *t, int32_t offset)
+{
+    emit_lea(&t->e, t->code64, GUEST_RSP, at_base(GUEST_RSP, offset));
+}
+
+static void emit_word(struct translator *t, bool load, unsigned reg)
+{
+    emit_memory(&t->e, t->code64 ? EMIT_W : 0, load ? 0x8b : 0x89, reg, at_base(ADDRESS, 0));
+}
+
+static void emit_push_access(struct translator *t, const struct guest_instruction *g)
+{
+    emit_stack_access(t, g, -(int32_t)word_size(t), ACCESS_WRITE);
+}
+
+static void translate_push(struct translator *t, const struct guest_instruction *g)
+{
+    unsigned guest = g->op.reg[0], reg = dbt_host_of[guest];
+
+    emit_push_access(t, g);
+    if (reg == IN_MEMORY) {
+        reg = SCRATCH;
+        emit_load(&t->e, reg, dbt_guest_slot(guest));
+    }
+    emit_word(t, false, reg);
+    emit_move_stack_pointer(t, -(int32_t)word_size(t));
+}
+
+static void translate_push_immediate(struct translator *t, const struct guest_instruction *g)
+{
+    emit_push_access(t, g);
+    emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, at_base(ADDRESS, 0));
+    emit32(&t->e, (uint32_t)g->op.immediate);
+    emit_move_stack_pointer(t, -(int32_t)word_size(t));
+}
+
+static void translate_pop(struct translator *t, const struct guest_instruction *g)
+{
+    unsigned guest = g->op.reg[0], reg = dbt_host_of[guest];
+
+    emit_stack_access(t, g, 0, ACCESS_READ);
+    if (guest == X86_RSP) {
+        emit_word(t, true, GUEST_RSP);
+        return;
+    }
+    emit_word(t, true, reg == IN_MEMORY ? SCRATCH : reg);
+    if (reg == IN_MEMORY)
+        emit_store(&t->e, dbt_guest_slot(guest), SCRATCH);
+    emit_move_stack_pointer(t, (int32_t)word_size(t));
+}
+
+static void translate_leave(struct translator *t, const struct guest_instruction *g)
+{
+    dbt_flags_spare(t, g);
+    if (t->code64)
+        emit_move(&t->e, ADDRESS, HOST_RBP);
+    else
+        emit_registers(&t->e, 0, 0x8b, ADDRESS, HOST_RBP);
+    dbt_emit_access(t, g, word_size(t), ACCESS_READ, 0);
+    emit_lea(&t->e, t->code64, GUEST_RSP, at_base(HOST_RBP, (int32_t)word_size(t)));
+    emit_word(t, true, HOST_RBP);
+}
+
+/* --- jumps --------------------------------------------------------------------------------------------------------------- */
+
+static void translate_jump(struct translator *t, const struct guest_instruction *g)
+{
+    uint64_t target = dbt_relative_target(g);
+
+    if (g->flags_after != 0)
+        dbt_flags_to_memory(t);
+    dbt_emit_exit(t, target, target < g->next_rip);
+}
+
+static void translate_jump_if(struct translator *t, const struct guest_instruction *g)
+{
+    unsigned condition = (unsigned)dbt_jump_condition(g->decoded.mnemonic);
+    uint64_t target = dbt_relative_target(g);
+    bool save;
+    uint8_t *distance;
+
+    dbt_flags_provide(t, g);
+    save = g->flags_taken != 0 && !t->memory_flags;
+    if (target < g->next_rip) {
+        distance = emit_jump_if(&t->e, condition ^ 1);
+        if (save)
+            dbt_emit_save_flags(&t->e);
+        dbt_emit_exit(t, target, true);
+        emit_patch(distance, t->e.at);
+    } else {
+        struct cold *cold = dbt_cold(t, COLD_EXIT, g, emit_jump_if(&t->e, condition));
+
+        cold->target = target;
+        cold->save_flags = save;
+    }
+    if (g != &t->instruction[t->count - 1])
+        return;
+    if (g->flags_after != 0)
+        dbt_flags_to_memory(t);
+    dbt_emit_exit(t, g->next_rip, false);
+}
+
+/* Where an indirect jump goes, into SCRATCH; the operand has passed all checks by then. */
+static void emit_indirect_target(struct translator *t, const struct guest_instruction *g)
+{
+    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    unsigned guest = g->op.reg[0];
+
+    dbt_flags_spare(t, g);
+    if (memory != NULL) {
+        dbt_emit_address(t, g, memory);
+        dbt_emit_access(t, g, word_size(t), ACCESS_READ, 0);
+        emit_word(t, true, SCRATCH);
+    } else if (dbt_host_of[guest] == IN_MEMORY) {
+        emit_load(&t->e, SCRATCH, dbt_guest_slot(guest));
+    } else {
+        emit_registers(&t->e, t->code64 ? EMIT_W : 0, 0x8b, SCRATCH, dbt_host_of[guest]);
+    }
+}
+
+static void translate_jump_indirect(struct translator *t, const struct guest_instruction *g)
+{
+    emit_indirect_target(t, g);
+    emit_move(&t->e, ADDRESS, SCRATCH);
+    dbt_emit_exit_indirect(t, g);
+}
+
+static void emit_push_return_address(struct translator *t, const struct guest_instruction *g)
+{
+    emit_push_access(t, g);
+    emit_constant(&t->e, SCRATCH, g->next_rip);
+    emit_word(t, false, SCRATCH);
+    emit_move_stack_pointer(t, -(int32_t)word_size(t));
+}
+
+static void translate_call(struct translator *t, const struct guest_instruction *g)
+{
+    emit_push_return_address(t, g);
+    dbt_emit_exit(t, dbt_relative_target(g), dbt_relative_target(g) < g->next_rip);
+}
+
+static void translate_call_indirect(struct translator *t, const struct guest_instruction *g)
+{
+    emit_indirect_target(t, g);
+    emit_store(&t->e, VCPU(jump_target), SCRATCH);
+    emit_push_return_address(t, g);
+    emit_load(&t->e, ADDRESS, VCPU(jump_target));
+    dbt_emit_exit_indirect(t, g);
+}
+
+static void translate_return(struct translator *t, const struct guest_instruction *g)
+{
+    emit_stack_access(t, g, 0, ACCESS_READ);
+    emit_word(t, true, SCRATCH);
+    emit_move_stack_pointer(t, (int32_t)(word_size(t) + g->op.immediate));
+    emit_move(&t->e, ADDRESS, SCRATCH);
+    dbt_emit_exit_indirect(t, g);
+}
+
+/* --- choice -------------------------------------------------------------------------------------------------------------- */
+
+static bool is_word_sized(const struct translator *t, const struct guest_instruction *g)
+{
+    return g->op.size == word_size(t);
+}
+
+static translate_fn *choose_branch(struct translator *t, const struct guest_instruction *g, translate_fn *relative,
+                                   translate_fn *indirect)
+{
+    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+
+    if (g->decoded.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || !is_word_sized(t, g))
+        return NULL;
+    if (dbt_is_relative(g))
+        return !t->code64 || dbt_canonical(dbt_relative_target(g)) ? relative : NULL;
+    return memory == NULL || dbt_can_address(t, g, memory) ? indirect : NULL;
+}
+
+static translate_fn *choose_push_or_pop(struct translator *t, const struct guest_instruction *g)
+{
+    bool push = g->decoded.mnemonic == ZYDIS_MNEMONIC_PUSH;
+    const ZydisDecodedOperand *operand = &g->operand[0];
+
+    if (!is_word_sized(t, g))
+        return NULL;
+    if (push && operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+        return translate_push_immediate;
+    if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER || !dbt_thunk_is_gpr(operand->reg.value))
+        return NULL;
+    return push ? translate_push : translate_pop;
+}
+
+translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction *g)
+{
+    if (!t->code64 && !(t->out->mode & MODE_STACK32))
+        return NULL;
+    if (dbt_jump_condition(g->decoded.mnemonic) >= 0)
+        return choose_branch(t, g, translate_jump_if, NULL);
+    switch (g->decoded.mnemonic) {
+    case ZYDIS_MNEMONIC_JMP: return choose_branch(t, g, translate_jump, translate_jump_indirect);
+    case ZYDIS_MNEMONIC_CALL: return choose_branch(t, g, translate_call, translate_call_indirect);
+    case ZYDIS_MNEMONIC_RET:
+        return g->decoded.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && is_word_sized(t, g) ? translate_return : NULL;
+    case ZYDIS_MNEMONIC_PUSH:
+    case ZYDIS_MNEMONIC_POP: return choose_push_or_pop(t, g);
+    case ZYDIS_MNEMONIC_LEAVE: return is_word_sized(t, g) ? translate_leave : NULL;
+    default: return NULL;
+    }
+}

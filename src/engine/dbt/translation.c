@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The cache of translations: look-up, links, jump tables, invalidation. See translation.h. */
+#include "engine/dbt/translation.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "engine/dbt/arena.h"
+#include "engine/dbt/exception.h"
+#include "engine/dbt/fpu.h"
+#include "engine/dbt/thunk.h"
+#include "engine/dbt/tlb.h"
+
+#define HASH_SIZE 65536u
+#define PAGE_HASH_SIZE 4096u
+#define RESERVE KIB(64) /* no translation takes more, of code or of memory */
+
+struct translation_cache {
+    struct code_arena *arena;
+    struct trampolines trampolines;
+    enter_fn *enter;
+    size_t code_start;       /* behind the trampolines */
+    uint8_t *memory;         /* translations, links, ops */
+    size_t memory_size, memory_used, most_used;
+    bool full;
+    uint64_t reuses;         /* how often all of it was forgotten: links of before are gone */
+    bool table_used[2], supervisor_not_global; /* of the jump tables: which have entries; some that a flush takes away */
+    uint64_t table_linear[2][JUMP_SLOTS];
+    struct translation *hash[HASH_SIZE];
+    struct translation *page[PAGE_HASH_SIZE];
+};
+
+static unsigned hash_of(uint64_t physical, uint64_t linear)
+{
+    uint64_t h = (physical ^ (linear << 20)) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (unsigned)(h >> 40) & (HASH_SIZE - 1);
+}
+
+static unsigned page_hash(uint64_t page)
+{
+    return (unsigned)(page >> 12) & (PAGE_HASH_SIZE - 1);
+}
+
+static const uint8_t *executable(const struct translation_cache *cache, const uint8_t *writable)
+{
+    return cache->arena->execute + (writable - cache->arena->write);
+}
+
+/* --- jump tables ----------------------------------------------------------------------------------------------------------- */
+
+static void clear_table(struct dbt_vcpu *v, unsigned user)
+{
+    struct translation_cache *cache = v->translations;
+    const void *miss = executable(cache, cache->trampolines.exit_to_address);
+
+    if (!cache->table_used[user])
+        return;
+    for (unsigned i = 0; i < JUMP_SLOTS; i++)
+        v->jump_table[user][i] = miss;
+    cache->table_used[user] = false;
+    if (!user)
+        cache->supervisor_not_global = false;
+}
+
+static void enter_in_table(struct dbt_vcpu *v, const struct translation *t, bool global)
+{
+    struct translation_cache *cache = v->translations;
+    unsigned user = t->mode & MODE_USER ? 1 : 0, slot = dbt_jump_slot(t->linear);
+
+    v->jump_table[user][slot] = executable(cache, t->checked);
+    cache->table_linear[user][slot] = t->linear;
+    cache->table_used[user] = true;
+    if (!user && !global)
+        cache->supervisor_not_global = true;
+}
+
+static void forget_slot(struct dbt_vcpu *v, const struct translation *t)
+{
+    struct translation_cache *cache = v->translations;
+    const void **slot = &v->jump_table[t->mode & MODE_USER ? 1 : 0][dbt_jump_slot(t->linear)];
+
+    if (*slot == executable(cache, t->checked))
+        *slot = executable(cache, cache->trampolines.exit_to_address);
+}
+
+void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too)
+{
+    if (v->translations == NULL)
+        return;
+    clear_table(v, 1);
+    if (global_too || v->translations->supervisor_not_global)
+        clear_table(v, 0);
+}
+
+/* The page before may hold an instruction that reaches into this one. */
+void dbt_jump_tables_forget_page(struct dbt_vcpu *v, uint64_t linear)
+{
+    struct translation_cache *cache = v->translations;
+    uint64_t page = TLB_PAGE(linear);
+
+    if (cache == NULL)
+        return;
+    for (unsigned user = 0; user < 2; user++) {
+        for (unsigned i = 0; i < JUMP_SLOTS && cache->table_used[user]; i++) {
+            uint64_t own = TLB_PAGE(cache->table_linear[user][i]);
+
+            if (own == page || own == page - 4096)
+                v->jump_table[user][i] = executable(cache, cache->trampolines.exit_to_address);
+        }
+    }
+}
+
+/* --- links ----------------------------------------------------------------------------------------------------------------- */
+
+static void set_link(struct link *link, const uint8_t *code)
+{
+    int32_t distance = (int32_t)(code - (link->distance + 4));
+
+    memcpy(link->distance, &distance, sizeof(distance));
+}
+
+static void link_to(struct link *link, struct translation *to)
+{
+    if (link->to != NULL || to->second_page != NO_PAGE || TLB_PAGE(to->physical) != TLB_PAGE(link->from->physical) ||
+        to->linear != link->target || to->mode != link->from->mode)
+        return;
+    link->to = to;
+    link->next = to->incoming;
+    to->incoming = link;
+    set_link(link, to->direct);
+}
+
+static void unlink_incoming(struct translation *t)
+{
+    for (struct link *link = t->incoming; link != NULL; link = link->next) {
+        set_link(link, link->unlinked);
+        link->to = NULL;
+    }
+    t->incoming = NULL;
+}
+
+static void unlink_outgoing(struct translation *t)
+{
+    for (struct link *link = t->outgoing; link != NULL; link = link->next_out) {
+        struct link **place;
+
+        if (link->to == NULL)
+            continue;
+        place = &link->to->incoming;
+        while (*place != NULL && *place != link)
+            place = &(*place)->next;
+        if (*place != NULL)
+            *place = link->next;
+        link->to = NULL;
+    }
+}
+
+/* --- the cache ------------------------------------------------------------------------------------------------------------- */
+
+bool dbt_translatable(const struct dbt_vcpu *v)
+{
+    uint32_t flat = MODE_FLAT | MODE_STACK32 | MODE_PROTECTED;
+
+    if (v->translations == NULL || (v->vectors_away & VECTORS_UNMASKED))
+        return false;
+    return dbt_code64(v) || ((v->mode & MODE_CODE_MASK) == MODE_CODE32 && (v->mode & flat) == flat);
+}
+
+static int make_cache(struct translation_cache *cache, size_t code_size)
+{
+    int r = code_arena_new(code_size, &cache->arena);
+
+    if (r < 0)
+        return r;
+    cache->memory_size = code_size;
+    cache->memory = mmap(NULL, code_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (cache->memory == MAP_FAILED) {
+        cache->memory = NULL;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+int dbt_translations_new(struct dbt_vcpu *v, size_t code_size)
+{
+    struct translation_cache *cache = calloc(1, sizeof(*cache));
+    int r = cache != NULL ? dbt_translator_new(v) : -ENOMEM;
+
+    if (r < 0) {
+        free(cache);
+        return r;
+    }
+    v->translations = cache;
+    r = make_cache(cache, code_size);
+    if (r < 0) {
+        dbt_translations_free(v);
+        return r;
+    }
+    cache->enter = dbt_emit_trampolines(v, cache->arena, &cache->trampolines);
+    cache->code_start = cache->arena->used;
+    cache->table_used[0] = cache->table_used[1] = true;
+    dbt_jump_tables_forget(v, true);
+    return 0;
+}
+
+void dbt_translations_free(struct dbt_vcpu *v)
+{
+    struct translation_cache *cache = v->translations;
+
+    dbt_translator_free(v);
+    if (cache == NULL)
+        return;
+    code_arena_free(cache->arena);
+    if (cache->memory != NULL)
+        munmap(cache->memory, cache->memory_size);
+    free(cache);
+    v->translations = NULL;
+}
+
+const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v)
+{
+    return &v->translations->trampolines;
+}
+
+void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size)
+{
+    struct translation_cache *cache = v->translations;
+    void *p = cache->memory + cache->memory_used;
+
+    cache->memory_used += align_up(size, 16);
+    return p;
+}
+
+uint8_t *dbt_translations_code(const struct dbt_vcpu *v)
+{
+    const struct code_arena *arena = v->translations->arena;
+
+    return arena->write + align_up(arena->used, 16);
+}
+
+void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end)
+{
+    v->translations->arena->used = (size_t)(end - v->translations->arena->write);
+}
+
+static size_t used_now(const struct translation_cache *cache)
+{
+    return cache->arena->used + cache->memory_used;
+}
+
+size_t dbt_translations_used(const struct dbt_vcpu *v)
+{
+    const struct translation_cache *cache = v->translations;
+
+    if (cache == NULL)
+        return 0;
+    return used_now(cache) > cache->most_used ? used_now(cache) : cache->most_used;
+}
+
+/* What runs now may run on to its end; its memory is reused at the next look-up. */
+void dbt_translations_clear(struct dbt_vcpu *v)
+{
+    struct translation_cache *cache = v->translations;
+
+    if (cache == NULL)
+        return;
+    memset(cache->hash, 0, sizeof(cache->hash));
+    memset(cache->page, 0, sizeof(cache->page));
+    dbt_jump_tables_forget(v, true);
+    cache->full = true;
+}
+
+static void make_room(struct dbt_vcpu *v)
+{
+    struct translation_cache *cache = v->translations;
+    bool no_room = cache->memory_size - cache->memory_used < RESERVE || cache->arena->size - cache->arena->used < RESERVE;
+
+    if (dbt_thunks_full(v))
+        dbt_blocks_reuse(v);
+    if (!cache->full && !no_room)
+        return;
+    if (no_room) {
+        v->statistics[STATISTIC_CACHE_DROPS]++;
+        dbt_translations_clear(v);
+    }
+    cache->most_used = used_now(cache) > cache->most_used ? used_now(cache) : cache->most_used;
+    cache->memory_used = 0;
+    cache->arena->used = cache->code_start;
+    cache->full = false;
+    cache->reuses++;
+}
+
+static void unhash(struct translation_cache *cache, const struct translation *t)
+{
+    struct translation **place = &cache->hash[hash_of(t->physical, t->linear)];
+
+    while (*place != NULL && *place != t)
+        place = &(*place)->hash_next;
+    if (*place != NULL)
+        *place = t->hash_next;
+}
+
+static void invalidate(struct dbt_vcpu *v, struct translation *t)
+{
+    t->valid = false;
+    unhash(v->translations, t);
+    unlink_incoming(t);
+    unlink_outgoing(t);
+    forget_slot(v, t);
+}
+
+void dbt_translations_invalidate_page(struct dbt_vcpu *v, uint64_t page)
+{
+    struct translation_cache *cache = v->translations;
+    struct translation **place;
+
+    if (cache == NULL)
+        return;
+    place = &cache->page[page_hash(page)];
+    while (*place != NULL) {
+        struct translation *t = *place;
+        /* The list mixes pages of one hash: each goes on by the link of the page that put it here. */
+        bool by_second = t->second_page != NO_PAGE && page_hash(t->second_page) == page_hash(page) &&
+                         page_hash(TLB_PAGE(t->physical)) != page_hash(page);
+
+        if (t->valid && (TLB_PAGE(t->physical) == page || t->second_page == page))
+            invalidate(v, t);
+        if (!t->valid)
+            *place = t->page_next[by_second];
+        else
+            place = &t->page_next[by_second];
+    }
+}
+
+static void link_to_page(struct translation_cache *cache, struct translation *t, unsigned which, uint64_t page)
+{
+    t->page_next[which] = cache->page[page_hash(page)];
+    cache->page[page_hash(page)] = t;
+}
+
+static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
+{
+    struct translation_cache *cache = v->translations;
+    struct translation *t;
+    unsigned hash = hash_of(physical, linear);
+
+    make_room(v);
+    t = dbt_translate(v, linear, physical, page_bytes);
+    t->hash_next = cache->hash[hash];
+    cache->hash[hash] = t;
+    link_to_page(cache, t, 0, TLB_PAGE(physical));
+    if (t->second_page != NO_PAGE && page_hash(t->second_page) != page_hash(TLB_PAGE(physical)))
+        link_to_page(cache, t, 1, t->second_page);
+    return t;
+}
+
+static struct translation *find(struct dbt_vcpu *v, uint64_t linear, uint64_t physical)
+{
+    uint32_t mode = v->mode | (v->cpl == 3 ? MODE_USER : 0);
+    struct translation *t = v->translations->hash[hash_of(physical, linear)];
+
+    while (t != NULL && !(t->physical == physical && t->linear == linear && t->mode == mode))
+        t = t->hash_next;
+    if (t != NULL && t->second_page != NO_PAGE) {
+        const uint8_t *host;
+        uint64_t next = TLB_PAGE(linear) + 4096;
+
+        /* The same first page may be followed by another second one here. */
+        if (dbt_fetch_page(v, dbt_code64(v) ? next : (uint32_t)next, &host) != t->second_page) {
+            dbt_translations_invalidate_page(v, TLB_PAGE(physical));
+            return NULL;
+        }
+    }
+    return t;
+}
+
+/* An indirect jump to an address that is not canonical: the fault is the jump's, which has done nothing yet. */
+static void check_target(struct dbt_vcpu *v)
+{
+    const struct translated_op *jump = v->last_indirect;
+    int64_t pushed;
+
+    if (LIKELY(!dbt_code64(v) || dbt_canonical(v->gpr[GPR_RIP])))
+        return;
+    pushed = dbt_stack_effect(&jump->op);
+    v->gpr[X86_RSP] += (uint64_t)pushed;
+    v->gpr[GPR_RIP] = jump->next_rip;
+    v->op = &jump->op;
+    dbt_raise_error(v, X86_GP, 0);
+}
+
+static struct translation *look_up(struct dbt_vcpu *v)
+{
+    uint64_t linear = v->gpr[GPR_RIP], physical;
+    const uint8_t *host;
+    struct translation *t;
+
+    check_target(v);
+    physical = dbt_fetch_page(v, linear, &host) | (linear & 0xfff);
+    v->statistics[STATISTIC_JUMP_CACHE_MISS]++;
+    if (v->translations->full)
+        make_room(v);
+    t = find(v, linear, physical);
+    if (t == NULL)
+        t = add(v, linear, physical, host);
+    enter_in_table(v, t, v->space->tlb[v->tlb_mode].translation[TLB_INDEX(linear)].global);
+    return t;
+}
+
+void dbt_translations_run(struct dbt_vcpu *v)
+{
+    struct translation_cache *cache = v->translations;
+    struct link *link = NULL;
+
+    do {
+        uint64_t reuses = cache->reuses;
+        struct translation *t = look_up(v);
+
+        if (link != NULL && reuses == cache->reuses && link->from->valid) {
+            link_to(link, t);
+            v->statistics[STATISTIC_LINKS]++;
+        }
+        v->statistics[STATISTIC_TRANSLATIONS_ENTERED]++;
+        link = cache->enter(v, executable(cache, t->direct));
+    } while (atomic_load_explicit(&v->attention, memory_order_relaxed) == 0 && dbt_translatable(v) && !v->shutdown);
+}

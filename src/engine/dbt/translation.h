@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Translations: host code for a run of guest code, kept by physical and linear address, mode and privilege.
+ *
+ * The second tier's counterpart of block.h, with the same rules: each vCPU has its own, pages are watched, one arena is emptied as a
+ * whole. What is new are the ways from one to the next without coming back here: links (direct jumps within a page, patched) and
+ * jump tables (indirect ones, and direct ones into other pages). A link leads only to code of the same page, so it holds as long
+ * as that code; an entry of a jump table also depends on how its address is mapped and goes when that may have changed. */
+#ifndef FERRY_ENGINE_DBT_TRANSLATION_H
+#define FERRY_ENGINE_DBT_TRANSLATION_H
+
+#include "engine/dbt/block.h"
+
+#define MODE_USER (1u << MODE_BITS) /* CPL 3: part of a translation's mode, not of v->mode */
+#define NO_PAGE UINT64_MAX
+
+/* Which entry of a jump table an address has. */
+#define JUMP_SLOT_SHIFT 12
+static inline unsigned dbt_jump_slot(uint64_t linear)
+{
+    return (unsigned)((uint32_t)linear ^ ((uint32_t)linear >> JUMP_SLOT_SHIFT)) & (JUMP_SLOTS - 1);
+}
+
+struct link {                 /* an exit to a known address of the same page */
+    struct translation *from;
+    struct translation *to;   /* NULL: not linked */
+    uint64_t target;          /* linear address */
+    uint8_t *distance;        /* of its jump, in the writable view */
+    uint8_t *unlinked;        /* where the jump goes while not linked */
+    struct link *next;        /* in to->incoming, or in the list of the same `from` (see next_out) */
+    struct link *next_out;
+};
+
+struct translation {
+    uint64_t linear, physical, second_page;
+    uint32_t mode;
+    uint16_t bytes;
+    bool valid, global;
+    uint8_t *direct;          /* writable view: entry for those who know it is the right one */
+    uint8_t *checked;         /* entry that compares ADDRESS with its own linear address */
+    struct translation *hash_next;
+    struct translation *page_next[2];
+    struct link *incoming, *outgoing;
+};
+
+struct translated_op {        /* what cold code needs of an instruction */
+    struct op op;
+    uint64_t next_rip;
+};
+
+/* Makes and frees v->translations, of at most code_size bytes of host code. -ENOMEM, or why executable memory can't be had. */
+int dbt_translations_new(struct dbt_vcpu *v, size_t code_size);
+void dbt_translations_free(struct dbt_vcpu *v); /* accepts a vCPU without */
+
+/* Whether the present mode has translations. */
+bool dbt_translatable(const struct dbt_vcpu *v);
+
+/* Runs from RIP on until something needs the run loop. v->op is NULL. Raises the fetch's faults. */
+void dbt_translations_run(struct dbt_vcpu *v);
+
+/* As dbt_blocks_...: drops those of a physical page, or all. */
+void dbt_translations_invalidate_page(struct dbt_vcpu *v, uint64_t page);
+void dbt_translations_clear(struct dbt_vcpu *v);
+
+/* Mappings changed: jump tables forget one linear page; or everything that is not global; or all. */
+void dbt_jump_tables_forget_page(struct dbt_vcpu *v, uint64_t linear);
+void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too);
+
+size_t dbt_translations_used(const struct dbt_vcpu *v);
+
+/* Translates at the present RIP; NULL never, room has been made. In translate.c. */
+struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes);
+int dbt_translator_new(struct dbt_vcpu *v); /* v->translator; -ENOMEM */
+void dbt_translator_free(struct dbt_vcpu *v);
+/* How much RSP has to be moved to take a near call's or return's step back. In control.c. */
+int64_t dbt_stack_effect(const struct op *op);
+/* Where the next translation's code goes, in the writable view, and how far it went. */
+uint8_t *dbt_translations_code(const struct dbt_vcpu *v);
+void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end);
+
+/* For the translator: memory that lives as long as the translations; there is always enough for one translation. */
+void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size);
+
+struct code_arena;
+struct trampolines { /* in the writable view */
+    uint8_t *exit;           /* everything in host registers; SCRATCH: the link, or 0; v->gpr[GPR_RIP] is set */
+    uint8_t *exit_to_address; /* the same with RIP in ADDRESS and no link */
+    uint8_t *interpret;      /* SCRATCH: the cold data */
+    uint8_t *access;         /* SCRATCH: the cold data; ADDRESS: linear */
+    uint8_t *load_vectors;   /* SCRATCH: where to go on (executable view) */
+};
+typedef struct link *enter_fn(struct dbt_vcpu *v, const void *code);
+
+/* What stands behind a jump to `interpret` or `access`: read by C, and skipped by the trampoline, which goes on at `retry` or `next`. */
+struct cold_data {
+    struct translated_op *op;
+    uint8_t size, access, align, pad[5];
+    uint8_t retry[5]; /* a jump */
+    uint8_t next[];   /* code */
+} __attribute__((packed));
+
+const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v);
+
+enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, struct trampolines *ret_trampolines);
+
+/* Called by trampolines. Result: 0 = the instruction is done, 1 = done and leave, else the host address to try again with. */
+uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
+uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data);
+
+#endif
