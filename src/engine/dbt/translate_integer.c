@@ -91,7 +91,7 @@ static struct encoding find_encoding(const struct guest_instruction *g, const st
     return c;
 }
 
-/* INC and DEC in one byte became REX prefixes; MOV with an absolute address has no ModRM. */
+/* What 64-bit code has no room for: INC and DEC in one byte, a second opcode of group 1, MOV without ModRM. */
 static void modernise(const struct guest_instruction *g, struct encoding *c)
 {
     if (g->decoded.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
@@ -101,6 +101,8 @@ static void modernise(const struct guest_instruction *g, struct encoding *c)
         c->modrm = true;
         c->in_opcode = false;
         c->opcode = 0xff;
+    } else if (c->opcode == 0x82) {
+        c->opcode = 0x80;
     } else if (c->opcode >= 0xa0 && c->opcode <= 0xa3) {
         static const uint8_t modern[] = {0x8a, 0x8b, 0x88, 0x89};
 
