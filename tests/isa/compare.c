@@ -108,13 +108,23 @@ static uint32_t undefined_flags(const struct isa_case *c, uint64_t rip)
     return result;
 }
 
+bool isa_dead_flags;
+
+/* A fault's frame may hold anything in flags that the code overwrites when it goes on. */
+static uint32_t unspecified_flags(const struct isa_case *c, uint64_t rip)
+{
+    bool at_end = rip - ISA_CODE < c->code_size && c->code[rip - ISA_CODE] == 0xf4;
+
+    return undefined_flags(c, rip) | (isa_dead_flags && !at_end ? 0x8d5 : 0);
+}
+
 static void compare_state(struct report *p, const struct isa_case *c, const struct isa_state *n,
                           const struct isa_state *g)
 {
     static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                           "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
     const struct isa_state *b = &c->state;
-    uint64_t mask = c->compat ? UINT32_MAX : UINT64_MAX, flags = ~(uint64_t)(RF | undefined_flags(c, n->rip));
+    uint64_t mask = c->compat ? UINT32_MAX : UINT64_MAX, flags = ~(uint64_t)(RF | unspecified_flags(c, n->rip));
 
     for (unsigned i = 0; i < (c->compat ? 8u : 16u); i++)
         differ(p, names[i], b->gpr[i], n->gpr[i] & mask, g->gpr[i] & mask);

@@ -126,6 +126,8 @@ struct isa_guest *isa_guest_new(const char *engine)
     struct err err = ERR_INIT;
     struct cpuid_table supported;
 
+    isa_dead_flags = strncmp(engine, "dbt", 3) == 0 && (options == NULL || (strstr(options, "flags=exact") == NULL &&
+                                                                            strstr(options, "tier=interp") == NULL));
     snprintf(name, sizeof(name), "%.*s", (int)strcspn(engine, ","), engine);
     if (engine_choose(name, &g->type, NULL, 0, &err) < 0 || g->type->supported_cpuid(&supported, &err) < 0 ||
         memory_new(&g->memory, &err) < 0 || memory_add(g->memory, 0, RAM_SIZE, false, &err) < 0 ||

@@ -71,6 +71,9 @@ int isa_native_run(const struct isa_case *cases, unsigned count, struct isa_resu
  * more. */
 struct isa_guest;
 struct isa_guest *isa_guest_new(const char *engine);
+/* Whether that engine leaves flags that are dead at a fault unspecified (docs/decisions); isa_guest_new sets it, isa_compare
+ * minds it. */
+extern bool isa_dead_flags;
 void isa_guest_free(struct isa_guest *guest);
 void isa_guest_run(struct isa_guest *guest, const struct isa_case *c, bool again, struct isa_result *ret_result);
 /* Whether the guest was offered a CPUID bit; reg: 0..3 = EAX..EDX. */
