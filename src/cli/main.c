@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "cli/client.h"
+#include "cli/migrate.h"
 
 enum { EXIT_BAD_INPUT = 2 };
 
@@ -94,6 +95,11 @@ static int verb_command(const struct verb *verb, int argc, char *argv[])
     return 0;
 }
 
+static int verb_migrate(const struct verb *verb, int argc, char *argv[])
+{
+    return migrate_main(argc, argv);
+}
+
 static const struct verb verbs[] = {
     {"run", "run one VM in the foreground; ferry run --help lists its options", verb_run, NULL},
     {"status", "print whether a VM runs, is paused, ...", verb_command, "query-status"},
@@ -101,6 +107,7 @@ static const struct verb verbs[] = {
     {"cont", "let a paused VM go on", verb_command, "cont"},
     {"powerdown", "press a VM's power button", verb_command, "system_powerdown"},
     {"reset", "reset a VM", verb_command, "system_reset"},
+    {"migrate", "move a running VM to another host; ferry migrate --help lists the options", verb_migrate, NULL},
     {"announce", "have a VM tell its networks again where it is", verb_command, "announce-self"},
     {"quit", "end a VM at once", verb_command, "quit"},
     {"cpu", "CPU models: ferry cpu list, describe, baseline FILE...", verb_cpu, NULL},

@@ -35,6 +35,10 @@ struct migration_progress {
     _Atomic uint64_t throttle;              /* percent */
     _Atomic int64_t start_ns, setup_ns, stop_ns, end_ns; /* host_monotonic_ns(): begun, setup done, guest stopped, over; 0: not yet */
     _Atomic uint64_t expected_downtime_us, downtime_us;
+    /* Of a dry run: */
+    _Atomic bool predicted;
+    _Atomic uint64_t predicted_rounds;      /* 0: it would not end without throttling */
+    _Atomic uint64_t predicted_ms, predicted_downtime_ms;
 };
 
 /* "setup", "transfer memory", "stop", "transfer state", "continue". */

@@ -218,6 +218,19 @@ static void add_times(json_t *object, const struct migration_progress *progress,
     set_integer(object, "x-ferry-bandwidth", progress->bandwidth);
 }
 
+static json_t *prediction(const struct migration_progress *progress)
+{
+    json_t *object = json_object();
+
+    set_integer(object, "total-time", progress->predicted_ms);
+    set_integer(object, "rounds", progress->predicted_rounds);
+    set_integer(object, "downtime", progress->predicted_downtime_ms);
+    set_integer(object, "memory", progress->remaining);
+    set_integer(object, "bandwidth", progress->bandwidth);
+    set_integer(object, "dirty-pages-rate", progress->dirty_rate);
+    return object;
+}
+
 int control_query_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     const struct migration_progress *progress = migrate_progress(machine);
@@ -235,6 +248,10 @@ int control_query_migrate(struct machine *machine, json_t *arguments, json_t **r
         json_object_set_new(object, "error-desc", json_string(text));
     if (!migrate_is_source(machine))
         return 0;
+    if (progress->predicted) {
+        json_object_set_new(object, "x-ferry-prediction", prediction(progress));
+        return 0;
+    }
     until_ns = progress->end_ns != 0 ? progress->end_ns : host_monotonic_ns();
     json_object_set_new(object, "ram", ram(progress, until_ns));
     add_times(object, progress, until_ns);
