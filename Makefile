@@ -12,7 +12,7 @@ ifneq ($(MODE),)
 endif
 export MODE
 
-.PHONY: all lab check bench fuzz fmt lint clean
+.PHONY: all lab check bench bench-migration fuzz fmt lint clean
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
@@ -34,6 +34,12 @@ check:
 bench: all
 	tools/bootstrap bench
 	tools/bench
+	tools/bench-migration
+
+# The part on live migration alone.
+bench-migration: all
+	tools/bootstrap bench
+	tools/bench-migration
 
 # Coverage-guided: FUZZ_SECONDS (20) for each target.
 fuzz:
