@@ -12,7 +12,7 @@ ifneq ($(MODE),)
 endif
 export MODE
 
-.PHONY: all lab check bench bench-migration fuzz fmt lint clean
+.PHONY: all lab check bench bench-migration soak fuzz fmt lint clean
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
@@ -40,6 +40,10 @@ bench: all
 bench-migration: all
 	tools/bootstrap bench
 	tools/bench-migration
+
+# Self-verifying work for SOAK_MINUTES (20).
+soak: all
+	tools/soak --minutes $(or $(SOAK_MINUTES),20)
 
 # Coverage-guided: FUZZ_SECONDS (20) for each target.
 fuzz:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* stopwatch COPIES COMMAND...: runs that many copies of a command at once and prints, on standard error, how many
- * microseconds of the monotonic clock went by until all had ended. Exit code 0 when all ended with 0. */
+ * microseconds of the monotonic clock went by until all had ended. Exit code: of one that did not end
+ * with 0, or 0. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -32,10 +33,13 @@ int main(int argc, char **argv)
             perror(argv[2]);
             _exit(127);
         }
-        bad |= child < 0;
+        if (child < 0)
+            bad = 1;
     }
-    while (wait(&status) > 0)
-        bad |= status != 0;
+    while (wait(&status) > 0) {
+        if (status != 0)
+            bad = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
     fprintf(stderr, "%lld\n", now_us() - begin);
     return bad;
 }
