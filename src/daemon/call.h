@@ -19,12 +19,14 @@
 
 struct client;
 struct daemon;
+struct domain;
 
 struct call {
     struct daemon *daemon;
     struct client *client; /* held; may be closed meanwhile */
     const struct remote_call *type;
     uint32_t serial;
+    struct domain *domain; /* held for the handler: call_domain() */
     struct arena arena;    /* freed with the call: handlers may use it */
     struct rpc_value arg[RPC_VALUES_MAX];
     struct buffer result;
@@ -47,6 +49,13 @@ extern const struct call_handler connect_calls[];
 extern const struct call_handler host_calls[];
 extern const struct call_handler event_calls[];
 extern const struct call_handler network_calls[];
+extern const struct call_handler domain_calls[];
+extern const struct call_handler lifecycle_calls[];
+extern const struct call_handler device_calls[];
+extern const struct call_handler statistics_calls[];
+extern const struct call_handler save_calls[];
+extern const struct call_handler metadata_calls[];
+extern const struct call_handler console_calls[];
 
 /* Sends the reply now, before the handler returns: for those that go on with a stream. 0, or what a failing handler returns. */
 int call_reply(struct call *call);

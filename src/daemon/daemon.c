@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "daemon/domain.h"
 #include "daemon/files.h"
 #include "daemon/host.h"
 #include "daemon/networks.h"
@@ -87,6 +88,8 @@ static int build(struct daemon *daemon, struct signals *signals, struct err *err
     if (r == 0)
         r = daemon_networks_new(daemon, &daemon->networks, err);
     if (r == 0)
+        r = inventory_load(daemon, err);
+    if (r == 0)
         r = server_new(daemon, &daemon->server, err);
     return r;
 }
@@ -109,6 +112,7 @@ static void take_down(struct daemon *daemon, struct signals *signals)
         log_warning("ends with calls in progress");
         return; /* their stacks still point at everything */
     }
+    inventory_free(daemon);
     daemon_networks_free(daemon->networks);
     host_free(daemon->host);
     scheduler_free(daemon->scheduler);

@@ -43,6 +43,8 @@ struct daemon {
     struct inventory *inventory;
     struct daemon_networks *networks;
     struct server *server;
+    bool ready; /* what ran before this ferryd has been found again: calls are served from then on */
+    struct wait_queue became_ready;
     bool stopping;
 };
 

@@ -10,6 +10,7 @@
 #include "daemon/call.h"
 #include "daemon/client.h"
 #include "daemon/daemon.h"
+#include "daemon/domain.h"
 #include "daemon/stream.h"
 
 enum { DOMAIN_RPC = 7, DOMAIN_FERRY = 10 }; /* whom an error record names: informative only */
@@ -22,6 +23,13 @@ static const struct {
     {RPC_PROGRAM_REMOTE, host_calls},
     {RPC_PROGRAM_REMOTE, event_calls},
     {RPC_PROGRAM_REMOTE, network_calls},
+    {RPC_PROGRAM_REMOTE, domain_calls},
+    {RPC_PROGRAM_REMOTE, lifecycle_calls},
+    {RPC_PROGRAM_REMOTE, device_calls},
+    {RPC_PROGRAM_REMOTE, statistics_calls},
+    {RPC_PROGRAM_REMOTE, save_calls},
+    {RPC_PROGRAM_REMOTE, metadata_calls},
+    {RPC_PROGRAM_REMOTE, console_calls},
 };
 
 static call_fn *find_handler(const struct remote_call *type)
@@ -112,6 +120,8 @@ static void free_call(struct call *call)
         client->calls--;
     while (call->fd_count > 0)
         close(call->fds[--call->fd_count]);
+    if (call->domain != NULL)
+        domain_release(call->domain);
     buffer_fini(&call->result);
     arena_fini(&call->arena);
     free(call);
@@ -139,7 +149,10 @@ static void answer(struct call *call, int r)
 static void run_call(void *ctx)
 {
     struct call *call = ctx;
+    struct daemon *daemon = call->daemon;
 
+    while (!daemon->ready)
+        wait_queue_wait(&daemon->became_ready, daemon->scheduler, WAIT_FOR_EVER);
     answer(call, find_handler(call->type)(call));
     free_call(call);
 }

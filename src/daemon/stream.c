@@ -11,6 +11,7 @@
 #include "daemon/daemon.h"
 
 #define INPUT_MAX (2u << 20)
+#define FINISH_NS (10 * INT64_C(1000000000))
 #define INPUT_FULL (1u << 20) /* then the connection is not read until somebody took some */
 
 struct stream {
@@ -137,12 +138,23 @@ static void remove_stream(struct stream *stream)
     free(stream);
 }
 
+/* A client that is told of the end answers by finishing, and waits for that to be confirmed. */
+static void wait_for_finish(struct stream *stream)
+{
+    send_packet(stream, RPC_CONTINUE, NULL, 0);
+    while (!stream->aborted && !stream->finished) {
+        buffer_consume(&stream->input, stream->input.size);
+        if (wait_queue_wait(&stream->changed, stream->scheduler, FINISH_NS) < 0)
+            break;
+    }
+}
+
 void stream_close(struct stream *stream)
 {
+    if (!stream->aborted && !stream->finished)
+        wait_for_finish(stream);
     if (!stream->aborted && stream->finished)
         send_packet(stream, RPC_OK, NULL, 0);
-    else if (!stream->aborted)
-        send_packet(stream, RPC_CONTINUE, NULL, 0);
     remove_stream(stream);
 }
 

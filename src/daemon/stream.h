@@ -34,7 +34,8 @@ bool stream_aborted(const struct stream *stream);
 /* Wakes the stream's readers and writers, which get -ECONNABORTED, without a word to the client. */
 void stream_stop(struct stream *stream);
 
-/* The end, by the server: confirms what the client finished. To be called before the handler returns 0. */
+/* The end: confirms what the client finished; or tells it of the end, and waits for its answer. To be called before the handler
+ * returns 0. */
 void stream_close(struct stream *stream);
 
 /* By others: a packet of the client's; the handler of an open stream has failed; the client is gone; it has sent more than is

@@ -63,4 +63,7 @@ struct plug *board_plug(struct board *board);
 
 struct dev *board_balloon(const struct board *board);
 
+/* The pseudo-terminal of the serial port, or of the virtio console; "" when it goes elsewhere. */
+const char *board_pty(const struct board *board, bool console);
+
 #endif

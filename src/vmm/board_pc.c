@@ -457,3 +457,10 @@ struct dev *board_balloon(const struct board *board)
 {
     return board->balloon;
 }
+
+const char *board_pty(const struct board *board, bool console)
+{
+    const struct character *character = console ? board->console : board->serial;
+
+    return character != NULL ? character->path : "";
+}

@@ -72,17 +72,21 @@ static int query_cpus(struct machine *machine, json_t *arguments, json_t **ret_v
     return 0;
 }
 
+static json_t *describe_character(const char *label, const char *spec, const char *pty)
+{
+    char name[128];
+
+    text_format(name, sizeof(name), "pty:%s", pty);
+    return json_pack("{s:s, s:s, s:b}", "label", label, "filename", pty[0] != 0 ? name : spec, "frontend-open", 1);
+}
+
 static int query_chardev(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
-    const char *const specs[] = {machine->config->serial, machine->config->console};
-    static const char *const labels[] = {"serial0", "console0"};
     json_t *list = json_array();
 
-    for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
-        if (specs[i] != NULL)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:b}", "label", labels[i], "filename", specs[i],
-                                                  "frontend-open", 1));
-    }
+    json_array_append_new(list, describe_character("serial0", machine->config->serial, board_pty(machine->board, false)));
+    if (machine->config->console != NULL)
+        json_array_append_new(list, describe_character("console0", machine->config->console, board_pty(machine->board, true)));
     *ret_value = list;
     return 0;
 }

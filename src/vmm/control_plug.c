@@ -250,8 +250,8 @@ static bool is_protocol(const char *driver)
 
 static int read_file_node(json_t *node, struct block_config *config, bool outer, struct err *err)
 {
-    static const char *const allowed[] = {"driver", "filename", NULL};
-    static const char *const allowed_outer[] = {"driver", "filename", "node-name", "read-only", NULL};
+    static const char *const allowed[] = {"driver", "filename", "x-ferry-path", NULL};
+    static const char *const allowed_outer[] = {"driver", "filename", "x-ferry-path", "node-name", "read-only", NULL};
     const char *driver;
     int r;
 
@@ -281,6 +281,20 @@ static int read_node(json_t *arguments, struct block_config *config, struct err 
     return r < 0 ? r : read_file_node(json_object_get(arguments, "file"), config, false, err);
 }
 
+/* A descriptor's image may tell the path that it has: the same as on the command line, so that a migration finds equal disks. */
+static int take_image_fd(struct machine *machine, json_t *arguments, struct block_config *config, struct err *err)
+{
+    json_t *file = json_object_get(arguments, "file");
+    const char *path;
+    int r = get_text(json_is_object(file) ? file : arguments, "x-ferry-path", false, &path, err);
+
+    if (r == 0)
+        r = fd_store_take(&machine->fds, config->path, &config->fd, err);
+    if (r == 0 && path != NULL)
+        config->path = path;
+    return r;
+}
+
 int control_blockdev_add(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     struct block_config config = {0};
@@ -290,7 +304,7 @@ int control_blockdev_add(struct machine *machine, json_t *arguments, json_t **re
     if (r == 0)
         r = read_node(arguments, &config, err);
     if (r == 0 && text_starts_with(config.path, FDSET_PREFIX))
-        r = fd_store_take(&machine->fds, config.path, &config.fd, err);
+        r = take_image_fd(machine, arguments, &config, err);
     return r < 0 ? r : plug_open_disk(machine->board, id, &config, err);
 }
 

@@ -181,11 +181,9 @@ static int forget_work(struct migrate *migrate, void *argument, struct err *err)
     return 0;
 }
 
-/* When calls are no longer served, the loop's thread waits for this one, and nothing changes under its hands. */
 static void forget(void *ctx, const char *session)
 {
-    if (in_loop(ctx, forget_work, (void *)session, NULL) == -ECANCELED)
-        forget_work(ctx, (void *)session, NULL);
+    in_loop(ctx, forget_work, (void *)session, NULL);
 }
 
 struct news {

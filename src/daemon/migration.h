@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Live migration over libvirt's protocol, version 3 with parameters: begin, prepare, perform, finish, confirm.
+ *
+ * The VMs settle among themselves which of them runs the guest (docs/formats/migration.md); the daemons start and end them, carry the
+ * parameters, and settle what a lost connection left open. Whoever conducts the steps, a client or the source's daemon, may die between
+ * any two of them: the destination's daemon sees by its VM that the guest has come, the source's by its own that it has gone. */
+#ifndef FERRY_DAEMON_MIGRATION_H
+#define FERRY_DAEMON_MIGRATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct buffer;
+struct client;
+struct daemon;
+struct domain;
+struct rpc_param;
+
+enum migration_flag {
+    MIGRATE_LIVE = 0x1,
+    MIGRATE_PEER2PEER = 0x2,
+    MIGRATE_PERSIST_DEST = 0x8,
+    MIGRATE_UNDEFINE_SOURCE = 0x10,
+    MIGRATE_PAUSED = 0x20,
+    MIGRATE_CHANGE_PROTECTION = 0x100,
+    MIGRATE_UNSAFE = 0x200,
+    MIGRATE_ABORT_ON_ERROR = 0x1000,
+    MIGRATE_AUTO_CONVERGE = 0x2000,
+};
+
+enum migration_result { MIGRATION_UNDER_WAY, MIGRATION_DONE, MIGRATION_NOT_DONE };
+
+/* How far it is: of the migration under way, or the last one. */
+struct migration_figures {
+    uint64_t elapsed_ms, downtime_ms;
+    uint64_t total, transferred, remaining; /* bytes of memory */
+    uint64_t rounds, dirty_pages, bandwidth;
+    bool known;
+};
+
+struct migration {
+    const struct client *client;   /* who conducts it; NULL: nobody any more, or this daemon */
+    enum migration_result result;
+    uint32_t flags;
+    struct migration_figures figures;
+    struct err err;                /* why it is not done */
+};
+
+void migration_free(struct migration *migration); /* accepts NULL */
+
+/* What a migration is to be like, from a client's parameters. Texts are the parameters' own. */
+struct migration_request {
+    const char *uri, *name, *xml, *persistent_xml, *listen_address;
+    uint64_t bandwidth_mib;
+    uint32_t flags;
+};
+int migration_read_request(const struct rpc_param *params, size_t count, uint32_t flags, struct migration_request *ret_request,
+                           struct err *err);
+
+/* The source. begin takes the domain's job if flags ask for protection, and appends the document for the destination; perform gives
+ * the guest away (uri: of the destination's VM), or fails and the guest runs on; confirm ends what is left here, or lets it run on. */
+int migration_begin(struct domain *domain, const struct client *client, const struct migration_request *request, struct buffer *xml,
+                    struct err *err);
+int migration_perform(struct domain *domain, const struct client *client, const struct migration_request *request, struct err *err);
+int migration_confirm(struct domain *domain, const struct client *client, uint32_t flags, bool cancelled, struct err *err);
+
+/* All of it at once, as a client of the other daemon. */
+int migration_peer_to_peer(struct domain *domain, const char *destination, const struct migration_request *request, struct err *err);
+
+/* The destination. prepare starts a VM that waits, and writes the URI where it does; finish says whether the guest came. */
+int migration_prepare(struct daemon *daemon, const struct client *client, const struct migration_request *request, const void *cookie,
+                      size_t cookie_size, char *ret_uri, size_t uri_size, struct err *err);
+int migration_finish(struct daemon *daemon, const struct migration_request *request, bool cancelled, struct domain **ret_domain,
+                     struct err *err);
+
+/* The client has gone: what it conducted is brought to an end. */
+void migration_client_gone(struct daemon *daemon, const struct client *client);
+
+#endif
