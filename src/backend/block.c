@@ -1,30 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Disk images: opening, locking, and the way of a request to io_uring or to worker threads. */
+/* Disk images: opening, locking, and the way of a request to its medium or to worker threads. */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "backend/block_file.h"
 #include "backend/block_lock.h"
+#include "backend/block_medium.h"
 #include "base/bits.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/text.h"
 #include "event/worker.h"
+#include "nfs/url.h"
 
 #define SECTOR_SIZE 512u
 #define WORKERS_MAX 4
 
 struct block_image {
-    int fd;
+    struct block_medium *medium;
     uint64_t size;
     char *path;
     bool readonly, can_discard, no_lock;
     bool active;               /* the right to write is ours */
-    struct block_ring *ring;   /* NULL: workers do everything */
     struct worker_pool *workers;
     unsigned in_flight;
     bool draining;
@@ -72,7 +67,7 @@ static void finish(struct block_image *image, struct block_request *request, int
 static void job_run(struct work *work)
 {
     struct job *job = CONTAINER_OF(work, struct job, work);
-    job->result = block_file_execute(job->image->fd, job->request);
+    job->result = job->image->medium->type->execute(job->image->medium, job->request);
 }
 
 static void job_done(struct work *work)
@@ -90,7 +85,7 @@ static void job_done(struct work *work)
 static void submit_to_worker(struct block_image *image, struct block_request *request)
 {
     if (image->draining) {
-        finish(image, request, block_file_execute(image->fd, request));
+        finish(image, request, image->medium->type->execute(image->medium, request));
         return;
     }
     struct job *job = malloc(sizeof(*job));
@@ -105,8 +100,8 @@ static void submit_to_worker(struct block_image *image, struct block_request *re
     }
 }
 
-/* Short transfers are rare and done again whole by a worker, which loops. */
-static void ring_finished(void *ctx, struct block_request *request, int result)
+/* What comes back half done is rare, and done again whole by a worker, which loops. */
+static void medium_finished(void *ctx, struct block_request *request, int result)
 {
     struct block_image *image = ctx;
     if (result == -EAGAIN)
@@ -133,9 +128,7 @@ void block_submit(struct block_image *image, struct block_request *request)
     image->in_flight++;
     if (r < 0)
         finish(image, request, r);
-    else if (image->ring != NULL && block_ring_does(request->operation))
-        block_ring_submit(image->ring, request);
-    else
+    else if (!image->medium->type->submit(image->medium, request))
         submit_to_worker(image, request);
 }
 
@@ -143,27 +136,23 @@ void block_drain(struct block_image *image)
 {
     image->draining = true;
     while (image->in_flight > 0)
-        if (image->ring == NULL || !block_ring_wait(image->ring))
+        if (!image->medium->type->wait(image->medium))
             worker_pool_drain(image->workers);
     image->draining = false;
 }
 
-static int image_size(struct block_image *image, const char *path, struct err *err)
+static int image_size(struct block_image *image, struct err *err)
 {
-    struct stat st;
     uint64_t size = 0;
-    if (fstat(image->fd, &st) < 0)
-        return err_set(err, -errno, "cannot look at disk image %s: %s", path, strerror(errno));
-    if (S_ISREG(st.st_mode))
-        size = (uint64_t)st.st_size;
-    else if (!S_ISBLK(st.st_mode))
-        return err_set(err, -EINVAL, "disk image %s is neither a file nor a block device", path);
-    else if (ioctl(image->fd, BLKGETSIZE64, &size) < 0)
-        return err_set(err, -errno, "cannot find the size of block device %s: %s", path, strerror(errno));
+    int r = image->medium->type->size(image->medium, &size);
+    if (r == -ENODEV)
+        return err_set(err, -EINVAL, "disk image %s is neither a file nor a block device", image->path);
+    if (r < 0)
+        return err_set(err, r, "cannot find the size of disk image %s: %s", image->path, strerror(-r));
     image->size = align_down(size, SECTOR_SIZE);
     if (image->size == 0)
-        return err_set(err, -EINVAL, "disk image %s is empty; give it a size first, for example truncate -s 10G %s", path,
-                       path);
+        return err_set(err, -EINVAL, "disk image %s is empty; give it a size first, for example truncate -s 10G %s", image->path,
+                       image->path);
     return 0;
 }
 
@@ -171,85 +160,84 @@ static int lock_image(const struct block_image *image, const struct block_config
 {
     if (config->no_lock)
         return 0;
-    return block_lock_open(image->fd, image->path,
+    return block_lock_open(image->medium, image->path,
                            image->readonly ? BLOCK_LOCK_READ : config->incoming ? BLOCK_LOCK_CLAIM : BLOCK_LOCK_WRITE, err);
 }
 
-static int open_file(struct block_image *image, const struct block_config *config, struct err *err)
+static int open_medium(struct block_image *image, const struct block_config *config, struct loop *loop, struct err *err)
 {
-    if (config->fd > 0)
-        image->fd = config->fd;
+    int r;
+    if (config->fd <= 0 && nfs_is_url(config->path))
+        r = block_nfs_open(config, loop, &image->medium, err);
     else
-        image->fd = open(config->path, (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    if (image->fd < 0) {
-        bool hint = !config->readonly && (errno == EACCES || errno == EROFS) && access(config->path, R_OK) == 0;
-        return err_set(err, -errno, "cannot open disk image %s: %s%s", config->path, strerror(errno),
-                       hint ? "; it can be read, so readonly=on would work" : "");
-    }
-    int r = image_size(image, config->path, err);
+        r = block_file_open(config, loop, &image->medium, err);
+    if (r < 0)
+        return r;
+    image->medium->finished = medium_finished;
+    image->medium->ctx = image;
+    r = image_size(image, err);
     return r < 0 ? r : lock_image(image, config, err);
 }
 
-static int open_workers(struct block_image *image, const struct block_config *config, struct loop *loop, struct err *err)
+static int prepare(struct block_image *image, const struct block_config *config, struct loop *loop, struct err *err)
 {
-    const char *io = config->io != NULL ? config->io : "auto";
-    bool automatic = text_equal(io, "auto");
-    if (!automatic && !text_equal(io, "uring") && !text_equal(io, "threads"))
-        return err_set(err, -EINVAL, "disk I/O \"%s\" is unknown; there are auto, uring and threads", io);
-    int r = worker_pool_new(loop, WORKERS_MAX, &image->workers);
-    if (r < 0)
-        return err_set(err, r, "cannot prepare disk I/O for %s: %s", config->path, strerror(-r));
-    if (text_equal(io, "threads"))
-        return 0;
-    r = block_ring_new(image->fd, loop, ring_finished, image, &image->ring);
-    if (r < 0 && !automatic)
-        return err_set(err, r, "this host gives no io_uring (%s); io=threads works everywhere", strerror(-r));
-    return 0;
-}
-
-int block_open(const struct block_config *config, struct loop *loop, struct block_image **ret_image, struct err *err)
-{
-    if (config->format != NULL && !text_equal(config->format, "raw"))
-        return err_set(err, -EINVAL, "disk format \"%s\" is unknown; there is raw", config->format);
-    struct block_image *image = calloc(1, sizeof(*image));
-    if (image == NULL)
-        return err_set(err, -ENOMEM, "no memory for disk image %s", config->path);
-    image->fd = -1;
+    int r = 0;
     image->readonly = config->readonly;
     image->no_lock = config->no_lock;
     image->active = config->readonly || !config->incoming;
     image->path = strdup(config->path);
-    int r = image->path == NULL ? err_set(err, -ENOMEM, "no memory for disk image %s", config->path)
-                                : open_file(image, config, err);
-    if (r == 0)
-        r = open_workers(image, config, loop, err);
+    if (image->path == NULL || (r = worker_pool_new(loop, WORKERS_MAX, &image->workers)) < 0) {
+        if (config->fd > 0)
+            close(config->fd);
+        return err_set(err, r < 0 ? r : -ENOMEM, "cannot prepare disk I/O for %s: %s", config->path, strerror(r < 0 ? -r : ENOMEM));
+    }
+    return open_medium(image, config, loop, err);
+}
+
+int block_open(const struct block_config *config, struct loop *loop, struct block_image **ret_image, struct err *err)
+{
+    struct block_image *image = calloc(1, sizeof(*image));
+    int r = 0;
+    if (config->format != NULL && !text_equal(config->format, "raw"))
+        r = err_set(err, -EINVAL, "disk format \"%s\" is unknown; there is raw", config->format);
+    else if (image == NULL)
+        r = err_set(err, -ENOMEM, "no memory for disk image %s", config->path);
+    if (r < 0) {
+        if (config->fd > 0)
+            close(config->fd);
+        free(image);
+        return r;
+    }
+    r = prepare(image, config, loop, err);
     if (r < 0) {
         block_close(image);
         return r;
     }
-    image->can_discard = !image->readonly && block_file_can_discard(image->fd, image->size);
+    image->can_discard = !image->readonly && image->medium->type->can_discard(image->medium);
     *ret_image = image;
     return 0;
 }
 
 int block_inactivate(struct block_image *image, struct err *err)
 {
+    int r;
     if (image->readonly || !image->active)
         return 0;
     block_drain(image);
-    if (fdatasync(image->fd) < 0)
-        return err_set(err, -errno, "cannot write disk image %s to stable storage: %s", image->path, strerror(errno));
+    r = block_medium_flush(image->medium);
+    if (r < 0)
+        return err_set(err, r, "cannot write disk image %s to stable storage: %s", image->path, strerror(-r));
     if (!image->no_lock)
-        block_lock_release(image->fd);
+        block_lock_release(image->medium);
     image->active = false;
     return 0;
 }
 
 int block_activate(struct block_image *image, struct err *err)
 {
-    int r = image->active || image->no_lock ? 0 : block_lock_take(image->fd, image->path, err);
+    int r = image->active || image->no_lock ? 0 : block_lock_take(image->medium, image->path, err);
     if (r == 0 && !image->active)
-        r = image_size(image, image->path, err); /* it may have grown under the other one */
+        r = image_size(image, err); /* it may have grown under the other one */
     if (r < 0)
         return r;
     image->active = true;
@@ -261,11 +249,10 @@ void block_close(struct block_image *image)
     if (image == NULL)
         return;
     block_drain(image);
-    if (image->fd >= 0 && !image->readonly && image->active)
-        fdatasync(image->fd);
-    block_ring_free(image->ring);
+    if (image->medium != NULL && !image->readonly && image->active)
+        block_medium_flush(image->medium);
+    block_medium_close(image->medium);
     worker_pool_free(image->workers);
-    fd_close(&image->fd);
     free(image->path);
     free(image);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The host side of a disk: an image that is read and written asynchronously, whatever its format.
+/* The host side of a disk: an image that is read and written asynchronously, whatever its format and wherever it lies: a
+ * path names a file or block device of this host, nfs://SERVER/PATH a file on an NFS server (nfs/url.h).
  *
  * All calls under the loop's lock. Completions arrive in the event loop's thread, under its lock, in any order; those of
  * requests that are refused at once arrive inside block_submit(), and those of a drain inside block_drain(). A request
@@ -42,6 +43,10 @@ struct block_config {
     bool incoming;              /* another process still writes: open without the right to, until block_activate() */
     bool no_lock;               /* tests only */
     const char *io;             /* "auto" (NULL), "uring", "threads" */
+    /* What a person should know about it later on, such as that its server went away. From any thread; may be NULL. */
+    void (*notice)(void *ctx, const char *sentence);
+    void *notice_ctx;
+    int (*confine)(void);       /* called first in a thread that the image starts for itself alone; may be NULL */
 };
 
 /* Opens and locks the image: writers exclusively, readers shared (open file description locks). Errors are sentences.

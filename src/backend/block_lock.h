@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Private to the block files of this room: who may have an image open, by open file description locks, which belong to a
- * descriptor, reach across hosts on shared file systems, and vanish with the process however it ends.
+/* Private to the block files of this room: who may have an image open, by byte-range locks that belong to one opening of it
+ * (open file description locks, or those of NFSv4), reach across hosts, and vanish with the process however it ends.
  *
  * Three ranges, the last two far behind the end of any image:
  *   data     the one that may write holds it exclusively, readers share it; programs that lock images by bytes of
@@ -12,15 +12,16 @@
 #ifndef FERRY_BACKEND_BLOCK_LOCK_H
 #define FERRY_BACKEND_BLOCK_LOCK_H
 
+struct block_medium;
 struct err;
 
 enum block_lock_kind { BLOCK_LOCK_READ, BLOCK_LOCK_WRITE, BLOCK_LOCK_CLAIM };
 
-/* What opening takes. -EBUSY with a sentence that names the image; nothing is held then once fd is closed. */
-int block_lock_open(int fd, const char *path, enum block_lock_kind kind, struct err *err);
+/* What opening takes. -EBUSY with a sentence that names the image; nothing is held then once the medium is closed. */
+int block_lock_open(struct block_medium *medium, const char *path, enum block_lock_kind kind, struct err *err);
 
 /* From claim to write, and back. Taking: -EBUSY while another process writes. */
-int block_lock_take(int fd, const char *path, struct err *err);
-void block_lock_release(int fd);
+int block_lock_take(struct block_medium *medium, const char *path, struct err *err);
+void block_lock_release(struct block_medium *medium);
 
 #endif

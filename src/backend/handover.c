@@ -11,22 +11,43 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/text.h"
+#include "nfs/tree.h"
 
 static const char *const names[] = {[HANDOVER_SOURCE] = "source", [HANDOVER_DESTINATION] = "destination"};
 
-static int decision_path(const char *path, const char *id, char out[static PATH_MAX], struct err *err)
+static int check_id(const char *id, struct err *err)
 {
     size_t length = strlen(id);
-    struct stat st;
 
     if (length == 0 || length > HANDOVER_ID_MAX ||
         strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != length)
         return err_set(err, -EINVAL, "\"%.*s\" can't name a handover", HANDOVER_ID_MAX, id);
+    return 0;
+}
+
+static int decision_path(const char *path, const char *id, char out[static PATH_MAX], struct err *err)
+{
+    struct stat st;
+    int r = check_id(id, err);
+
+    if (r < 0)
+        return r;
     if (stat(path, &st) == 0 && S_ISBLK(st.st_mode))
         return err_set(err, -EOPNOTSUPP, "a handover can't be decided beside block device %s: hosts don't share /dev", path);
     if (text_format(out, PATH_MAX, "%s.ferry-%s", path, id) < 0)
         return err_set(err, -ENAMETOOLONG, "the name of disk image %s is too long for a handover", path);
     return 0;
+}
+
+static int understand(const char *text, const char *place, enum handover_side *ret_winner, struct err *err)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+        if (text_equal(text, names[i])) {
+            *ret_winner = (enum handover_side)i;
+            return 0;
+        }
+    }
+    return err_set(err, -EBADMSG, "%s is no decision of a handover", place);
 }
 
 static int read_decision(const char *place, enum handover_side *ret_winner, struct err *err)
@@ -37,21 +58,84 @@ static int read_decision(const char *place, enum handover_side *ret_winner, stru
     if (n < 0)
         return err_set(err, -errno, "cannot read the decision of a handover, %s: %s", place, strerror(errno));
     text[n] = 0;
-    for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
-        if (text_equal(text, names[i])) {
-            *ret_winner = (enum handover_side)i;
-            return 0;
-        }
+    return understand(text, place, ret_winner, err);
+}
+
+/* The same on an NFS server that is not mounted. */
+
+static int open_beside(const char *url, const char *id, struct nfs_tree **ret_tree, char name[static 256], struct err *err)
+{
+    char file[256];
+    int r = check_id(id, err);
+
+    if (r == 0)
+        r = nfs_tree_open_parent(url, ret_tree, file, sizeof(file), err);
+    if (r == 0 && text_format(name, 256, "%s.ferry-%s", file, id) < 0) {
+        nfs_tree_close(*ret_tree);
+        r = err_set(err, -ENAMETOOLONG, "the name of disk image %s is too long for a handover", url);
     }
-    return err_set(err, -EBADMSG, "%s is no decision of a handover", place);
+    return r;
+}
+
+static int read_nfs_decision(struct nfs_tree *tree, const char *url, const char *name, enum handover_side *ret_winner, struct err *err)
+{
+    char text[32];
+    int r = nfs_tree_readlink(tree, name, text, sizeof(text));
+
+    return r < 0 ? err_set(err, r, "cannot read the decision of a handover, %s beside %s: %s", name, url, strerror(-r))
+                 : understand(text, name, ret_winner, err);
+}
+
+static int decide_nfs(const char *url, const char *id, enum handover_side side, enum handover_side *ret_winner, struct err *err)
+{
+    struct nfs_tree *tree;
+    char name[256];
+    int r = open_beside(url, id, &tree, name, err);
+
+    if (r < 0)
+        return r;
+    r = nfs_tree_symlink(tree, name, names[side]);
+    if (r < 0 && r != -EEXIST)
+        err_set(err, r, "cannot decide a handover by making %s beside %s: %s", name, url, strerror(-r));
+    else
+        r = read_nfs_decision(tree, url, name, ret_winner, err);
+    nfs_tree_close(tree);
+    return r;
+}
+
+static int look_nfs(const char *url, const char *id, enum handover_side *ret_winner, struct err *err)
+{
+    struct nfs_tree *tree;
+    char name[256];
+    int r = open_beside(url, id, &tree, name, err);
+
+    if (r < 0)
+        return r;
+    r = read_nfs_decision(tree, url, name, ret_winner, err);
+    nfs_tree_close(tree);
+    return r;
+}
+
+static void forget_nfs(const char *url, const char *id)
+{
+    struct nfs_tree *tree;
+    char name[256];
+
+    if (open_beside(url, id, &tree, name, NULL) < 0)
+        return;
+    nfs_tree_remove(tree, name);
+    nfs_tree_close(tree);
 }
 
 /* On NFS a repeated request may find its own link: so what counts is what stands there, not who failed to make it. */
 int handover_decide(const char *path, const char *id, enum handover_side side, enum handover_side *ret_winner, struct err *err)
 {
     char place[PATH_MAX];
-    int r = decision_path(path, id, place, err);
+    int r;
 
+    if (nfs_is_url(path))
+        return decide_nfs(path, id, side, ret_winner, err);
+    r = decision_path(path, id, place, err);
     if (r < 0)
         return r;
     if (symlink(names[side], place) < 0 && errno != EEXIST)
@@ -62,8 +146,11 @@ int handover_decide(const char *path, const char *id, enum handover_side side, e
 int handover_look(const char *path, const char *id, enum handover_side *ret_winner, struct err *err)
 {
     char place[PATH_MAX];
-    int r = decision_path(path, id, place, err);
+    int r;
 
+    if (nfs_is_url(path))
+        return look_nfs(path, id, ret_winner, err);
+    r = decision_path(path, id, place, err);
     return r < 0 ? r : read_decision(place, ret_winner, err);
 }
 
@@ -71,6 +158,8 @@ void handover_forget(const char *path, const char *id)
 {
     char place[PATH_MAX];
 
-    if (decision_path(path, id, place, NULL) == 0)
+    if (nfs_is_url(path))
+        forget_nfs(path, id);
+    else if (decision_path(path, id, place, NULL) == 0)
         unlink(place);
 }

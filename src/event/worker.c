@@ -125,11 +125,12 @@ int worker_pool_new(struct loop *loop, unsigned max_threads, struct worker_pool 
     return 0;
 }
 
-/* Signals are the loop's business: workers block them all. */
+/* Signals are the loop's business: workers block them all, but for the one by which the sandbox tells what it stopped. */
 static int start_thread(struct worker_pool *pool)
 {
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGSYS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int r = pthread_create(&pool->thread[pool->thread_count], NULL, worker_thread, pool);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -114,10 +114,27 @@ static const struct rule loop_rules[] = {
     RULE(rt_sigaction, "raise() of a crash"),
     RULE(uname, "user networking"),
     RULE(epoll_create1, "backends"),
+    RULE(sendmmsg, "look-ups of servers' names, for disks that are added"),
+    RULE(getuid, "credentials for NFS servers"),
+    RULE(geteuid, "the same"),
+    RULE(getegid, "the same"),
     {.call = 0, .reason = NULL},
 };
 
-static const struct rule *const tables[SANDBOX_ROLES] = {[SANDBOX_LOOP] = loop_rules};
+/* And a thread that talks to an NFS server. */
+static const struct rule nfs_rules[] = {
+    RULE(socket, "a connection to the server, also again"),
+    RULE(bind, "a reserved port, where the server wants one"),
+    RULE(connect, "the connection"),
+    RULE(setsockopt, "the same"),
+    RULE(getsockopt, "the same"),
+    RULE(sendmsg, "requests"),
+    RULE(recvfrom, "replies"),
+    RULE(close, "the connection"),
+    {.call = 0, .reason = NULL},
+};
+
+static const struct rule *const tables[SANDBOX_ROLES] = {[SANDBOX_LOOP] = loop_rules, [SANDBOX_NFS] = nfs_rules};
 
 bool sandbox_supported(void)
 {

@@ -14,6 +14,7 @@ struct err;
 enum sandbox_role {
     SANDBOX_CPU,  /* runs guest code and, under the machine lock, devices */
     SANDBOX_LOOP, /* serves devices, backends and the control socket; workers inherit it */
+    SANDBOX_NFS,  /* talks to an NFS server whose address is known */
     SANDBOX_ROLES,
 };
 

@@ -313,6 +313,7 @@ int machine_start(struct machine *machine, struct err *err)
 
     if (r == 0 && !machine->config->no_sandbox && sandbox_supported())
         r = sandbox_enter(SANDBOX_LOOP, err);
+    machine->confined = true;
     return r;
 }
 

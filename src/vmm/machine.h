@@ -110,6 +110,7 @@ struct machine {
     int64_t start_ns, run_ns; /* host_monotonic_ns() of the process's start and of the first guest instruction */
     void (*event)(void *ctx, enum machine_event event);
     void *event_ctx;
+    bool confined;            /* the loop's thread is, and all that it starts */
     struct fd_store fds;      /* from the control socket */
     int next_fdset;
     const char *event_device; /* a removable device's name, while an event about it is sent */

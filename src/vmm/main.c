@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* ferry-vmm: one process, one VM. */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -148,6 +149,8 @@ int main(int argc, char *argv[])
 
     if (argc > 1 && text_equal(argv[1], "cpu"))
         return cpu_tool(argc - 2, argv + 2, &err) < 0 ? complain(&err) : 0;
+    /* Arenas of threads open files in /proc and /sys when it suits them, which the sandbox does not let them. */
+    mallopt(M_ARENA_MAX, 1);
     terminal_guard();
     sandbox_report_violations(terminal_restore);
     block_signals();

@@ -4,16 +4,19 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/block.h"
 #include "backend/net.h"
 #include "base/bits.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "devices/pc/pci_hotplug.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/net.h"
 #include "event/loop.h"
+#include "sandbox/sandbox.h"
 #include "vmm/board_pc.h"
 
 /* Where the search for a free slot begins, so that disks and cards have slots of their own as long as there are few. */
@@ -100,12 +103,29 @@ static int backend_finish(struct board *board, struct plug_backend *backend, int
     return 0;
 }
 
+static void on_notice(void *ctx, const char *sentence)
+{
+    log_warning("%s", sentence);
+}
+
+static int confine_storage(void)
+{
+    return sandbox_enter(SANDBOX_NFS, NULL);
+}
+
 int plug_open_disk(struct board *board, const char *id, const struct block_config *config, struct err *err)
 {
+    struct block_config with_notice = *config;
     struct plug_backend *backend;
     int r = backend_new(board, id, config->path, config->format != NULL ? config->format : "raw", &backend, err);
 
-    return r < 0 ? r : backend_finish(board, backend, block_open(config, board->machine->loop, &backend->image, err));
+    with_notice.notice = on_notice;
+    /* Later on threads inherit the loop's confinement, and could not ask for more of it. */
+    if (!board->machine->config->no_sandbox && sandbox_supported() && !board->machine->confined)
+        with_notice.confine = confine_storage;
+    if (r < 0 && config->fd > 0)
+        close(config->fd);
+    return r < 0 ? r : backend_finish(board, backend, block_open(&with_notice, board->machine->loop, &backend->image, err));
 }
 
 int plug_open_net(struct board *board, const char *id, const char *spec, struct err *err)

@@ -46,7 +46,7 @@ class Vm:
     """A VM on Ferry, or for comparison on QEMU when the engine is "qemu". Its serial output is collected as text."""
 
     def __init__(self, ferry, engine, kernel, initrd, append="", cpus=1, memory="512M", disk=None, net=False, control=None,
-                 more=()):
+                 more=(), before=()):
         append = f"console=ttyS0 {append}".strip()
         if engine == "qemu":
             command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-nographic", "-smp", str(cpus),
@@ -60,7 +60,7 @@ class Vm:
             command += ["--disk", str(disk)] if disk else []
             command += ["--net", "user" if net else "none"]
             command += ["--control", str(control)] if control else []
-            command += more
+            command = [*before, *command, *more]
         self.begin = time.monotonic()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.STDOUT)
