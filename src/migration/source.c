@@ -318,6 +318,7 @@ static int transfer_memory(struct migration_source *source, struct err *err)
     const struct migration_machine *machine = &source->machine;
     uint64_t total = machine->memory->size >> MEMORY_PAGE_SHIFT, bytes;
     enum convergence_step step = CONVERGENCE_ITERATE;
+    bool flushed = false;
     int r = machine->engine_type->dirty_start(machine->vm, err);
 
     if (r < 0)
@@ -333,6 +334,11 @@ static int transfer_memory(struct migration_source *source, struct err *err)
         if (r == 0) {
             step = decide(source, &round);
             bytes = round.dirty;
+        }
+        if (r == 0 && step == CONVERGENCE_STOP && !flushed) { /* memory goes on changing meanwhile: one more round */
+            machine->flush_disks(machine->ctx);
+            flushed = true;
+            step = CONVERGENCE_ITERATE;
         }
     }
     return r;

@@ -45,6 +45,10 @@ int board_load_end(struct board *board, struct err *err);
 int board_inactivate_disks(struct board *board, struct err *err);
 int board_activate_disks(struct board *board, struct err *err);
 
+/* Has everything that was written so far put on stable storage, while the VM runs. done() is called once, within the call or from
+ * the loop, at the latest when the board is freed. */
+void board_flush_disks(struct board *board, void (*done)(void *ctx), void *ctx);
+
 /* The disk image beside which a handover is decided (backend/handover.h): the first that is written to; NULL: there is none. */
 const char *board_arbiter(const struct board *board);
 

@@ -37,6 +37,48 @@ int board_activate_disks(struct board *board, struct err *err)
     return 0;
 }
 
+struct flush {
+    unsigned pending; /* images, and one for the call itself */
+    void (*done)(void *ctx);
+    void *ctx;
+};
+
+static void flush_finish(struct flush *flush)
+{
+    if (--flush->pending > 0)
+        return;
+    flush->done(flush->ctx);
+    free(flush);
+}
+
+static void flush_done(struct block_request *request)
+{
+    flush_finish(request->owner);
+    free(request);
+}
+
+/* Failures don't matter: what could not be written is seen at the stop. */
+void board_flush_disks(struct board *board, void (*done)(void *ctx), void *ctx)
+{
+    struct flush *flush = malloc(sizeof(*flush));
+
+    if (flush == NULL) {
+        done(ctx);
+        return;
+    }
+    *flush = (struct flush){.pending = 1, .done = done, .ctx = ctx};
+    for (struct plug_backend *at = board->plug.backends; at != NULL; at = at->next) {
+        struct block_request *request;
+
+        if (at->image == NULL || block_readonly(at->image) || (request = calloc(1, sizeof(*request))) == NULL)
+            continue;
+        *request = (struct block_request){.operation = BLOCK_FLUSH, .done = flush_done, .owner = flush};
+        flush->pending++;
+        block_submit(at->image, request);
+    }
+    flush_finish(flush);
+}
+
 /* By the slots, in which both sides of a migration have the same devices. */
 const char *board_arbiter(const struct board *board)
 {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/handover.h"
@@ -22,6 +23,7 @@
 #include "vmm/machine_state.h"
 
 #define CHANNELS_MAX 16
+#define FLUSH_SECONDS 2
 
 typedef int work_fn(struct migrate *migrate, void *argument, struct err *err);
 
@@ -53,6 +55,7 @@ struct migrate {
     pthread_mutex_t lock; /* of the members below */
     pthread_cond_t changed;
     struct call *call;    /* waits for the loop's thread */
+    struct flushing *flushing; /* of the disks; NULL: none under way */
     bool ending;
 };
 
@@ -138,6 +141,53 @@ static int release_work(struct migrate *migrate, void *argument, struct err *err
 static int release_disks(void *ctx, struct err *err)
 {
     return in_loop(ctx, release_work, NULL, err);
+}
+
+/* A flush of the disks under way; the last of migrate and loop to let it go frees it. */
+struct flushing {
+    struct migrate *migrate; /* NULL: gone, or no longer waiting */
+};
+
+static void flush_done(void *ctx)
+{
+    struct flushing *flushing = ctx;
+
+    if (flushing->migrate != NULL) {
+        pthread_mutex_lock(&flushing->migrate->lock);
+        flushing->migrate->flushing = NULL;
+        pthread_cond_broadcast(&flushing->migrate->changed);
+        pthread_mutex_unlock(&flushing->migrate->lock);
+    }
+    free(flushing);
+}
+
+static int flush_work(struct migrate *migrate, void *argument, struct err *err)
+{
+    struct flushing *flushing = migrate->flushing == NULL ? malloc(sizeof(*flushing)) : NULL;
+
+    if (flushing == NULL)
+        return 0;
+    flushing->migrate = migrate;
+    pthread_mutex_lock(&migrate->lock);
+    migrate->flushing = flushing;
+    pthread_mutex_unlock(&migrate->lock);
+    board_flush_disks(migrate->machine->board, flush_done, flushing);
+    return 0;
+}
+
+static void flush_disks(void *ctx)
+{
+    struct migrate *migrate = ctx;
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += FLUSH_SECONDS;
+    in_loop(migrate, flush_work, NULL, NULL);
+    pthread_mutex_lock(&migrate->lock);
+    while (migrate->flushing != NULL && !migrate->ending)
+        if (pthread_cond_timedwait(&migrate->changed, &migrate->lock, &until) == ETIMEDOUT)
+            break;
+    pthread_mutex_unlock(&migrate->lock);
 }
 
 struct decision {
@@ -584,7 +634,7 @@ int migrate_new(struct machine *machine, struct err *err)
         .ctx = migrate, .memory = machine->memory, .engine_type = machine->engine_type, .vm = machine->vm,
         .describe = describe, .take_disks = take_disks, .release_disks = release_disks, .decide = decide, .forget = forget,
         .changed = changed, .passed = passed,
-        .examine = examine, .stop = stop, .save = save, .resume = resume, .gone = gone, .throttle = throttle,
+        .examine = examine, .flush_disks = flush_disks, .stop = stop, .save = save, .resume = resume, .gone = gone, .throttle = throttle,
         .check = check, .load = load, .run = run,
     };
     pthread_mutex_init(&migrate->lock, NULL);
@@ -601,6 +651,8 @@ void migrate_free(struct migrate *migrate)
     migration_source_free(migrate->source);
     migration_destination_free(migrate->destination);
     stop_listening(migrate);
+    if (migrate->flushing != NULL)
+        migrate->flushing->migrate = NULL;
     pthread_cond_destroy(&migrate->changed);
     pthread_mutex_destroy(&migrate->lock);
     free(migrate);
