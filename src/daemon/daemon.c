@@ -5,15 +5,19 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "daemon/domain.h"
 #include "daemon/files.h"
 #include "daemon/host.h"
@@ -122,6 +126,26 @@ static void take_down(struct daemon *daemon, struct signals *signals)
     loop_free(daemon->loop);
 }
 
+/* Tells a service manager that calls are served now: sd_notify(3). */
+static void notify_ready(void)
+{
+    static const char ready[] = "READY=1";
+    const char *name = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd;
+
+    if (name == NULL || text_format(address.sun_path, sizeof(address.sun_path), "%s", name) < 0)
+        return;
+    if (address.sun_path[0] == '@') /* how an abstract name is written */
+        address.sun_path[0] = 0;
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, ready, strlen(ready), 0, (struct sockaddr *)&address,
+                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))) < 0)
+        log_warning("cannot tell the service manager that ferryd is ready: %s", strerror(errno));
+    fd_close(&fd);
+    unsetenv("NOTIFY_SOCKET");
+}
+
 int daemon_run(const struct daemon_config *config)
 {
     struct daemon daemon = {.config = *config};
@@ -131,6 +155,7 @@ int daemon_run(const struct daemon_config *config)
 
     if (r == 0) {
         log_info("ferryd %s serves %s", FERRY_VERSION, config->socket_dir);
+        notify_ready();
         r = loop_run(daemon.loop);
         if (r < 0)
             err_set(&err, r, "the event loop failed: %s", strerror(-r));

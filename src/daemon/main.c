@@ -4,6 +4,14 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 
+/* The journal reads a line's level from a number in front of it (sd-daemon(3)). */
+static void write_to_journal(void *ctx, enum log_level level, const char *line)
+{
+    static const int priorities[] = {3, 4, 6, 7};
+
+    fprintf(stderr, "<%d>%s\n", priorities[level], line);
+}
+
 int main(int argc, char *argv[])
 {
     struct daemon_config config = {0};
@@ -16,6 +24,8 @@ int main(int argc, char *argv[])
     } else if (r > 0) {
         r = 0;
     } else {
+        if (getenv("JOURNAL_STREAM") != NULL)
+            log_set_sink(write_to_journal, NULL);
         log_set_level(config.verbose ? LOG_INFO : LOG_WARNING);
         r = daemon_run(&config);
     }

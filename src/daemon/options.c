@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What ferryd is told on its command line: one table for parsing and help. */
+/* What ferryd is told on its command line and in its configuration file: one table for both, and for the help. */
 #include <errno.h>
 #include <limits.h>
 #include <stddef.h>
@@ -9,12 +9,15 @@
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/text.h"
+#include "daemon/config_file.h"
 #include "daemon/daemon.h"
 
 struct option {
     const char *name, *argument, *help;
     size_t offset; /* of a text in struct daemon_config */
 };
+
+#define CONFIG_FILE "/etc/ferry/ferryd.conf"
 
 #define TEXT(member) offsetof(struct daemon_config, member)
 
@@ -37,7 +40,9 @@ static const struct option options[] = {
 
 static void print_help(void)
 {
-    printf("usage: ferryd [OPTION]...\nManages virtual machines, and serves libvirt's clients.\n\n");
+    printf("usage: ferryd [OPTION]...\nManages virtual machines, and serves libvirt's clients.\n\n"
+           "  --config FILE\n          settings by these names with _ for - (default: " CONFIG_FILE ", if it is there);\n"
+           "          the command line outweighs it\n");
     for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
         printf("  --%s %s\n          %s\n", options[i].name, options[i].argument, options[i].help);
     printf("  --verbose\n          log every refused call too\n  --help\n  --version\n");
@@ -52,11 +57,54 @@ static int set_text(struct daemon_config *config, const struct option *option, c
         return err_set(err, -ENOMEM, "out of memory");
     if (*value == 0) {
         free(copy);
-        return err_set(err, -EINVAL, "--%s needs a value that is not empty: %s", option->name, option->argument);
+        return err_set(err, -EINVAL, "%s needs a value that is not empty: %s", option->name, option->argument);
     }
     free(*text);
     *text = copy;
     return 0;
+}
+
+/* A key of the file is an option's name with _ for - . */
+static bool is_key_of(const char *key, const char *name)
+{
+    for (; *key != 0 && *name != 0; key++, name++) {
+        if (*key != (*name == '-' ? '_' : *name))
+            return false;
+    }
+    return *key == *name;
+}
+
+static int take_setting(void *ctx, const char *key, const char *value, struct err *err)
+{
+    struct daemon_config *config = ctx;
+
+    if (text_equal(key, "verbose")) {
+        if (!text_equal(value, "yes") && !text_equal(value, "no"))
+            return err_set(err, -EINVAL, "verbose is \"%.60s\", neither yes nor no", value);
+        config->verbose = text_equal(value, "yes");
+        return 0;
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
+        if (is_key_of(key, options[i].name))
+            return set_text(config, &options[i], value, err);
+    }
+    return err_set(err, -EINVAL, "there is no setting \"%.60s\"; ferryd --help lists them", key);
+}
+
+/* The file that the command line names must be there. */
+static int read_file(int argc, char *const argv[], struct daemon_config *config, struct err *err)
+{
+    const char *path = NULL;
+
+    for (int i = 1; i < argc; i++) {
+        if (text_starts_with(argv[i], "--config="))
+            path = argv[i] + strlen("--config=");
+        else if (text_equal(argv[i], "--config") && i + 1 < argc)
+            path = argv[i + 1];
+    }
+    if (path == NULL && access(CONFIG_FILE, F_OK) < 0)
+        return 0;
+    return config_file_read(path != NULL ? path : CONFIG_FILE, take_setting, config, err);
 }
 
 static int parse_one(int argc, char *const argv[], int *at, struct daemon_config *config, struct err *err)
@@ -64,6 +112,12 @@ static int parse_one(int argc, char *const argv[], int *at, struct daemon_config
     const char *argument = argv[*at];
     size_t length = strcspn(argument, "=");
 
+    if (text_equal(argument, "--config") && *at + 1 >= argc)
+        return err_set(err, -EINVAL, "--config needs a value: FILE");
+    if (text_equal(argument, "--config"))
+        ++*at;
+    if (text_equal(argument, "--config") || text_starts_with(argument, "--config="))
+        return 0; /* read before */
     for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {
         if (!text_starts_with(argument, "--") || strlen(options[i].name) != length - 2 ||
             strncmp(argument + 2, options[i].name, length - 2) != 0)
@@ -102,11 +156,10 @@ static int set_defaults(struct daemon_config *config, struct err *err)
     return 0;
 }
 
-int daemon_options_parse(int argc, char *const argv[], struct daemon_config *ret_config, struct err *err)
+/* 1 when one of them was asked for and printed. */
+static int show_help_or_version(int argc, char *const argv[])
 {
-    int r = set_defaults(ret_config, err);
-
-    for (int i = 1; r == 0 && i < argc; i++) {
+    for (int i = 1; i < argc; i++) {
         if (text_equal(argv[i], "--help")) {
             print_help();
             return 1;
@@ -115,6 +168,19 @@ int daemon_options_parse(int argc, char *const argv[], struct daemon_config *ret
             printf("ferryd %s\n", FERRY_VERSION);
             return 1;
         }
+    }
+    return 0;
+}
+
+int daemon_options_parse(int argc, char *const argv[], struct daemon_config *ret_config, struct err *err)
+{
+    int r = set_defaults(ret_config, err);
+
+    if (r == 0 && show_help_or_version(argc, argv) != 0)
+        return 1;
+    if (r == 0)
+        r = read_file(argc, argv, ret_config, err);
+    for (int i = 1; r == 0 && i < argc; i++) {
         if (text_equal(argv[i], "--verbose"))
             ret_config->verbose = true;
         else

@@ -3,6 +3,7 @@
 #include "daemon/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -89,6 +90,7 @@ static int add_listener(struct server *server, int fd, bool readonly, bool tls, 
     *listener = (struct listener){.server = server, .next = server->listeners, .fd = fd, .readonly = readonly, .tls = tls};
     text_format(listener->path, sizeof(listener->path), "%s", path);
     server->listeners = listener;
+    fcntl(fd, F_SETFD, FD_CLOEXEC); /* one that was handed over is open for VMs otherwise */
     r = listen(fd, BACKLOG) < 0 ? -errno : fd_set_nonblocking(fd);
     if (r == 0)
         r = loop_add(server->daemon->loop, fd, LOOP_READ, on_connection, listener, &listener->source);
