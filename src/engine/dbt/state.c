@@ -71,7 +71,7 @@ void dbt_update_tlb_mode(struct dbt_vcpu *v)
     else
         v->tlb_mode = (v->rflags & X86_AC) && (v->cr4 & X86_CR4_SMAP) ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
     if (v->space != NULL)
-        v->tlb = v->space->tlb[v->tlb_mode].entry;
+        dbt_tlb_choose(v);
 }
 
 void dbt_update_mode(struct dbt_vcpu *v)

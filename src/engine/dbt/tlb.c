@@ -24,32 +24,66 @@ static void clear_entry(struct tlb *tlb, unsigned index)
     tlb->translation[index].page = TLB_NO_PAGE;
 }
 
+/* Everybody who goes through a TLB's entries: those in use, which are listed, or all. */
+#define FOR_FILLED(tlb, i)                                                                                        \
+    for (unsigned n_ = 0, all_ = (tlb)->filled_count > TLB_FILLED_MAX, i = 0;                                      \
+         n_ < (all_ ? TLB_ENTRIES : (tlb)->filled_count) && ((i = all_ ? n_ : (tlb)->filled[n_]), true); n_++)
+
 static void clear_tlb(struct tlb *tlb)
 {
-    if (!tlb->used)
-        return;
-    tlb->used = false;
-    for (unsigned i = 0; i < TLB_ENTRIES; i++)
-        clear_entry(tlb, i);
+    if (!tlb->ready) {
+        for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            clear_entry(tlb, i);
+        tlb->ready = true;
+    } else {
+        FOR_FILLED(tlb, i)
+            clear_entry(tlb, i);
+    }
+    tlb->filled_count = 0;
     tlb->large_first = UINT64_MAX;
     tlb->large_last = 0;
+}
+
+/* Once more than the list holds: all of them are looked at until it is emptied. */
+static void note_filled(struct tlb *tlb, unsigned index)
+{
+    if (tlb->filled_count < TLB_FILLED_MAX)
+        tlb->filled[tlb->filled_count] = (uint16_t)index;
+    if (tlb->filled_count <= TLB_FILLED_MAX)
+        tlb->filled_count++;
 }
 
 static void clear_space(struct dbt_vcpu *v, struct address_space *space)
 {
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
-        clear_tlb(&space->tlb[mode]);
+        if (space->tlb[mode].ready)
+            clear_tlb(&space->tlb[mode]);
     space->generation = ++v->next_generation;
     if (space == v->space)
         dbt_jump_tables_forget(v, true);
 }
 
+/* What stays is listed anew. */
+static void clear_but_global(struct tlb *tlb)
+{
+    unsigned kept = 0;
+    bool listed = tlb->filled_count <= TLB_FILLED_MAX;
+
+    FOR_FILLED(tlb, i) {
+        if (!tlb->translation[i].global)
+            clear_entry(tlb, i);
+        else if (listed)
+            tlb->filled[kept++] = (uint16_t)i;
+    }
+    if (listed)
+        tlb->filled_count = kept;
+}
+
 static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *space)
 {
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
-        for (unsigned i = 0; i < TLB_ENTRIES && space->tlb[mode].used; i++)
-            if (!space->tlb[mode].translation[i].global)
-                clear_entry(&space->tlb[mode], i);
+        if (space->tlb[mode].ready)
+            clear_but_global(&space->tlb[mode]);
     space->generation = ++v->next_generation;
     if (space == v->space)
         dbt_jump_tables_forget(v, false);
@@ -61,13 +95,10 @@ int dbt_tlb_new(struct dbt_vcpu *v)
     if (v->spaces == NULL)
         return -ENOMEM;
     memset(v->spaces, 0, TLB_SLOTS * sizeof(*v->spaces));
-    for (unsigned i = 0; i < TLB_SLOTS; i++)
-        for (unsigned mode = 0; mode < TLB_MODES; mode++)
-            v->spaces[i].tlb[mode].used = true;
     v->space = &v->spaces[0];
     v->space->used = true;
     clear_space(v, v->space);
-    v->tlb = v->space->tlb[TLB_SUPERVISOR].entry;
+    dbt_tlb_choose(v);
     return 0;
 }
 
@@ -122,7 +153,7 @@ void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear)
 {
     struct tlb *tlb = &v->space->tlb[mode];
 
-    if (tlb->translation[TLB_INDEX(linear)].page == TLB_PAGE(linear))
+    if (tlb->ready && tlb->translation[TLB_INDEX(linear)].page == TLB_PAGE(linear))
         set_tags(v, mode, tlb, TLB_INDEX(linear));
 }
 
@@ -147,9 +178,13 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
     uint32_t fault;
 
     v->statistics[STATISTIC_TLB_MISS]++;
+    if (!tlb->ready)
+        clear_tlb(tlb);
     fault = x86_walk(v->memory, &walk, linear, &t);
     if (fault)
         dbt_raise_page_fault(v, linear, fault & ~X86_WALK_FAULT);
+    if (tlb->translation[index].page == TLB_NO_PAGE)
+        note_filled(tlb, index);
     tlb->translation[index] = (struct tlb_translation){
         .page = TLB_PAGE(linear), .physical = t.physical, .writable = t.writable, .readable = t.readable,
         .executable = t.executable, .global = t.global, .dirty = t.dirty};
@@ -159,14 +194,13 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
         tlb->large_first = first < tlb->large_first ? first : tlb->large_first;
         tlb->large_last = last > tlb->large_last ? last : tlb->large_last;
     }
-    tlb->used = true;
     set_tags(v, mode, tlb, index);
 }
 
 const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
 {
     const struct tlb_translation *t = &v->space->tlb[mode].translation[TLB_INDEX(linear)];
-    bool allowed = t->page == TLB_PAGE(linear) && !((access & ACCESS_WRITE) && !(t->writable && t->dirty)) &&
+    bool allowed = v->space->tlb[mode].ready && t->page == TLB_PAGE(linear) && !((access & ACCESS_WRITE) && !(t->writable && t->dirty)) &&
                    !((access & ACCESS_READ) && !t->readable) && !((access & ACCESS_EXECUTE) && !t->executable);
 
     if (!allowed) {
@@ -182,7 +216,7 @@ void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
 {
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
-            for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            FOR_FILLED(&v->spaces[s].tlb[mode], i)
                 if (v->spaces[s].tlb[mode].translation[i].physical == physical_page)
                     v->spaces[s].tlb[mode].entry[i].write = TLB_NO_TAG(i);
 }
@@ -191,8 +225,17 @@ void dbt_tlb_protect_all(struct dbt_vcpu *v)
 {
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
-            for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            FOR_FILLED(&v->spaces[s].tlb[mode], i)
                 v->spaces[s].tlb[mode].entry[i].write = TLB_NO_TAG(i);
+}
+
+void dbt_tlb_choose(struct dbt_vcpu *v)
+{
+    struct tlb *tlb = &v->space->tlb[v->tlb_mode];
+
+    if (UNLIKELY(!tlb->ready))
+        clear_tlb(tlb);
+    v->tlb = tlb->entry;
 }
 
 static void use_space(struct dbt_vcpu *v, struct address_space *space)
@@ -201,7 +244,7 @@ static void use_space(struct dbt_vcpu *v, struct address_space *space)
     if (space != v->space)
         dbt_jump_tables_forget(v, false);
     v->space = space;
-    v->tlb = space->tlb[v->tlb_mode].entry;
+    dbt_tlb_choose(v);
 }
 
 static struct address_space *find_space(struct dbt_vcpu *v, uint16_t pcid)
@@ -270,7 +313,7 @@ static void flush_page_of(struct tlb *tlb, uint64_t linear, bool keep_global)
     unsigned first = maybe_large ? 0 : TLB_INDEX(linear), last = maybe_large ? TLB_ENTRIES - 1 : TLB_INDEX(linear);
     uint64_t mask = maybe_large ? ~(GIB(1) - 1) : ~UINT64_C(0xfff);
 
-    for (unsigned i = first; i <= last; i++) {
+    for (unsigned i = first; i <= last && tlb->ready; i++) {
         const struct tlb_translation *t = &tlb->translation[i];
 
         if (t->page != TLB_NO_PAGE && (t->page & mask) == (linear & mask) && !(keep_global && t->global))
@@ -281,7 +324,7 @@ static void flush_page_of(struct tlb *tlb, uint64_t linear, bool keep_global)
 static bool maybe_large_page(const struct address_space *space, uint64_t linear)
 {
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
-        if (linear >= space->tlb[mode].large_first && linear <= space->tlb[mode].large_last)
+        if (space->tlb[mode].ready && linear >= space->tlb[mode].large_first && linear <= space->tlb[mode].large_last)
             return true;
     return false;
 }
@@ -303,7 +346,7 @@ static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint6
 static bool may_hold_global(const struct address_space *space, uint64_t linear)
 {
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
-        if (space->tlb[mode].translation[TLB_INDEX(linear)].global)
+        if (space->tlb[mode].ready && space->tlb[mode].translation[TLB_INDEX(linear)].global)
             return true;
     return maybe_large_page(space, linear);
 }
@@ -353,7 +396,7 @@ void dbt_debug_changed(struct dbt_vcpu *v)
     }
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
-            for (unsigned i = 0; i < TLB_ENTRIES; i++)
+            FOR_FILLED(&v->spaces[s].tlb[mode], i)
                 if (v->spaces[s].tlb[mode].translation[i].page != TLB_NO_PAGE)
                     set_tags(v, mode, &v->spaces[s].tlb[mode], i);
     if (v->instruction_breakpoints)

@@ -16,6 +16,9 @@ void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear);
 void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page);
 void dbt_tlb_protect_all(struct dbt_vcpu *v);
 
+/* Points v->tlb to the TLB of the present address space and tlb_mode. */
+void dbt_tlb_choose(struct dbt_vcpu *v);
+
 /* A fresh, empty set of address spaces; -ENOMEM. */
 int dbt_tlb_new(struct dbt_vcpu *v);
 void dbt_tlb_free(struct dbt_vcpu *v);

@@ -12,7 +12,8 @@
 #include "engine/dbt/thunk.h"
 #include "engine/dbt/tlb.h"
 
-#define HASH_SIZE 65536u
+#define HASH_SIZE 262144u
+#define TABLE_LIST_MAX 2048u
 #define PAGE_HASH_SIZE 4096u
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
 
@@ -25,7 +26,9 @@ struct translation_cache {
     size_t memory_size, memory_used, most_used;
     bool full;
     uint64_t reuses;         /* how often all of it was forgotten: links of before are gone */
-    bool table_used[2], supervisor_not_global; /* of the jump tables: which have entries; some that a flush takes away */
+    bool supervisor_not_global; /* the jump table of CPL 0 has entries that a flush takes away */
+    unsigned table_count[2];    /* entries of the jump tables are listed, as long as they find room */
+    uint16_t table_list[2][TABLE_LIST_MAX];
     uint64_t table_linear[2][JUMP_SLOTS];
     struct translation *hash[HASH_SIZE];
     struct translation *page[PAGE_HASH_SIZE];
@@ -54,12 +57,15 @@ static void clear_table(struct dbt_vcpu *v, unsigned user)
 {
     struct translation_cache *cache = v->translations;
     const void *miss = executable(cache, cache->trampolines.exit_to_address);
+    unsigned count = cache->table_count[user];
 
-    if (!cache->table_used[user])
-        return;
-    for (unsigned i = 0; i < JUMP_SLOTS; i++)
-        v->jump_table[user][i] = miss;
-    cache->table_used[user] = false;
+    if (count <= TABLE_LIST_MAX)
+        for (unsigned i = 0; i < count; i++)
+            v->jump_table[user][cache->table_list[user][i]] = miss;
+    else
+        for (unsigned i = 0; i < JUMP_SLOTS; i++)
+            v->jump_table[user][i] = miss;
+    cache->table_count[user] = 0;
     if (!user)
         cache->supervisor_not_global = false;
 }
@@ -69,9 +75,18 @@ static void enter_in_table(struct dbt_vcpu *v, const struct translation *t, bool
     struct translation_cache *cache = v->translations;
     unsigned user = t->mode & MODE_USER ? 1 : 0, slot = dbt_jump_slot(t->linear);
 
+    if (v->jump_table_mode[user] != t->mode) { /* what is in there was translated for other code */
+        clear_table(v, user);
+        v->jump_table_mode[user] = t->mode;
+    }
+    if (v->jump_table[user][slot] == executable(cache, cache->trampolines.exit_to_address)) {
+        if (cache->table_count[user] < TABLE_LIST_MAX)
+            cache->table_list[user][cache->table_count[user]] = (uint16_t)slot;
+        if (cache->table_count[user] <= TABLE_LIST_MAX)
+            cache->table_count[user]++;
+    }
     v->jump_table[user][slot] = executable(cache, t->checked);
     cache->table_linear[user][slot] = t->linear;
-    cache->table_used[user] = true;
     if (!user && !global)
         cache->supervisor_not_global = true;
 }
@@ -94,21 +109,29 @@ void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too)
         clear_table(v, 0);
 }
 
-/* The page before may hold an instruction that reaches into this one. */
+static void forget_slot_of_page(struct dbt_vcpu *v, unsigned user, unsigned slot, uint64_t page)
+{
+    struct translation_cache *cache = v->translations;
+    uint64_t own = TLB_PAGE(cache->table_linear[user][slot]);
+
+    /* The page before may hold an instruction that reaches into this one. */
+    if (own == page || own == page - 4096)
+        v->jump_table[user][slot] = executable(cache, cache->trampolines.exit_to_address);
+}
+
 void dbt_jump_tables_forget_page(struct dbt_vcpu *v, uint64_t linear)
 {
     struct translation_cache *cache = v->translations;
-    uint64_t page = TLB_PAGE(linear);
 
     if (cache == NULL)
         return;
     for (unsigned user = 0; user < 2; user++) {
-        for (unsigned i = 0; i < JUMP_SLOTS && cache->table_used[user]; i++) {
-            uint64_t own = TLB_PAGE(cache->table_linear[user][i]);
+        unsigned count = cache->table_count[user];
 
-            if (own == page || own == page - 4096)
-                v->jump_table[user][i] = executable(cache, cache->trampolines.exit_to_address);
-        }
+        for (unsigned i = 0; i < count && count <= TABLE_LIST_MAX; i++)
+            forget_slot_of_page(v, user, cache->table_list[user][i], TLB_PAGE(linear));
+        for (unsigned i = 0; i < JUMP_SLOTS && count > TABLE_LIST_MAX; i++)
+            forget_slot_of_page(v, user, i, TLB_PAGE(linear));
     }
 }
 
@@ -200,7 +223,7 @@ int dbt_translations_new(struct dbt_vcpu *v, size_t code_size)
     }
     cache->enter = dbt_emit_trampolines(v, cache->arena, &cache->trampolines);
     cache->code_start = cache->arena->used;
-    cache->table_used[0] = cache->table_used[1] = true;
+    cache->table_count[0] = cache->table_count[1] = TABLE_LIST_MAX + 1;
     dbt_jump_tables_forget(v, true);
     return 0;
 }

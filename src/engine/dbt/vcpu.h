@@ -38,7 +38,8 @@ struct translator;
 
 /* Softmmu. A tag is the page's linear address. A tag that is to match nothing is the address of a page that has another entry, and is
  * not the page behind one that has this entry either. */
-#define TLB_ENTRIES 256u
+#define TLB_ENTRIES 1024u
+#define TLB_FILLED_MAX 512u
 #define TLB_ENTRY_SHIFT 5 /* log2 of the size of an entry */
 #define TLB_NO_TAG(index) ((uint64_t)((index) ^ 2u) << 12)
 #define TLB_NO_PAGE UINT64_C(1) /* tlb_translation.page of an empty entry */
@@ -65,7 +66,9 @@ struct tlb_translation { /* the slow twin of each entry: what the page walk foun
 struct tlb {
     struct tlb_entry entry[TLB_ENTRIES];
     struct tlb_translation translation[TLB_ENTRIES];
-    bool used; /* something was put in since it was cleared */
+    bool ready; /* entries have been made empty: memory as it comes would match */
+    unsigned filled_count;               /* entries that are not empty stand in filled[], as long as they find room */
+    uint16_t filled[TLB_FILLED_MAX];
     uint64_t large_first, large_last; /* range of linear addresses that large pages of this TLB cover; first > last: none */
 };
 
@@ -110,7 +113,7 @@ enum {
     VECTORS_UNMASKED = 1 << 1, /* the guest has SIMD exceptions unmasked: translated code leaves its vector instructions alone */
 };
 
-#define JUMP_SLOTS 4096u
+#define JUMP_SLOTS 32768u
 
 struct dbt_fpu { /* what of the x87 and SSE control state the host's units do not hold for the guest (fpu.h) */
     uint32_t mxcsr_masks;     /* the guest's MXCSR bits 12:7; in the host's MXCSR they are all set */
@@ -154,6 +157,7 @@ struct dbt_vcpu {
     uint64_t resume, jump_target; /* scratch */
     const struct translated_op *last_indirect; /* the jump that set RIP, in case it is not canonical */
     const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
+    uint32_t jump_table_mode[2];               /* in which mode */
 
     uint64_t rflags;  /* all bits but CF PF AF ZF SF OF; bit 1 set */
     struct x86_segment segment[X86_SEGMENT_COUNT], ldtr, tr;
