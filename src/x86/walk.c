@@ -217,6 +217,59 @@ static uint32_t walk_once(struct memory *memory, const struct x86_walk *walk, ui
     return 0;
 }
 
+/* The common case of the walk below, in long mode, with nothing left to set or to refuse: false otherwise, nothing done. */
+static bool walk_quickly(const struct memory *memory, const struct x86_walk *walk, uint64_t linear, struct x86_translation *ret)
+{
+    const struct memory_region *region = &memory->region[0];
+    uint64_t reserved = reserved_address_bits(walk), table = walk->cr3 & PTE_ADDRESS, all = PTE_W | PTE_U, any = 0, entry;
+    struct x86_translation t;
+    bool smap, allowed;
+    unsigned shift;
+
+    if (!(walk->efer & X86_EFER_LMA) || (walk->cr4 & (X86_CR4_PKE | X86_CR4_PKS)))
+        return false;
+    for (shift = 39;; shift -= 9) {
+        uint64_t at = table + (linear >> shift & 511) * 8 - region->address;
+
+        if (at >= region->size) {
+            region = memory_find(memory, at + region->address);
+            if (region == NULL)
+                return false;
+            at = table + (linear >> shift & 511) * 8 - region->address;
+        }
+        entry = __atomic_load_n((const uint64_t *)(const void *)(region->host + at), __ATOMIC_RELAXED);
+        if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || (entry & reserved))
+            return false;
+        all &= entry;
+        any |= entry;
+        if (shift == 12)
+            break;
+        table = entry & PTE_ADDRESS;
+        if (entry & PTE_PS) {
+            if (shift == 39 || (shift == 30 && !walk->gigabyte_pages) || (table & (BIT(shift) - 1)))
+                return false;
+            break;
+        }
+    }
+    if (region->readonly || (walk->write && !(entry & PTE_D)))
+        return false;
+    smap = (all & PTE_U) && (walk->cr4 & X86_CR4_SMAP) && !walk->smap_off;
+    t = (struct x86_translation){
+        .page_shift = shift,
+        .physical = (entry & PTE_ADDRESS) | (linear & (BIT(shift) - 1) & ~UINT64_C(0xfff)),
+        .readable = walk->user ? (all & PTE_U) != 0 : !smap,
+        .writable = walk->user ? (all & (PTE_U | PTE_W)) == (PTE_U | PTE_W)
+                               : !smap && ((all & PTE_W) || !(walk->cr0 & X86_CR0_WP)),
+        .executable = !(any & PTE_NX) && (walk->user ? (all & PTE_U) != 0 : !((all & PTE_U) && (walk->cr4 & X86_CR4_SMEP))),
+        .global = (entry & PTE_G) && (walk->cr4 & X86_CR4_PGE),
+        .dirty = (entry & PTE_D) != 0,
+    };
+    allowed = walk->fetch ? t.executable : walk->write ? t.writable : t.readable;
+    if (allowed)
+        *ret = t;
+    return allowed;
+}
+
 uint32_t x86_walk(struct memory *memory, const struct x86_walk *walk, uint64_t linear, struct x86_translation *ret)
 {
     if (!(walk->cr0 & X86_CR0_PG)) {
@@ -224,6 +277,8 @@ uint32_t x86_walk(struct memory *memory, const struct x86_walk *walk, uint64_t l
                                         .executable = true, .dirty = true};
         return 0;
     }
+    if (walk_quickly(memory, walk, linear, ret))
+        return 0;
     for (;;) {
         bool again = false;
         uint32_t result = walk_once(memory, walk, linear, ret, &again);

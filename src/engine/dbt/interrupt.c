@@ -58,6 +58,7 @@ static void halt(struct dbt_vcpu *v, const struct op *op)
     if (v->cpl != 0)
         dbt_raise_error(v, X86_GP, 0);
     v->run_state = X86_HALTED;
+    dbt_set_attention(v, ATTENTION_INTERRUPT);
     dbt_end_block(v);
 }
 

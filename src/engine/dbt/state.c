@@ -100,8 +100,10 @@ void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value)
     v->flags = (uint8_t)((value & ARITHMETIC_FLAGS) | 2);
     v->overflow = value & X86_OF ? 1 : 0;
     v->rflags = (value & RFLAGS_WRITABLE & ~(uint64_t)(ARITHMETIC_FLAGS | X86_OF)) | 2;
-    if (v->rflags & (X86_TF | X86_RF))
+    if ((v->rflags & X86_TF) || ((v->rflags & X86_RF) && v->instruction_breakpoints))
         dbt_set_attention(v, ATTENTION_STEP);
+    else
+        v->rflags &= ~(uint64_t)X86_RF; /* it passes with the next instruction, and there is no breakpoint that it could pass */
     if (~before & v->rflags & X86_IF)
         dbt_set_attention(v, ATTENTION_INTERRUPT);
     if ((before ^ v->rflags) & (X86_VM | X86_AC))

@@ -229,13 +229,26 @@ void dbt_tlb_protect_all(struct dbt_vcpu *v)
                 v->spaces[s].tlb[mode].entry[i].write = TLB_NO_TAG(i);
 }
 
-void dbt_tlb_choose(struct dbt_vcpu *v)
+static struct tlb_entry *ready_tlb(struct dbt_vcpu *v, enum tlb_mode mode)
 {
-    struct tlb *tlb = &v->space->tlb[v->tlb_mode];
+    struct tlb *tlb = &v->space->tlb[mode];
 
     if (UNLIKELY(!tlb->ready))
         clear_tlb(tlb);
-    v->tlb = tlb->entry;
+    return tlb->entry;
+}
+
+void dbt_tlb_choose(struct dbt_vcpu *v)
+{
+    enum tlb_mode with_ac = v->cr4 & X86_CR4_SMAP ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+
+    v->tlb = ready_tlb(v, v->tlb_mode);
+    if (v->cpl == 3)
+        return;
+    v->supervisor_tlb[0] = ready_tlb(v, TLB_SUPERVISOR);
+    v->supervisor_tlb[1] = ready_tlb(v, with_ac);
+    v->supervisor_tlb_mode[0] = TLB_SUPERVISOR;
+    v->supervisor_tlb_mode[1] = with_ac;
 }
 
 static void use_space(struct dbt_vcpu *v, struct address_space *space)

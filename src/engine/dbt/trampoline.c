@@ -105,7 +105,7 @@ static void emit_exit(struct emitter *e, bool avx)
 /* Calls function(vCPU, SCRATCH, ADDRESS) with all of the guest's state in memory. */
 static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
 {
-    uint8_t *leave, *done, *no_vectors;
+    uint8_t *leave, *jump, *done, *no_vectors;
 
     emit_guest_registers(e, false);
     emit_store(e, VCPU(resume), SCRATCH);
@@ -120,8 +120,10 @@ static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
     emit_registers(e, 0, 0xff, 2, HOST_RAX);
     emit_load(e, HOST_RSP, at_base(HOST_RSP, 0));
 
-    emit_alu_constant(e, EMIT_W, ALU_CMP, HOST_RAX, 1);
+    emit_alu_constant(e, EMIT_W, ALU_CMP, HOST_RAX, CALL_LEAVE);
     leave = emit_jump_if(e, IF_E);
+    emit_alu_constant(e, EMIT_W, ALU_CMP, HOST_RAX, CALL_JUMP);
+    jump = emit_jump_if(e, IF_E);
     emit_move(e, ADDRESS, HOST_RAX);
     emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(vectors_were_away), 0);
     no_vectors = emit_jump_if(e, IF_NE);
@@ -137,6 +139,10 @@ static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
     emit_patch(done, e->at);
     emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, next)));
     emit_jump_register(e, SCRATCH);
+    emit_patch(jump, e->at);
+    emit_load(e, ADDRESS, VCPU(gpr[GPR_RIP]));
+    emit_guest_registers(e, true);
+    emit_memory(e, 0, 0xff, 4, VCPU(resume));
     emit_patch(leave, e->at);
     emit_registers(e, 0, 0x31, HOST_RAX, HOST_RAX);
     emit_leave(e);

@@ -19,7 +19,7 @@ static bool raises(op_fn *execute)
 static void choose(struct translator *t, struct guest_instruction *g)
 {
     static translate_fn *(*const choosers[])(struct translator *, struct guest_instruction *) = {
-        dbt_choose_integer, dbt_choose_control, dbt_choose_vector};
+        dbt_choose_integer, dbt_choose_control, dbt_choose_vector, dbt_choose_system};
 
     g->translate = NULL;
     g->vector = false;
@@ -66,7 +66,9 @@ static void decode_crossing(struct translator *t, struct source *source)
 /* A conditional jump ends nothing: what is behind it is likely to follow. */
 static bool ends(const struct guest_instruction *g)
 {
-    return (g->op.flags & OP_END) && !(g->translate != NULL && dbt_jump_condition(g->decoded.mnemonic) >= 0);
+    bool goes_on = g->translate != NULL && (dbt_jump_condition(g->decoded.mnemonic) >= 0 || dbt_is_sti(g));
+
+    return (g->op.flags & OP_END) && !goes_on;
 }
 
 static void decode_all(struct translator *t, struct source source)
@@ -93,6 +95,8 @@ static void decode_all(struct translator *t, struct source source)
         t->count++;
         more = more && !ends(g);
     }
+    if (dbt_is_sti(&t->instruction[t->count - 1])) /* nothing follows */
+        t->instruction[t->count - 1].translate = NULL;
 }
 
 /* The entry for jumps that may be wrong, and the one for those that can't be; both then see that vectors are where they should be. */

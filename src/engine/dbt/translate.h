@@ -145,6 +145,9 @@ translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction 
 translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction *g); /* translate_integer.c */
 translate_fn *dbt_choose_vector(struct translator *t, struct guest_instruction *g);  /* translate_vector.c */
 
+translate_fn *dbt_choose_system(struct translator *t, struct guest_instruction *g);  /* translate_system.c */
+bool dbt_is_sti(const struct guest_instruction *g); /* and has a translation, which something must follow */
+
 /* Registers of an instruction as the host sees them: map[guest] for encoding, with registers that live in memory in scratch ones. */
 struct register_map {
     uint8_t host[16];

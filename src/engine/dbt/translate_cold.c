@@ -98,15 +98,30 @@ static void begin(struct dbt_vcpu *v, const struct translated_op *op)
     v->gpr[GPR_RIP] = op->next_rip;
 }
 
+/* Whether there is code to go on with at RIP, wherever the instruction has led. */
+static bool may_jump(struct dbt_vcpu *v)
+{
+    unsigned user = v->cpl == 3;
+
+    if (atomic_load_explicit(&v->attention, memory_order_relaxed) != 0 || v->shutdown || !dbt_translatable(v) ||
+        v->jump_table_mode[user] != (v->mode | (user ? MODE_USER : 0)))
+        return false;
+    v->resume = (uint64_t)(uintptr_t)v->jump_table[user][dbt_jump_slot(v->gpr[GPR_RIP])];
+    return true;
+}
+
 static uint64_t interpret(struct dbt_vcpu *v, const struct translated_op *op)
 {
-    bool stopped;
+    bool stopped, jumped = (op->op.flags & OP_END) != 0;
 
     v->statistics[STATISTIC_HELPERS]++;
     op->op.execute(v, &op->op);
-    stopped = v->block_end != NULL || (op->op.flags & OP_END);
+    stopped = v->block_end != NULL || jumped;
     v->op = NULL;
-    return stopped;
+    if (!stopped)
+        return CALL_NEXT;
+    v->last_indirect = NULL;
+    return jumped && may_jump(v) ? CALL_JUMP : CALL_LEAVE;
 }
 
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data)

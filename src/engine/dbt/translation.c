@@ -405,7 +405,7 @@ static void check_target(struct dbt_vcpu *v)
     const struct translated_op *jump = v->last_indirect;
     int64_t pushed;
 
-    if (LIKELY(!dbt_code64(v) || dbt_canonical(v->gpr[GPR_RIP])))
+    if (LIKELY(!dbt_code64(v) || dbt_canonical(v->gpr[GPR_RIP])) || jump == NULL)
         return;
     pushed = dbt_stack_effect(&jump->op);
     v->gpr[X86_RSP] += (uint64_t)pushed;
@@ -437,6 +437,7 @@ void dbt_translations_run(struct dbt_vcpu *v)
     struct translation_cache *cache = v->translations;
     struct link *link = NULL;
 
+    v->last_indirect = NULL;
     do {
         uint64_t reuses = cache->reuses;
         struct translation *t = look_up(v);

@@ -102,7 +102,12 @@ const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v)
 
 enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, struct trampolines *ret_trampolines);
 
-/* Called by trampolines. Result: 0 = the instruction is done, 1 = done and leave, else the host address to try again with. */
+/* Called by trampolines. What they return, if it isn't the host address to try again with: */
+enum {
+    CALL_NEXT,  /* the instruction is done */
+    CALL_LEAVE, /* done, and back to the run loop */
+    CALL_JUMP,  /* done, and RIP is set: v->resume is the code to try */
+};
 uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data);
 

@@ -155,7 +155,9 @@ struct dbt_vcpu {
     uint32_t vectors_were_away;   /* while it calls C */
     void *host_stack;             /* RSP of C */
     uint64_t resume, jump_target; /* scratch */
-    const struct translated_op *last_indirect; /* the jump that set RIP, in case it is not canonical */
+    struct tlb_entry *supervisor_tlb[2]; /* of the present space without and with EFLAGS.AC, and their tlb_mode */
+    uint32_t supervisor_tlb_mode[2];
+    const struct translated_op *last_indirect; /* the translated jump that set RIP, in case it is not canonical */
     const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
     uint32_t jump_table_mode[2];               /* in which mode */
 
