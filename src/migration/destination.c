@@ -336,6 +336,7 @@ static enum destination_outcome await_settlement(struct migration_destination *d
             run(destination, running);
             outcome = DESTINATION_RUNS;
         } else if (ending || !run_here || err->code == -ESTALE) {
+            destination->machine.forget(destination->machine.ctx, destination->hello.session); /* this copy never runs now */
             outcome = DESTINATION_ENDED;
         }
     }

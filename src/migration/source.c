@@ -53,6 +53,7 @@ struct migration_source {
     uint64_t *bitmap, *bitmap_late;
     unsigned round;
     bool logging, stopped, running;
+    bool offered; /* STATE went out: a copy of the guest may wait on the destination */
 };
 
 static void set_stage(struct migration_source *source, enum migration_stage stage)
@@ -378,6 +379,7 @@ static int transfer_state(struct migration_source *source, struct err *err)
     if (r == 0)
         r = source->machine.save(source->machine.ctx, &state, err);
     if (r == 0) {
+        source->offered = true;
         r = stream_send(link_first(source->link), MESSAGE_STATE, source->running, state.data, state.size, NULL);
         if (r < 0)
             explain(source, r, err);
@@ -402,6 +404,24 @@ static int take_disks_back(struct migration_source *source, struct err *err)
 }
 
 enum verdict { VERDICT_HERE, VERDICT_THERE, VERDICT_NOBODY_KNOWS };
+
+/* Before the guest runs here again, without an answer to COMMIT being owed. The decision is for the copy that may wait on the
+ * destination: when this process dies later, nothing else tells that the disks have gone on without it. */
+static enum verdict run_on(struct migration_source *source, struct err *err)
+{
+    struct err trouble = ERR_INIT;
+    char text[ERR_MESSAGE_MAX];
+    bool mine = true;
+    int r = source->offered ? source->machine.decide(source->machine.ctx, source->session, &mine, &trouble) : 0;
+
+    if (r == 0 && !mine)
+        return VERDICT_THERE; /* somebody settled it there meanwhile */
+    if (r < 0 && r != -ENOENT) {
+        text_format(text, sizeof(text), "%s", err->message);
+        err_set(err, err->code, "%s; %s, so a copy that waits on the destination must not be told to run", text, trouble.message);
+    }
+    return take_disks_back(source, err) == 0 ? VERDICT_HERE : VERDICT_NOBODY_KNOWS;
+}
 
 static enum verdict arbitrate(struct migration_source *source, struct err *err)
 {
@@ -430,8 +450,8 @@ static enum verdict await_taken(struct migration_source *source, struct err *err
 
     if (r == 0)
         return VERDICT_THERE;
-    if (r == -EREMOTEIO && take_disks_back(source, err) == 0)
-        return VERDICT_HERE;
+    if (r == -EREMOTEIO)
+        return run_on(source, err);
     link_break(source->link); /* an answer that comes too late must not be believed */
     return arbitrate(source, err);
 }
@@ -455,11 +475,11 @@ static enum verdict hand_over(struct migration_source *source, struct err *err)
 
     if (r < 0) {
         stream_send(link_first(source->link), MESSAGE_CANCEL, 0, err->message, strnlen(err->message, STREAM_SENTENCE_MAX), NULL);
-        return take_disks_back(source, err) == 0 ? VERDICT_HERE : VERDICT_NOBODY_KNOWS;
+        return run_on(source, err);
     }
     if (!begin_commit(source)) {
         stream_lost(err, -ECANCELED, "destination");
-        return take_disks_back(source, err) == 0 ? VERDICT_HERE : VERDICT_NOBODY_KNOWS;
+        return run_on(source, err);
     }
     r = stream_send(link_first(source->link), MESSAGE_COMMIT, 0, NULL, 0, &untouched);
     if (r == 0)
@@ -467,7 +487,7 @@ static enum verdict hand_over(struct migration_source *source, struct err *err)
     stream_lost(err, r, "destination");
     link_break(source->link);
     if (untouched)
-        return take_disks_back(source, err) == 0 ? VERDICT_HERE : VERDICT_NOBODY_KNOWS;
+        return run_on(source, err);
     return arbitrate(source, err);
 }
 
@@ -606,6 +626,8 @@ static void finish_here(struct migration_source *source, const struct err *err)
     source->machine.throttle(source->machine.ctx, 0);
     if (source->stopped)
         source->machine.resume(source->machine.ctx);
+    if (source->offered && err->code == -EREMOTEIO)
+        source->machine.forget(source->machine.ctx, source->session); /* the destination has given its copy up */
     text_format(text, sizeof(text), "in stage %s: %s; the VM goes on here", migration_stage_name(source->progress.stage), err->message);
     set_message(source, text);
     source->progress.end_ns = host_monotonic_ns();
@@ -668,6 +690,8 @@ static void *source_thread(void *ctx)
     }
     if (up_to_ready(source, &err) == 0)
         verdict = hand_over(source, &err);
+    else if (source->stopped)
+        verdict = run_on(source, &err);
     if (verdict == VERDICT_NOBODY_KNOWS)
         verdict = settle(source, &err);
     if (verdict == VERDICT_HERE)

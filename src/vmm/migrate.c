@@ -231,9 +231,11 @@ static int forget_work(struct migrate *migrate, void *argument, struct err *err)
     return 0;
 }
 
+/* When calls are no longer served, the loop's thread waits for this one, and nothing changes under its hands. */
 static void forget(void *ctx, const char *session)
 {
-    in_loop(ctx, forget_work, (void *)session, NULL);
+    if (in_loop(ctx, forget_work, (void *)session, NULL) == -ECANCELED)
+        forget_work(ctx, (void *)session, NULL);
 }
 
 struct news {

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Losses at the handover, placed message by message, with the decision that both sides can read beside the disk."""
+import os
+import signal
+
+from migration import MigrationTest, main, wait_over, wait_status
+from proxy import Proxy
+
+
+class Handover(MigrationTest):
+    def setUp(self):
+        super().setUp()
+        self.disk = self.place / "disk"
+        self.disk.write_bytes(bytes(1 << 20))
+
+    def migrate_until(self, message, act):
+        """A pair whose migration is cut off at that message: (source, destination, their control sockets)."""
+        source, target, out, into = self.pair(f"unix:{self.place}/m", "--disk", self.disk)
+        self.type(source, "ab")
+        proxy = Proxy(self.place / "p", self.place / "m", message, act)
+        self.addCleanup(proxy.close)
+        out.call("migrate", uri=f"unix:{self.place}/p")
+        self.assertTrue(proxy.done.wait(60), proxy.seen)
+        return source, target, out, into
+
+    def decisions(self):
+        return [os.readlink(path) for path in self.place.glob("disk.ferry-*")]
+
+    def check_old_copy_never_runs(self, target, into):
+        wait_over(into, ("x-ferry-unsettled",))
+        into.call("x-ferry-migrate-settle", outcome="run")
+        self.assertEqual(target.finish(), 2)
+        self.assertIn(b"the source has taken the VM back", target.errors)
+        self.assertEqual(self.decisions(), [])
+
+    def test_copy_of_a_guest_that_ran_on_and_died(self):
+        source, target, out, into = self.migrate_until("READY", Proxy.cut)
+        self.assertEqual(wait_over(out)["status"], "failed")
+        self.type(source, "cd")
+        self.assertEqual(self.decisions(), ["source"])
+        source.process.send_signal(signal.SIGKILL)
+        source.process.wait()
+        self.check_old_copy_never_runs(target, into)
+
+    def test_commit_lost_with_the_connection(self):
+        source, target, out, into = self.migrate_until("COMMIT", Proxy.cut)
+        self.assertEqual(wait_over(out)["status"], "failed")
+        self.type(source, "cd")
+        wait_over(into, ("x-ferry-unsettled",))
+        into.call("x-ferry-migrate-settle", outcome="run")  # the disk is the source's
+        while b"is in use by another" not in target.errors:
+            target.step()
+        self.type(source, "e")
+        out.call("quit")
+        self.assertEqual(source.finish(), 0)
+        self.check_old_copy_never_runs(target, into)
+
+    def test_taken_lost_with_the_connection(self):
+        _, target, out, into = self.migrate_until("TAKEN", Proxy.cut)
+        wait_status(into, "running")
+        self.type(target, "cd")
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.assertIn("behind the handover", out.call("query-migrate").get("error-desc", "behind the handover"))
+        self.assertIn("desc", out.execute("cont").get("error", {}))
+        self.assertEqual(self.decisions(), ["destination"])
+
+    def test_destination_dies_before_it_decided(self):
+        def kill(proxy):
+            dying.process.send_signal(signal.SIGKILL)
+            dying.process.wait()
+            proxy.cut()
+
+        source, dying, out, into = self.pair(f"unix:{self.place}/m", "--disk", self.disk)
+        self.type(source, "ab")
+        proxy = Proxy(self.place / "p", self.place / "m", "COMMIT", kill)
+        self.addCleanup(proxy.close)
+        out.call("migrate", uri=f"unix:{self.place}/p")
+        self.assertEqual(wait_over(out)["status"], "failed")
+        self.type(source, "cd")
+        self.assertEqual(out.call("query-status")["status"], "running")
+
+    def test_destination_dies_after_it_decided(self):
+        def kill(proxy):
+            dying.process.send_signal(signal.SIGKILL)
+            dying.process.wait()
+            proxy.cut()
+
+        source, dying, out, _ = self.pair(f"unix:{self.place}/m", "--disk", self.disk)
+        self.type(source, "ab")
+        proxy = Proxy(self.place / "p", self.place / "m", "TAKEN", kill)
+        self.addCleanup(proxy.close)
+        out.call("migrate", uri=f"unix:{self.place}/p")
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.assertEqual(out.call("query-status")["status"], "postmigrate")
+
+    def test_copy_that_is_not_wanted(self):
+        source, target, out, into = self.migrate_until("READY", Proxy.cut)
+        self.assertEqual(wait_over(out)["status"], "failed")
+        wait_over(into, ("x-ferry-unsettled",))
+        self.assertEqual(self.decisions(), ["source"])
+        into.call("quit")
+        target.finish()
+        self.assertEqual(self.decisions(), [])
+        self.type(source, "cd")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stands between a source and a destination and lets their messages through, one by one, up to a chosen one."""
+import socket
+import struct
+import threading
+
+HEADER = struct.Struct("<4sHHII")
+TYPES = {1: "HELLO", 2: "DESCRIPTION", 3: "PAGES", 4: "ROUND", 5: "STATE", 6: "COMMIT", 7: "CANCEL", 8: "PROBE", 65: "WELCOME",
+         66: "ACCEPT", 67: "REFUSE", 68: "ROUND_DONE", 69: "READY", 70: "TAKEN"}
+
+
+class Proxy:
+    """Listens at `path` (a Unix socket) for one source and forwards to the destination's. When a message of the type `until` comes,
+    it calls act(proxy) instead of forwarding it, and forwards nothing more."""
+
+    def __init__(self, path, target, until, act):
+        self.until, self.act, self.seen = until, act, []
+        self.lock, self.stopped, self.done = threading.Lock(), False, threading.Event()
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(path))
+        self.server.listen(1)
+        self.target = str(target)
+        self.sides = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        source, _ = self.server.accept()
+        destination = socket.socket(socket.AF_UNIX)
+        destination.connect(self.target)
+        self.sides = [source, destination]
+        threads = [threading.Thread(target=self._forward, args=pair, daemon=True) for pair in ((source, destination), (destination, source))]
+        for thread in threads:
+            thread.start()
+
+    @staticmethod
+    def _read(sock, size):
+        data = bytearray()
+        while len(data) < size:
+            piece = sock.recv(size - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return bytes(data)
+
+    def _forward(self, into, out):
+        try:
+            while True:
+                header = self._read(into, HEADER.size)
+                _, kind, _, _, size = HEADER.unpack(header)
+                body = self._read(into, size)
+                with self.lock:
+                    name = TYPES.get(kind, str(kind))
+                    self.seen.append(name)
+                    if self.stopped:
+                        continue
+                    if name == self.until:
+                        self.stopped = True
+                        self.act(self)
+                        self.done.set()
+                        continue
+                out.sendall(header + body)
+        except (EOFError, OSError):
+            if not self.stopped:
+                out.close()
+
+    def cut(self):
+        """Ends both connections."""
+        for side in self.sides:
+            try:
+                side.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self):
+        self.cut()
+        for side in self.sides:
+            side.close()
+        self.server.close()
