@@ -80,6 +80,8 @@ static int start(struct domain *domain, const char *load, bool paused, struct er
         set_balloon(domain);
     if (r == 0 && !paused)
         r = run_guest(domain, err);
+    if (r == -EPIPE && domain->stop_reason != SHUTOFF_UNKNOWN)
+        r = 0; /* the guest's end was faster than the answer */
     if (r < 0) {
         if (domain->pid > 0) {
             process_kill(domain);
@@ -88,6 +90,8 @@ static int start(struct domain *domain, const char *load, bool paused, struct er
         lifecycle_unprepare(domain, SHUTOFF_FAILED);
         return r;
     }
+    if (!domain_active(domain)) /* it has run, and ended already */
+        return 0;
     domain_set_state(domain, paused ? DOMAIN_PAUSED : DOMAIN_RUNNING,
                      paused ? PAUSED_USER : load != NULL ? RUNNING_RESTORED : RUNNING_BOOTED);
     domain_send_event(domain, EVENT_STARTED, load != NULL ? STARTED_RESTORED : STARTED_BOOTED);
@@ -264,7 +268,7 @@ static void start_anew(void *ctx)
             r = process_start(domain, &options, &err);
         if (r == 0)
             r = run_guest(domain, &err);
-        if (r == 0)
+        if (r == 0 && domain_active(domain))
             domain_set_state(domain, DOMAIN_RUNNING, RUNNING_BOOTED);
         domain_end_job(domain);
     }
