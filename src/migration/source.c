@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The source of a migration: the five stages, and what it does on every loss (docs/formats/migration.md, "The source"). */
+/* The source of a migration: the five stages, and what it does on every loss (docs/formats/migration.md, "The source").
+ *
+ * Long because the course and its losses are told in one place, by one thread. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
