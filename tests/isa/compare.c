@@ -171,7 +171,7 @@ static unsigned print_instruction(const struct isa_case *c, const ZydisDecoder *
     return in.length;
 }
 
-static void print_code(const struct isa_case *c)
+void isa_print(const struct isa_case *c)
 {
     ZydisDecoder decoder;
     ZydisFormatter formatter;
@@ -210,7 +210,7 @@ bool isa_compare(const struct isa_case *c, const struct isa_result *native, cons
         return report.count == 0;
     printf("%s: %u differences, exception %d at %llx\n", title, report.count, native->vector,
            (unsigned long long)native->state.rip);
-    print_code(c);
+    isa_print(c);
     fputs(report.text, stdout);
     return false;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sequences with control flow, silicon against an engine. Usage: isa_flow [engine [seed [cases [instructions]]]]
+ * With 0 cases it prints the code of the one with that seed, for 64-bit and for 32-bit code.
  * Each case runs twice in the guest, the second time on what the engine made of its code the first time. A case that
  * differs is shortened, as long as it goes on to differ, before it is printed. */
 #include "isa.h"
@@ -112,6 +113,13 @@ int main(int argc, char **argv)
                 isa_generate_sequence(g, &r, 5 + isa_random_below(&r, instructions), &cases[i]);
             }
             run_batch(guest, cases, n, seed + done, &t);
+        }
+        if (count == 0) {
+            struct isa_random r = {.s = seed};
+
+            isa_generate_sequence(g, &r, 5 + isa_random_below(&r, instructions), &cases[0]);
+            printf("%s\n", mode == 1 ? "32-bit:" : "64-bit:");
+            isa_print(&cases[0]);
         }
         isa_generator_free(g);
     }

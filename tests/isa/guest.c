@@ -76,14 +76,14 @@ static void on_alarm(int number)
 
 static void run_timed(struct isa_guest *g, struct exit *ret_stop)
 {
-    static const struct itimerval limit = {.it_value = {.tv_sec = 2}}, off;
+    static const struct itimerval limit = {.it_value = {.tv_sec = 5}}, off;
     struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
 
     timed = g;
-    sigaction(SIGALRM, &action, NULL);
-    setitimer(ITIMER_REAL, &limit, NULL);
+    sigaction(SIGPROF, &action, NULL);
+    setitimer(ITIMER_PROF, &limit, NULL); /* the machine may have other work */
     g->type->vcpu_run(g->vcpu, ret_stop);
-    setitimer(ITIMER_REAL, &off, NULL);
+    setitimer(ITIMER_PROF, &off, NULL);
 }
 
 static void write_tables(struct isa_guest *g)

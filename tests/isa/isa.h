@@ -125,6 +125,8 @@ void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first,
 void isa_generate_sequence(struct isa_generator *g, struct isa_random *r, unsigned instructions,
                            struct isa_case *ret_case);
 
+/* Prints the code. */
+void isa_print(const struct isa_case *c);
 /* Compares; prints what differs, with the code, when it does and there is a title. Returns whether equal. */
 bool isa_compare(const struct isa_case *c, const struct isa_result *native, const struct isa_result *guest,
                  const char *title);
