@@ -32,6 +32,7 @@ struct isa_guest {
     struct engine_vcpu *vcpu;
     struct cpuid_table cpuid;
     uint8_t *ram;
+    uint8_t code[ISA_CODE_SIZE]; /* what was last written to the code pages */
 };
 
 static uint64_t on_port_read(void *ctx, unsigned cpu, uint16_t port, unsigned size)
@@ -244,12 +245,15 @@ static void write_page(struct isa_guest *g, uint32_t page, const uint8_t *bytes)
 
 static void write_code(struct isa_guest *g, const struct isa_case *c)
 {
-    uint8_t bytes[ISA_CODE_SIZE];
-
-    memset(bytes, 0xf4, sizeof(bytes)); /* HLT */
-    memcpy(bytes + c->start, c->code, c->code_size);
+    memset(g->code, 0xf4, sizeof(g->code)); /* HLT */
+    memcpy(g->code + c->start, c->code, c->code_size);
     for (unsigned i = 0; i < ISA_CODE_SIZE / 4096; i++)
-        write_page(g, code_page[i], bytes + 4096 * i);
+        write_page(g, code_page[i], g->code + 4096 * i);
+}
+
+static bool code_is_unchanged(const struct isa_guest *g)
+{
+    return memcmp(g->ram + code_page[0], g->code, 4096) == 0 && memcmp(g->ram + code_page[1], g->code + 4096, 4096) == 0;
 }
 
 static void read_code(const struct isa_guest *g, const struct isa_case *c, struct isa_result *r)
@@ -266,7 +270,7 @@ void isa_guest_run(struct isa_guest *g, const struct isa_case *c, bool again, st
 
     memset(ret_result, 0, sizeof(*ret_result));
     ret_result->vector = -1;
-    if (!again)
+    if (!again || !code_is_unchanged(g))
         write_code(g, c);
     for (unsigned i = 0; i < ISA_DATA_SIZE / 4096; i++)
         write_page(g, data_page[i], c->data + 4096 * i);

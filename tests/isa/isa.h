@@ -67,7 +67,7 @@ struct isa_result {
 int isa_native_run(const struct isa_case *cases, unsigned count, struct isa_result *ret_results);
 
 /* Guest runner, on the engine of that name, like "dbt" or "dbt,tier=interp". new returns NULL when it can't be had, and
- * has printed why. again: the code of the case is there already, unchanged; what the engine made of it is used once
+ * has printed why. again: the same case as before; if it has not changed its code, what the engine made of it is used once
  * more. */
 struct isa_guest;
 struct isa_guest *isa_guest_new(const char *engine);

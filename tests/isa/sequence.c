@@ -267,6 +267,7 @@ static bool is_sound(struct builder *b, const ZydisDecodedInstruction *in, const
     uint32_t tested = in->cpu_flags != NULL ? in->cpu_flags->tested : 0;
 
     if (in->meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || in->meta.category == ZYDIS_CATEGORY_STRINGOP ||
+        in->mnemonic == ZYDIS_MNEMONIC_PUSHA || in->mnemonic == ZYDIS_MNEMONIC_PUSHAD || /* makers differ in what a fault leaves */
         (b->no_stack && moves_stack(in)) || (is_deadly(in, operand) && !one_in(b, 25)))
         return false;
     if (b->undefined != 0 &&
