@@ -20,6 +20,7 @@ struct block_image {
     char *path;
     bool readonly, can_discard, no_lock;
     bool active;               /* the right to write is ours */
+    uint64_t beacon;           /* 0: none is shown */
     struct worker_pool *workers;
     unsigned in_flight;
     bool draining;
@@ -242,6 +243,27 @@ int block_activate(struct block_image *image, struct err *err)
         return r;
     image->active = true;
     return 0;
+}
+
+int block_show_beacon(struct block_image *image, uint64_t *ret_beacon)
+{
+    block_hide_beacon(image);
+    int r = block_lock_show_beacon(image->medium, &image->beacon);
+    if (r == 0)
+        *ret_beacon = image->beacon;
+    return r;
+}
+
+void block_hide_beacon(struct block_image *image)
+{
+    if (image->beacon != 0)
+        block_lock_hide_beacon(image->medium, image->beacon);
+    image->beacon = 0;
+}
+
+bool block_sees_beacon(const struct block_image *image, uint64_t beacon)
+{
+    return block_lock_sees_beacon(image->medium, beacon);
 }
 
 void block_close(struct block_image *image)

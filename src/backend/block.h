@@ -77,6 +77,12 @@ int block_inactivate(struct block_image *image, struct err *err);
 int block_activate(struct block_image *image, struct err *err);
 bool block_active(const struct block_image *image);
 
+/* Lets another process see by its own open image whether it is the same file, on one host or through a shared file system with locks:
+ * show draws a new number, which the other one is told. One beacon an image; hiding none does nothing. */
+int block_show_beacon(struct block_image *image, uint64_t *ret_beacon);
+void block_hide_beacon(struct block_image *image);
+bool block_sees_beacon(const struct block_image *image, uint64_t beacon);
+
 /* The path it was opened by. */
 const char *block_path(const struct block_image *image);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "backend/block_medium.h"
 #include "base/err.h"
@@ -92,4 +93,33 @@ int block_lock_take(struct block_medium *medium, const char *path, struct err *e
 void block_lock_release(struct block_medium *medium)
 {
     set(medium, data, BLOCK_UNLOCK);
+}
+
+/* Behind the ranges above, and before the end of what an off_t can name. */
+#define BEACON_FIRST (FAR + (INT64_C(1) << 32))
+
+int block_lock_show_beacon(struct block_medium *medium, uint64_t *ret_offset)
+{
+    uint64_t random;
+    struct range range = {.length = 1};
+    int r;
+
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
+        return -errno;
+    range.start = BEACON_FIRST + random % (INT64_MAX - BEACON_FIRST - 1);
+    r = set(medium, range, BLOCK_LOCK_SHARED);
+    if (r == 0)
+        *ret_offset = range.start;
+    return r;
+}
+
+void block_lock_hide_beacon(struct block_medium *medium, uint64_t offset)
+{
+    if (offset >= BEACON_FIRST && offset < INT64_MAX)
+        set(medium, (struct range){offset, 1}, BLOCK_UNLOCK);
+}
+
+bool block_lock_sees_beacon(struct block_medium *medium, uint64_t offset)
+{
+    return offset >= BEACON_FIRST && offset < INT64_MAX && look(medium, (struct range){offset, 1}) == -EAGAIN;
 }

@@ -12,6 +12,9 @@
 #ifndef FERRY_BACKEND_BLOCK_LOCK_H
 #define FERRY_BACKEND_BLOCK_LOCK_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 struct block_medium;
 struct err;
 
@@ -23,5 +26,11 @@ int block_lock_open(struct block_medium *medium, const char *path, enum block_lo
 /* From claim to write, and back. Taking: -EBUSY while another process writes. */
 int block_lock_take(struct block_medium *medium, const char *path, struct err *err);
 void block_lock_release(struct block_medium *medium);
+
+/* A beacon: a lock of one byte far behind the image's end, at an offset drawn at random, by which another process recognizes the
+ * file. 0 and *ret_offset (at least 2^62), or -errno; hiding one that is not shown does nothing. */
+int block_lock_show_beacon(struct block_medium *medium, uint64_t *ret_offset);
+void block_lock_hide_beacon(struct block_medium *medium, uint64_t offset);
+bool block_lock_sees_beacon(struct block_medium *medium, uint64_t offset);
 
 #endif

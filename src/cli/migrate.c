@@ -43,7 +43,7 @@ static int complain(const struct err *err, int code)
     return code;
 }
 
-/* --- options ----------------------------------------------------------------------------------------------------------------- */
+/* --- options -------------------------------------------------------------------------------------------- */
 
 static int parse_number(const char *name, const char *value, uint64_t max, uint64_t *ret_number, struct err *err)
 {
@@ -110,17 +110,19 @@ static int parse(int argc, char *argv[], struct options *options, struct err *er
             r = parse_valued(options, argv[i], argv[i + 1], err);
             i++;
         } else {
-            r = err_set(err, -EINVAL, "unknown option '%.40s', or its value is missing; ferry migrate --help lists them", argv[i]);
+            r = err_set(err, -EINVAL,
+                        "unknown option '%.40s', or its value is missing; ferry migrate --help lists them", argv[i]);
         }
     }
     if (r == 0 && options->control == NULL)
         r = err_set(err, -EINVAL, "--control SOCKET is missing; ferry migrate --help says more");
     if (r == 0 && options->uri == NULL && !options->cancel && options->settle == NULL)
-        r = err_set(err, -EINVAL, "where the VM is to go is missing, like tcp:host:4444; ferry migrate --help says more");
+        r = err_set(err, -EINVAL,
+                    "where the VM is to go is missing, like tcp:host:4444; ferry migrate --help says more");
     return r;
 }
 
-/* --- commands ---------------------------------------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------------------------------- */
 
 /* A command whose value does not matter; takes the arguments over. */
 static int command(const struct options *options, const char *name, json_t *arguments, struct err *err)
@@ -153,7 +155,7 @@ static int set_parameters(const struct options *options, struct err *err)
     return r;
 }
 
-/* --- progress ---------------------------------------------------------------------------------------------------------------- */
+/* --- progress ------------------------------------------------------------------------------------------- */
 
 static double number(json_t *object, const char *name)
 {
@@ -187,7 +189,8 @@ static void show(struct display *display, json_t *answer)
     display->at = at;
     eta = display->rate > 0 ? number(ram, "remaining") / display->rate : 0;
     snprintf(key, sizeof(key), "%s/%.0f", text(answer, "x-ferry-stage"), number(ram, "dirty-sync-count"));
-    snprintf(line, sizeof(line), "%s: round %.0f, %.0f of %.0f MiB left, %.1f MiB/s, dirty %.1f MiB/s, downtime about %.0f ms, ETA %.1f s",
+    snprintf(line, sizeof(line),
+             "%s: round %.0f, %.0f of %.0f MiB left, %.1f MiB/s, dirty %.1f MiB/s, downtime about %.0f ms, ETA %.1f s",
              text(answer, "x-ferry-stage"), number(ram, "dirty-sync-count"), number(ram, "remaining") / MIB(1),
              number(ram, "total") / MIB(1), display->rate / MIB(1), number(ram, "dirty-pages-rate") * 4096 / MIB(1),
              number(answer, "expected-downtime"), eta);
@@ -236,11 +239,12 @@ static int report_prediction(json_t *prediction)
 {
     double rounds = number(prediction, "rounds");
 
-    printf("the VM could move: %.0f MiB in use, %.1f MiB/s measured, %.1f MiB/s dirtied\n", number(prediction, "memory") / MIB(1),
-           number(prediction, "bandwidth") / MIB(1), number(prediction, "dirty-pages-rate") * 4096 / MIB(1));
+    printf("the VM could move: %.0f MiB in use, %.1f MiB/s measured, %.1f MiB/s dirtied\n",
+           number(prediction, "memory") / MIB(1), number(prediction, "bandwidth") / MIB(1),
+           number(prediction, "dirty-pages-rate") * 4096 / MIB(1));
     if (rounds > 0)
-        printf("it would take about %.1f s, %.0f rounds and %.0f ms of downtime\n", number(prediction, "total-time") / 1000, rounds,
-               number(prediction, "downtime"));
+        printf("it would take about %.1f s, %.0f rounds and %.0f ms of downtime\n",
+               number(prediction, "total-time") / 1000, rounds, number(prediction, "downtime"));
     else
         printf("it dirties memory faster than the way takes it, and would be throttled\n");
     return EXIT_THERE;
@@ -262,7 +266,8 @@ static int report(const struct options *options, json_t *answer, struct err *err
         return EXIT_HERE;
     }
     printf("moved in %.2f s: %.0f rounds, %.1f MiB, downtime %.1f ms\n", number(answer, "total-time") / 1000,
-           number(ram, "dirty-sync-count"), number(ram, "transferred") / MIB(1), number(answer, "x-ferry-downtime-us") / 1000);
+           number(ram, "dirty-sync-count"), number(ram, "transferred") / MIB(1),
+           number(answer, "x-ferry-downtime-us") / 1000);
     if (text(answer, "error-desc")[0] != 0)
         fprintf(stderr, "ferry: %s\n", text(answer, "error-desc"));
     if (!options->keep && command(options, "quit", NULL, err) < 0)
@@ -276,7 +281,8 @@ static int migrate(const struct options *options, struct err *err)
     int code = EXIT_BAD_INPUT;
 
     if (set_parameters(options, err) < 0 ||
-        command(options, "migrate", json_pack("{s:s, s:b}", "uri", options->uri, "x-ferry-dry-run", options->dry_run), err) < 0 ||
+        command(options, "migrate", json_pack("{s:s, s:b}", "uri", options->uri, "x-ferry-dry-run", options->dry_run),
+                err) < 0 ||
         watch(options, &answer, err) < 0)
         return complain(err, EXIT_BAD_INPUT);
     code = report(options, answer, err);

@@ -3,8 +3,8 @@
 #ifndef FERRY_CLI_MIGRATE_H
 #define FERRY_CLI_MIGRATE_H
 
-/* argv[0] is the verb. Returns the exit code: 0 when the VM is there, 1 when it runs on here, 2 for bad input, 3 when where it is has
- * to be settled. */
+/* argv[0] is the verb. Returns the exit code: 0 when the VM is there, 1 when it runs on here, 2 for bad input, 3 when
+ * where it is has to be settled. */
 int migrate_main(int argc, char *argv[]);
 
 #endif

@@ -29,7 +29,8 @@ static int parse_tcp(const char *text, struct address *address, struct err *err)
     size_t length;
 
     if (colon == NULL || text_parse_u64(colon + 1, &port) < 0 || port > 65535)
-        return err_set(err, -EINVAL, "the address tcp:%.200s lacks a port from 0 to 65535 at its end, as in tcp:host:4444", text);
+        return err_set(err, -EINVAL,
+                       "the address tcp:%.200s lacks a port from 0 to 65535 at its end, as in tcp:host:4444", text);
     length = (size_t)(colon - text);
     if (length >= 2 && text[0] == '[' && text[length - 1] == ']') {
         text++;
@@ -79,7 +80,8 @@ int address_parse(const char *text, struct address *ret_address, struct err *err
 
 static int resolve(const struct address *address, int flags, struct addrinfo **ret_list, struct err *err)
 {
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
+    const struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
     int r = getaddrinfo(address->host[0] != 0 ? address->host : NULL, address->port, &hints, ret_list);
 
     return r == 0 ? 0 : err_set(err, -EHOSTUNREACH, "cannot find the host %s: %s", address->host, gai_strerror(r));
@@ -120,7 +122,9 @@ static int listen_tcp(const struct address *address, int *ret_fd, struct err *er
             close(fd);
     }
     freeaddrinfo(list);
-    return r < 0 ? err_set(err, r, "cannot listen for a migration at tcp:%s:%s: %s", address->host, address->port, strerror(-r)) : 0;
+    return r < 0 ? err_set(err, r, "cannot listen for a migration at tcp:%s:%s: %s", address->host, address->port,
+                           strerror(-r))
+                 : 0;
 }
 
 static bool answered(const struct sockaddr_un *name)
@@ -181,7 +185,8 @@ static int finish_connect(int fd, int64_t deadline_ns, const _Atomic bool *cance
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? -errno : -error;
 }
 
-static int connect_to(const struct sockaddr *name, socklen_t size, int64_t deadline_ns, const _Atomic bool *cancel, int *ret_fd)
+static int connect_to(const struct sockaddr *name, socklen_t size, int64_t deadline_ns, const _Atomic bool *cancel,
+                      int *ret_fd)
 {
     int fd = socket(name->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int r = fd < 0 ? -errno : 0;
@@ -197,7 +202,8 @@ static int connect_to(const struct sockaddr *name, socklen_t size, int64_t deadl
     return r;
 }
 
-static int connect_tcp(const struct address *address, int64_t deadline_ns, const _Atomic bool *cancel, int *ret_fd, struct err *err)
+static int connect_tcp(const struct address *address, int64_t deadline_ns, const _Atomic bool *cancel, int *ret_fd,
+                       struct err *err)
 {
     struct addrinfo *list;
     int r = resolve(address, 0, &list, err);
@@ -208,10 +214,13 @@ static int connect_tcp(const struct address *address, int64_t deadline_ns, const
     for (const struct addrinfo *at = list; r < 0 && r != -ECANCELED && at != NULL; at = at->ai_next)
         r = connect_to(at->ai_addr, at->ai_addrlen, deadline_ns, cancel, ret_fd);
     freeaddrinfo(list);
-    return r < 0 ? err_set(err, r, "cannot connect to the destination at tcp:%s:%s: %s", address->host, address->port, strerror(-r)) : 0;
+    return r < 0 ? err_set(err, r, "cannot connect to the destination at tcp:%s:%s: %s", address->host, address->port,
+                           strerror(-r))
+                 : 0;
 }
 
-int address_connect(const struct address *address, int timeout_ms, const _Atomic bool *cancel, int *ret_fd, struct err *err)
+int address_connect(const struct address *address, int timeout_ms, const _Atomic bool *cancel, int *ret_fd,
+                    struct err *err)
 {
     int64_t deadline_ns = host_monotonic_ns() + timeout_ms * INT64_C(1000000);
     struct sockaddr_un name;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One connection of a migration: whole sends and receives on a socket, and a way for another thread to break it off.
  *
- * One thread sends and one (the same or another) receives. All functions return 0 or a negative errno; -EPIPE: the other side
- * has closed; -ECANCELED: channel_break() was called. */
+ * One thread sends and one (the same or another) receives. All functions return 0 or a negative errno; -EPIPE: the
+ * other side has closed; -ECANCELED: channel_break() was called. */
 #ifndef FERRY_MIGRATION_CHANNEL_H
 #define FERRY_MIGRATION_CHANNEL_H
 
@@ -17,8 +17,8 @@ struct channel;
 int channel_new(int fd, struct channel **ret_channel);
 void channel_free(struct channel *channel); /* accepts NULL */
 
-/* Sends all of iov, which it changes. ret_untouched (may be NULL) is set on failure: true when not one byte was taken, so that the
- * other side can't have got anything of it. */
+/* Sends all of iov, which it changes. ret_untouched (may be NULL) is set on failure: true when not one byte was taken,
+ * so that the other side can't have got anything of it. */
 int channel_send(struct channel *channel, struct iovec *iov, unsigned count, bool *ret_untouched);
 
 int channel_receive(struct channel *channel, void *data, size_t size);
@@ -36,7 +36,8 @@ void channel_stop_receiving(struct channel *channel);
 /* Whether the other side has closed or is gone, as far as is known, even while there is something left to receive. */
 bool channel_closed(const struct channel *channel);
 
-/* Receives and drops until the other side closes, or timeout_ms: a socket that is closed with data unread takes back what was sent. */
+/* Receives and drops until the other side closes, or timeout_ms: a socket that is closed with data unread takes back
+ * what was sent. */
 void channel_drain(struct channel *channel, int timeout_ms);
 
 uint64_t channel_sent(const struct channel *channel); /* bytes, from any thread */

@@ -19,10 +19,21 @@ static uint64_t expect(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_u
     return time_us(dirty, bandwidth) + 2 * round_trip_us + HANDOVER_US;
 }
 
-/* Aims at a third of the bandwidth, then adds. */
-static unsigned next_throttle(const struct convergence *c, const struct round *round, const struct migration_parameters *parameters)
+/* What another round can't make shorter may take up half of the limit at most, or a slow way would never do. */
+static bool fits(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_us, const struct migration_parameters *parameters)
 {
-    uint64_t limit = parameters->max_bandwidth != 0 && parameters->max_bandwidth < c->bandwidth ? parameters->max_bandwidth : c->bandwidth;
+    uint64_t limit_us = parameters->downtime_limit_ms * 1000, fixed_us = expect(0, bandwidth, round_trip_us);
+
+    return time_us(dirty, bandwidth) <= limit_us - (fixed_us < limit_us / 2 ? fixed_us : limit_us / 2);
+}
+
+/* Aims at a third of the bandwidth, then adds. */
+static unsigned next_throttle(const struct convergence *c, const struct round *round,
+                              const struct migration_parameters *parameters)
+{
+    uint64_t limit = parameters->max_bandwidth != 0 && parameters->max_bandwidth < c->bandwidth
+                         ? parameters->max_bandwidth
+                         : c->bandwidth;
     uint64_t rate = round->total_us == 0 ? 0 : (uint64_t)((unsigned __int128)round->dirty * 1000000 / round->total_us);
     unsigned wanted = c->throttle == 0 ? parameters->throttle_initial : c->throttle + parameters->throttle_increment;
     unsigned aimed = rate > limit / 3 && rate > 0 ? (unsigned)(100 - (limit / 3) * (100 - c->throttle) / rate) : 0;
@@ -50,7 +61,9 @@ enum convergence_step convergence_decide(struct convergence *c, const struct rou
         c->bandwidth = round->sent * 1000000 / (round->busy_us > 0 ? round->busy_us : 1);
     c->previous_us = c->expected_us;
     c->expected_us = expect(round->dirty, c->bandwidth, c->round_trip_us);
-    if (c->expected_us > parameters->downtime_limit_ms * 1000) {
+    if (round->sent < MEASURABLE && round->busy_us < c->round_trip_us)
+        c->round_trip_us = round->busy_us;
+    if (!fits(round->dirty, c->bandwidth, c->round_trip_us, parameters)) {
         judge(c, round, parameters);
         return CONVERGENCE_ITERATE;
     }
@@ -60,8 +73,8 @@ enum convergence_step convergence_decide(struct convergence *c, const struct rou
     return CONVERGENCE_STOP;
 }
 
-void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate, const struct migration_parameters *parameters,
-                         struct prediction *ret_prediction)
+void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate,
+                         const struct migration_parameters *parameters, struct prediction *ret_prediction)
 {
     uint64_t left = memory, total_us = 0, limit = parameters->max_bandwidth;
     uint64_t rate = limit != 0 && limit < bandwidth ? limit : bandwidth;
@@ -74,7 +87,7 @@ void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rat
         rounds++;
         dirtied = (uint64_t)((unsigned __int128)dirty_rate * us / 1000000);
         left = dirtied < memory ? dirtied : memory;
-    } while (rounds < ROUNDS_PREDICTED_MAX && expect(left, bandwidth, 0) > parameters->downtime_limit_ms * 1000);
+    } while (rounds < ROUNDS_PREDICTED_MAX && !fits(left, bandwidth, 0, parameters));
     *ret_prediction = (struct prediction){
         .rounds = rounds < ROUNDS_PREDICTED_MAX ? rounds : 0,
         .total_ms = total_us / 1000,

@@ -9,18 +9,18 @@
 struct migration_parameters;
 
 struct convergence {
-    uint64_t bandwidth;   /* bytes a second of the way, without the limit's pauses */
+    uint64_t bandwidth; /* bytes a second of the way, without the limit's pauses */
     uint64_t round_trip_us;
     uint64_t expected_us, previous_us; /* downtime if the guest stopped behind this round, and behind the one before */
-    unsigned throttle;    /* percent; 0: none */
-    unsigned failures;    /* rounds in a row that did not bring the end nearer */
+    unsigned throttle;                 /* percent; 0: none */
+    unsigned failures;                 /* rounds in a row that did not bring the end nearer */
 };
 
 struct round {
-    uint64_t sent;      /* bytes */
-    uint64_t busy_us;   /* time in which they were sent, without the limit's pauses */
-    uint64_t total_us;  /* with them, and with the fetching of the log */
-    uint64_t dirty;     /* bytes of RAM that were dirtied in it */
+    uint64_t sent;     /* bytes */
+    uint64_t busy_us;  /* time in which they were sent, without the limit's pauses */
+    uint64_t total_us; /* with them, and with the fetching of the log */
+    uint64_t dirty;    /* bytes of RAM that were dirtied in it */
 };
 
 enum convergence_step { CONVERGENCE_ITERATE, CONVERGENCE_STOP };
@@ -34,7 +34,7 @@ struct prediction {
     uint64_t total_ms, downtime_ms;
     unsigned rounds; /* 0: it would not end without throttling */
 };
-void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate, const struct migration_parameters *parameters,
-                         struct prediction *ret_prediction);
+void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate,
+                         const struct migration_parameters *parameters, struct prediction *ret_prediction);
 
 #endif

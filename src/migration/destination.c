@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The destination of a migration: one session, and what it does on every loss (docs/formats/migration.md, "The destination"). */
+/* The destination of a migration: one session, and what it does on every loss (docs/formats/migration.md, "The
+ * destination"). */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -57,7 +58,7 @@ static void set_status(struct migration_destination *destination, enum migration
     destination->machine.changed(destination->machine.ctx, status);
 }
 
-/* --- several channels ------------------------------------------------------------------------------------------------------ */
+/* --- several channels ----------------------------------------------------------------------------------- */
 
 /* Lock held. */
 static void fail(struct migration_destination *destination, const struct err *err)
@@ -113,7 +114,8 @@ static int cancelled_by_source(struct channel *channel, const struct message *me
     int r = stream_receive_body(channel, message, &text, err);
 
     if (r == 0)
-        r = err_set(err, -ECANCELED, "the source gives up: %s", text.data != NULL ? (const char *)text.data : "it says no more");
+        r = err_set(err, -ECANCELED, "the source gives up: %s",
+                    text.data != NULL ? (const char *)text.data : "it says no more");
     buffer_fini(&text);
     return r;
 }
@@ -134,7 +136,8 @@ static int skip(struct channel *channel, uint32_t size, struct err *err)
 }
 
 /* Messages of pages up to one of another kind, which is returned. */
-static int receive_rounds(struct migration_destination *destination, struct arrival *own, struct message *ret_message, struct err *err)
+static int receive_rounds(struct migration_destination *destination, struct arrival *own, struct message *ret_message,
+                          struct err *err)
 {
     struct message message;
     int r;
@@ -201,7 +204,7 @@ static void *arrival_thread(void *ctx)
     return NULL;
 }
 
-/* --- the session ----------------------------------------------------------------------------------------------------------- */
+/* --- the session ---------------------------------------------------------------------------------------- */
 
 static int negotiate(struct migration_destination *destination, struct channel *channel, struct err *err)
 {
@@ -216,19 +219,24 @@ static int negotiate(struct migration_destination *destination, struct channel *
     if (hello->channel != 0)
         return err_set(err, -EBADMSG, "channel %u came before channel 0", hello->channel);
     if (hello->version < STREAM_VERSION_OLDEST || hello->oldest > STREAM_VERSION)
-        return err_set(err, -EPROTO, "the source speaks versions %u to %u of the migration stream, and this Ferry %u to %u", hello->oldest,
-                       hello->version, STREAM_VERSION_OLDEST, STREAM_VERSION);
-    r = stream_send(channel, MESSAGE_WELCOME, hello->version < STREAM_VERSION ? hello->version : STREAM_VERSION, NULL, 0, NULL);
+        return err_set(err, -EPROTO,
+                       "the source speaks versions %u to %u of the migration stream, and this Ferry %u to %u",
+                       hello->oldest, hello->version, STREAM_VERSION_OLDEST, STREAM_VERSION);
+    r = stream_send(channel, MESSAGE_WELCOME, hello->version < STREAM_VERSION ? hello->version : STREAM_VERSION, NULL,
+                    0, NULL);
     return r < 0 ? stream_lost(err, r, "source") : 0;
 }
 
-static int send_acceptance(struct migration_destination *destination, struct channel *channel, unsigned channels, struct err *err)
+static int send_acceptance(struct migration_destination *destination, struct channel *channel, unsigned channels,
+                           struct err *err)
 {
     struct buffer own = BUFFER_INIT(STREAM_DESCRIPTION_MAX);
     int r = destination->machine.describe(destination->machine.ctx, &own, err);
 
     pthread_mutex_lock(&destination->lock);
-    destination->channels = channels < 1 ? 1 : channels < destination->channels_max ? channels : destination->channels_max;
+    destination->channels = channels < destination->channels_max ? channels : destination->channels_max;
+    if (destination->channels < 1)
+        destination->channels = 1;
     destination->open = destination->channels > 1; /* before the source can know */
     pthread_mutex_unlock(&destination->lock);
     if (r == 0) {
@@ -280,7 +288,8 @@ static int take_disks(struct migration_destination *destination, struct err *err
     int64_t deadline = host_monotonic_ns() + TAKE_MS * INT64_C(1000000);
     int r;
 
-    while ((r = destination->machine.take_disks(destination->machine.ctx, err)) == -EBUSY && host_monotonic_ns() < deadline)
+    while ((r = destination->machine.take_disks(destination->machine.ctx, err)) == -EBUSY &&
+           host_monotonic_ns() < deadline)
         usleep(20000);
     return r;
 }
@@ -311,15 +320,18 @@ static void run(struct migration_destination *destination, bool running)
     set_status(destination, MIGRATION_COMPLETED);
 }
 
-static enum destination_outcome await_settlement(struct migration_destination *destination, bool running, struct err *err)
+static enum destination_outcome await_settlement(struct migration_destination *destination, bool running,
+                                                 struct err *err)
 {
     enum destination_outcome outcome = DESTINATION_AGAIN;
     bool run_here, ending;
 
     while (outcome == DESTINATION_AGAIN) {
         pthread_mutex_lock(&destination->lock);
-        text_format(destination->message, sizeof(destination->message), "%s; the VM is complete here and stays paused: if the source "
-                    "does not run it any more, x-ferry-migrate-settle with outcome run, else discard", err->message);
+        text_format(destination->message, sizeof(destination->message),
+                    "%s; the VM is complete here and stays paused: if the source "
+                    "does not run it any more, x-ferry-migrate-settle with outcome run, else discard",
+                    err->message);
         destination->unsettled = true;
         pthread_mutex_unlock(&destination->lock);
         set_status(destination, MIGRATION_UNSETTLED);
@@ -344,7 +356,8 @@ static enum destination_outcome await_settlement(struct migration_destination *d
 }
 
 /* State is in place and checked. */
-static enum destination_outcome hand_over(struct migration_destination *destination, struct channel *channel, bool running, struct err *err)
+static enum destination_outcome hand_over(struct migration_destination *destination, struct channel *channel,
+                                          bool running, struct err *err)
 {
     struct message message;
     bool untouched = false;
@@ -366,12 +379,14 @@ static enum destination_outcome hand_over(struct migration_destination *destinat
         return await_settlement(destination, running, err);
     if (decide(destination, err) < 0)
         return DESTINATION_ENDED;
-    stream_send(channel, MESSAGE_TAKEN, 0, NULL, 0, NULL); /* the guest is here, whether the source hears of it or not */
+    /* The guest is here, whether the source hears of it or not. */
+    stream_send(channel, MESSAGE_TAKEN, 0, NULL, 0, NULL);
     run(destination, running);
     return DESTINATION_RUNS;
 }
 
-static enum destination_outcome serve(struct migration_destination *destination, struct channel *channel, struct err *err)
+static enum destination_outcome serve(struct migration_destination *destination, struct channel *channel,
+                                      struct err *err)
 {
     struct message message;
     bool running = false;
@@ -446,8 +461,9 @@ static int add_first(struct migration_destination *destination, int fd)
     return r;
 }
 
-int migration_destination_start(const struct migration_machine *machine, int fd, unsigned channels_max, migration_finished_fn *finished,
-                                void *finished_ctx, struct migration_destination **ret_destination, struct err *err)
+int migration_destination_start(const struct migration_machine *machine, int fd, unsigned channels_max,
+                                migration_finished_fn *finished, void *finished_ctx,
+                                struct migration_destination **ret_destination, struct err *err)
 {
     struct migration_destination *destination = calloc(1, sizeof(*destination));
     int r;

@@ -39,7 +39,8 @@ struct link {
     _Atomic size_t next; /* word that nobody has taken */
 };
 
-int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel, struct link **ret_link)
+int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel,
+             struct link **ret_link)
 {
     struct link *link = calloc(1, sizeof(*link));
 
@@ -197,7 +198,8 @@ static int finish(struct link *link, int r)
     return r;
 }
 
-int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struct rate *rate, bool skip_zero, int64_t *ret_waited_ns)
+int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struct rate *rate, bool skip_zero,
+               int64_t *ret_waited_ns)
 {
     int r;
 

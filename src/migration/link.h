@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The source's bundle of channels: a round of pages is shared out among them, each with a thread of its own but the first, which the
- * caller serves. */
+/* The source's bundle of channels: a round of pages is shared out among them, each with a thread of its own but the
+ * first, which the caller serves. */
 #ifndef FERRY_MIGRATION_LINK_H
 #define FERRY_MIGRATION_LINK_H
 
@@ -17,12 +17,14 @@ struct migration_progress;
 struct rate;
 
 /* memory, progress and cancel outlive the link. */
-int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel, struct link **ret_link);
+int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel,
+             struct link **ret_link);
 
 /* Breaks what is under way, ends the threads and frees the channels. Accepts NULL. */
 void link_free(struct link *link);
 
-/* Takes the channel over, on failure too. Not while a round is under way. The first one is served by the caller of link_round(). */
+/* Takes the channel over, on failure too. Not while a round is under way. The first one is served by the caller of
+ * link_round(). */
 int link_add(struct link *link, struct channel *channel);
 
 struct channel *link_first(const struct link *link);
@@ -30,9 +32,11 @@ struct channel *link_first(const struct link *link);
 /* From any thread: see channel_break(). */
 void link_break(struct link *link);
 
-/* Sends all pages of the bitmap and ROUND on every channel, within rate's limit (NULL: none). skip_zero: as in struct page_sender.
- * ret_waited_ns: how long the limit held the first channel up. -EREMOTEIO: the other side has something to say on the first one. */
-int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struct rate *rate, bool skip_zero, int64_t *ret_waited_ns);
+/* Sends all pages of the bitmap and ROUND on every channel, within rate's limit (NULL: none). skip_zero: as in struct
+ * page_sender. ret_waited_ns: how long the limit held the first channel up. -EREMOTEIO: the other side has something to
+ * say on the first one. */
+int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struct rate *rate, bool skip_zero,
+               int64_t *ret_waited_ns);
 
 uint64_t link_sent(const struct link *link); /* bytes on all channels */
 

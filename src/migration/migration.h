@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Live migration: a source that sends a running VM away, and a destination that takes one in. docs/formats/migration.md has the five
- * stages, the messages, and what each side does on every loss.
+/* Live migration: a source that sends a running VM away, and a destination that takes one in. docs/formats/migration.md
+ * has the five stages, the messages, and what each side does on every loss.
  *
- * Both run in threads of their own, which touch guest RAM and the engine's dirty log directly and ask the machine for all else by the
- * functions below. Those are called with no lock held, by one thread at a time, and may wait. */
+ * Both run in threads of their own, which touch guest RAM and the engine's dirty log directly and ask the machine for
+ * all else by the functions below. Those are called with no lock held, by one thread at a time, and may wait. */
 #ifndef FERRY_MIGRATION_MIGRATION_H
 #define FERRY_MIGRATION_MIGRATION_H
 
@@ -32,7 +32,8 @@ struct migration_machine {
     /* Takes the right to write to the disks, or lets it go with everything written out. */
     int (*take_disks)(void *ctx, struct err *err);
     int (*release_disks)(void *ctx, struct err *err);
-    /* Asks the arbiter for this side: 0 with *ret_mine; -ENOENT when there is no arbiter; others: it can't be reached. */
+    /* Asks the arbiter for this side: 0 with *ret_mine; -ENOENT when there is no arbiter; others: it can't be reached.
+     */
     int (*decide)(void *ctx, const char *session, bool *ret_mine, struct err *err);
     void (*forget)(void *ctx, const char *session); /* what was decided */
     /* progress->status has changed. */
@@ -44,8 +45,8 @@ struct migration_machine {
     void (*flush_disks)(void *ctx); /* while the guest runs, so that the stop finds little to write; waits 2 s at most */
     int (*stop)(void *ctx, bool *ret_running, struct err *err); /* ret_running: it was, and is to run on */
     int (*save)(void *ctx, struct buffer *out, struct err *err);
-    void (*resume)(void *ctx);                                  /* as before stop */
-    void (*gone)(void *ctx);                                    /* the guest is on the other side */
+    void (*resume)(void *ctx); /* as before stop */
+    void (*gone)(void *ctx);   /* the guest is on the other side */
     void (*throttle)(void *ctx, unsigned percent);
 
     /* The destination's: */
@@ -54,17 +55,17 @@ struct migration_machine {
     void (*run)(void *ctx, bool running); /* the guest is here; false: it stays paused */
 };
 
-/* --- the source ------------------------------------------------------------------------------------------------------------ */
+/* --- the source ----------------------------------------------------------------------------------------- */
 
 struct migration_source;
 
 /* Begins. The machine's functions are called until migration_source_free(). */
 int migration_source_start(const struct migration_machine *machine, const struct address *address,
-                           const struct migration_parameters *parameters, bool dry_run, struct migration_source **ret_source,
-                           struct err *err);
+                           const struct migration_parameters *parameters, bool dry_run,
+                           struct migration_source **ret_source, struct err *err);
 
-/* Ends the thread: from the thread that serves the machine's functions, so a call of them that waits must have been ended before.
- * Accepts NULL. */
+/* Ends the thread: from the thread that serves the machine's functions, so a call of them that waits must have been
+ * ended before. Accepts NULL. */
 void migration_source_free(struct migration_source *source);
 
 /* -EBUSY: the handover is under way, or over. */
@@ -81,23 +82,25 @@ const struct migration_progress *migration_source_progress(const struct migratio
 /* Why it failed, or what else there is to say; "" for nothing. */
 void migration_source_message(struct migration_source *source, char *ret_text, size_t size);
 
-/* --- the destination ------------------------------------------------------------------------------------------------------- */
+/* --- the destination ------------------------------------------------------------------------------------ */
 
 struct migration_destination;
 
 enum destination_outcome {
-    DESTINATION_AGAIN,     /* nothing has changed here: another source may come */
-    DESTINATION_RUNS,      /* the guest is here */
-    DESTINATION_ENDED,     /* the guest is not here, and this process's memory is worth nothing */
+    DESTINATION_AGAIN, /* nothing has changed here: another source may come */
+    DESTINATION_RUNS,  /* the guest is here */
+    DESTINATION_ENDED, /* the guest is not here, and this process's memory is worth nothing */
 };
 
-/* Serves one session on a connected socket, which it takes over on failure too. finished() is called once, from its thread, at the very
- * end; -errno and a sentence for AGAIN and ENDED. */
+/* Serves one session on a connected socket, which it takes over on failure too. finished() is called once, from its
+ * thread, at the very end; -errno and a sentence for AGAIN and ENDED. */
 typedef void migration_finished_fn(void *ctx, enum destination_outcome outcome, const struct err *err);
-int migration_destination_start(const struct migration_machine *machine, int fd, unsigned channels_max, migration_finished_fn *finished,
-                                void *finished_ctx, struct migration_destination **ret_destination, struct err *err);
+int migration_destination_start(const struct migration_machine *machine, int fd, unsigned channels_max,
+                                migration_finished_fn *finished, void *finished_ctx,
+                                struct migration_destination **ret_destination, struct err *err);
 
-/* One more connection: takes fd over if the session is waiting for some; one that does not belong to it is closed then. */
+/* One more connection: takes fd over if the session is waiting for some; one that does not belong to it is closed then.
+ */
 bool migration_destination_add(struct migration_destination *destination, int fd);
 
 /* As migration_source_settle(). */

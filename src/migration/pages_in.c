@@ -30,10 +30,12 @@ static int check_run(const struct memory *memory, const uint8_t *run, struct inc
 {
     uint64_t address = load_le64(run), size = (uint64_t)load_le32(run + 8) * MEMORY_PAGE_SIZE;
     uint32_t kind = load_le32(run + 12);
-    uint8_t *host = size > 0 && address % MEMORY_PAGE_SIZE == 0 && kind <= RUN_ZERO ? host_of(memory, address, size) : NULL;
+    uint8_t *host =
+        size > 0 && address % MEMORY_PAGE_SIZE == 0 && kind <= RUN_ZERO ? host_of(memory, address, size) : NULL;
 
     if (host == NULL)
-        return err_set(err, -EBADMSG, "PAGES holds %llu bytes at guest address %#llx, which are not pages of this VM's memory",
+        return err_set(err, -EBADMSG,
+                       "PAGES holds %llu bytes at guest address %#llx, which are not pages of this VM's memory",
                        (unsigned long long)size, (unsigned long long)address);
     if (kind == RUN_ZERO)
         return 0;
@@ -48,11 +50,13 @@ static void clear(struct memory *memory, uint64_t address, uint64_t size)
     const struct memory_region *region = memory_find(memory, address);
     uint64_t offset = address - region->address;
 
-    if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(region->offset + offset), (off_t)size) < 0)
+    if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(region->offset + offset),
+                  (off_t)size) < 0)
         memset(region->host + offset, 0, size);
 }
 
-static void clear_runs(struct memory *memory, const struct incoming *in, unsigned runs, struct migration_progress *progress)
+static void clear_runs(struct memory *memory, const struct incoming *in, unsigned runs,
+                       struct migration_progress *progress)
 {
     for (unsigned i = 0; i < runs; i++) {
         const uint8_t *run = in->table + (size_t)i * STREAM_RUN_SIZE;
@@ -64,8 +68,8 @@ static void clear_runs(struct memory *memory, const struct incoming *in, unsigne
     }
 }
 
-int pages_receive(struct channel *channel, const struct message *message, struct memory *memory, struct migration_progress *progress,
-                  struct err *err)
+int pages_receive(struct channel *channel, const struct message *message, struct memory *memory,
+                  struct migration_progress *progress, struct err *err)
 {
     unsigned runs = message->argument;
     size_t table = (size_t)runs * STREAM_RUN_SIZE;

@@ -9,7 +9,7 @@ struct memory;
 struct migration_progress;
 
 /* The body of one PAGES message. -EBADMSG with a sentence: nothing was written. */
-int pages_receive(struct channel *channel, const struct message *message, struct memory *memory, struct migration_progress *progress,
-                  struct err *err);
+int pages_receive(struct channel *channel, const struct message *message, struct memory *memory,
+                  struct migration_progress *progress, struct err *err);
 
 #endif

@@ -13,10 +13,10 @@
 #include "migration/channel.h"
 #include "migration/progress.h"
 
-#define BATCH (1u << 20)         /* bytes of contents that are sent together */
+#define BATCH (1u << 20) /* bytes of contents that are sent together */
 #define BATCH_LEAST (64u << 10)
-#define BATCHES_A_SECOND 20      /* under a limit: short pauses, not long ones */
-#define BURST_NS 20000000        /* unused time that may be made up for */
+#define BATCHES_A_SECOND 20 /* under a limit: short pauses, not long ones */
+#define BURST_NS 20000000   /* unused time that may be made up for */
 #define LOOK_AGAIN_NS 50000000
 
 void rate_init(struct rate *rate, uint64_t limit)
@@ -83,7 +83,8 @@ static int flush(struct page_sender *sender)
     sender->iov[0] = (struct iovec){sender->head, STREAM_HEADER_SIZE + table};
     if (sender->rate != NULL)
         sender->waited_ns += rate_wait(sender->rate, STREAM_HEADER_SIZE + message.size, sender->cancel);
-    r = atomic_load(sender->cancel) ? -ECANCELED : channel_send(sender->channel, sender->iov, 1 + sender->iov_count, NULL);
+    r = atomic_load(sender->cancel) ? -ECANCELED
+                                    : channel_send(sender->channel, sender->iov, 1 + sender->iov_count, NULL);
     sender->progress->transferred += STREAM_HEADER_SIZE + message.size;
     sender->runs = 0;
     sender->iov_count = 0;
@@ -190,7 +191,8 @@ uint64_t pages_in_use(const struct memory *memory, uint64_t *ret_bitmap)
     while (at < size && (data = lseek(memory->fd, at, SEEK_DATA)) >= 0 && data < size) {
         hole = lseek(memory->fd, data, SEEK_HOLE);
         at = hole > data && hole < size ? hole : size;
-        for (uint64_t page = (uint64_t)data >> MEMORY_PAGE_SHIFT; page < (uint64_t)at >> MEMORY_PAGE_SHIFT; page++, pages++)
+        for (uint64_t page = (uint64_t)data >> MEMORY_PAGE_SHIFT; page < (uint64_t)at >> MEMORY_PAGE_SHIFT;
+             page++, pages++)
             ret_bitmap[page / 64] |= BIT(page % 64);
     }
     return pages;

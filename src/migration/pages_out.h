@@ -32,10 +32,10 @@ struct page_sender {
     struct channel *channel;
     const struct memory *memory;
     struct migration_progress *progress;
-    struct rate *rate;          /* NULL: no limit */
+    struct rate *rate; /* NULL: no limit */
     const _Atomic bool *cancel;
-    bool skip_zero;             /* the other side's memory is zero where nothing was sent */
-    int64_t waited_ns;          /* for the limit, since it was last set to 0 */
+    bool skip_zero;    /* the other side's memory is zero where nothing was sent */
+    int64_t waited_ns; /* for the limit, since it was last set to 0 */
     /* The message under way: */
     unsigned runs, iov_count;
     size_t contents;
@@ -43,10 +43,12 @@ struct page_sender {
     struct iovec iov[1 + STREAM_RUNS_MAX];
 };
 
-/* Sends the pages whose bits are set in words [first, end) of the bitmap, and nothing is left under way. -errno of the channel. */
+/* Sends the pages whose bits are set in words [first, end) of the bitmap, and nothing is left under way. -errno of the
+ * channel. */
 int page_sender_send(struct page_sender *sender, const uint64_t *bitmap, size_t first, size_t end);
 
-/* Sets the bits of all pages that were ever touched (memory_bitmap_words() words), and returns their number. The others are zero. */
+/* Sets the bits of all pages that were ever touched (memory_bitmap_words() words), and returns their number. The others
+ * are zero. */
 uint64_t pages_in_use(const struct memory *memory, uint64_t *ret_bitmap);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the operator chooses about a migration. Names and meanings follow QEMU's migrate-set-parameters and -capabilities. */
+/* What the operator chooses about a migration. Names and meanings follow QEMU's migrate-set-parameters and
+ * -capabilities. */
 #ifndef FERRY_MIGRATION_PARAMETERS_H
 #define FERRY_MIGRATION_PARAMETERS_H
 
@@ -9,16 +10,21 @@
 enum migration_compression { COMPRESSION_NONE, COMPRESSION_ZSTD, COMPRESSION_LZ4, COMPRESSION_AUTO };
 
 struct migration_parameters {
-    uint64_t max_bandwidth;      /* bytes a second while the guest runs; 0: no limit */
+    uint64_t max_bandwidth; /* bytes a second while the guest runs; 0: no limit */
     uint64_t downtime_limit_ms;
-    unsigned channels;           /* of multifd: 1 to STREAM_CHANNELS_MAX */
+    unsigned channels; /* of multifd: 1 to STREAM_CHANNELS_MAX */
     enum migration_compression compression;
     unsigned throttle_initial, throttle_increment, throttle_max; /* percent of a CPU's time that is taken away */
-    bool multifd, auto_converge, postcopy, events; /* capabilities */
+    bool multifd, auto_converge, postcopy, events;               /* capabilities */
 };
 
-#define MIGRATION_PARAMETERS_DEFAULT                                                                      \
-    ((struct migration_parameters){.downtime_limit_ms = 300, .channels = 2, .compression = COMPRESSION_NONE, \
-                                   .throttle_initial = 20, .throttle_increment = 10, .throttle_max = 99, .auto_converge = true})
+#define MIGRATION_PARAMETERS_DEFAULT                                \
+    ((struct migration_parameters){.downtime_limit_ms = 300,        \
+                                   .channels = 2,                   \
+                                   .compression = COMPRESSION_NONE, \
+                                   .throttle_initial = 20,          \
+                                   .throttle_increment = 10,        \
+                                   .throttle_max = 99,              \
+                                   .auto_converge = true})
 
 #endif

@@ -5,10 +5,8 @@
 const char *migration_stage_name(enum migration_stage stage)
 {
     static const char *const names[] = {
-        [STAGE_SETUP] = "setup",
-        [STAGE_TRANSFER_MEMORY] = "transfer memory",
-        [STAGE_STOP] = "stop",
-        [STAGE_TRANSFER_STATE] = "transfer state",
+        [STAGE_SETUP] = "setup",       [STAGE_TRANSFER_MEMORY] = "transfer memory",
+        [STAGE_STOP] = "stop",         [STAGE_TRANSFER_STATE] = "transfer state",
         [STAGE_CONTINUE] = "continue",
     };
 

@@ -15,7 +15,7 @@ enum migration_status {
     MIGRATION_NONE,
     MIGRATION_SETUP,
     MIGRATION_ACTIVE,
-    MIGRATION_DEVICE,    /* the guest stands */
+    MIGRATION_DEVICE, /* the guest stands */
     MIGRATION_CANCELLING,
     MIGRATION_UNSETTLED, /* nobody here knows where the guest is: settle */
     MIGRATION_COMPLETED,
@@ -25,19 +25,20 @@ enum migration_status {
 
 struct migration_progress {
     _Atomic int status, stage;
-    _Atomic uint64_t ram_total;             /* bytes */
-    _Atomic uint64_t transferred;           /* bytes sent, of everything */
-    _Atomic uint64_t normal, duplicate;     /* pages sent with their contents; pages that were zero */
-    _Atomic uint64_t remaining;             /* bytes of RAM still to be sent in this round */
-    _Atomic uint64_t rounds;                /* begun */
-    _Atomic uint64_t dirty_rate;            /* pages a second in the last round */
-    _Atomic uint64_t bandwidth;             /* bytes a second, measured */
-    _Atomic uint64_t throttle;              /* percent */
-    _Atomic int64_t start_ns, setup_ns, stop_ns, end_ns; /* host_monotonic_ns(): begun, setup done, guest stopped, over; 0: not yet */
+    _Atomic uint64_t ram_total;         /* bytes */
+    _Atomic uint64_t transferred;       /* bytes sent, of everything */
+    _Atomic uint64_t normal, duplicate; /* pages sent with their contents; pages that were zero */
+    _Atomic uint64_t remaining;         /* bytes of RAM still to be sent in this round */
+    _Atomic uint64_t rounds;            /* begun */
+    _Atomic uint64_t dirty_rate;        /* pages a second in the last round */
+    _Atomic uint64_t bandwidth;         /* bytes a second, measured */
+    _Atomic uint64_t throttle;          /* percent */
+    _Atomic int64_t start_ns, setup_ns, stop_ns,
+        end_ns; /* host_monotonic_ns(): begun, setup done, guest stopped, over; 0: not yet */
     _Atomic uint64_t expected_downtime_us, downtime_us;
     /* Of a dry run: */
     _Atomic bool predicted;
-    _Atomic uint64_t predicted_rounds;      /* 0: it would not end without throttling */
+    _Atomic uint64_t predicted_rounds; /* 0: it would not end without throttling */
     _Atomic uint64_t predicted_ms, predicted_downtime_ms;
 };
 

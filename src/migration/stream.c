@@ -23,7 +23,7 @@ struct message_kind {
 static const struct message_kind kinds[] = {
     [MESSAGE_HELLO] = {"HELLO", true, 0, STREAM_HELLO_SIZE},
     [MESSAGE_DESCRIPTION] = {"DESCRIPTION", true, 0, STREAM_DESCRIPTION_MAX},
-    [MESSAGE_PAGES] = {"PAGES", true, PAGES_LZ4, STREAM_RUNS_MAX * STREAM_RUN_SIZE * 2 + STREAM_CONTENTS_MAX},
+    [MESSAGE_PAGES] = {"PAGES", true, PAGES_LZ4, STREAM_RUNS_MAX *STREAM_RUN_SIZE * 2 + STREAM_CONTENTS_MAX},
     [MESSAGE_ROUND] = {"ROUND", true, 0, 0},
     [MESSAGE_STATE] = {"STATE", true, 0, STREAM_STATE_MAX},
     [MESSAGE_COMMIT] = {"COMMIT", true, 0, 0},
@@ -90,11 +90,14 @@ int stream_receive(struct channel *channel, bool from_source, struct message *re
         return stream_lost(err, r, whom);
     if (load_le32(header) != MAGIC)
         return err_set(err, -EBADMSG, "what came from the %s is no migration stream of Ferry", whom);
-    message = (struct message){.type = load_le16(header + 4), .flags = load_le16(header + 6),
-                               .argument = load_le32(header + 8), .size = load_le32(header + 12)};
+    message = (struct message){.type = load_le16(header + 4),
+                               .flags = load_le16(header + 6),
+                               .argument = load_le32(header + 8),
+                               .size = load_le32(header + 12)};
     kind = kind_of(message.type);
     if (kind == NULL || kind->from_source != from_source)
-        return err_set(err, -EBADMSG, "the %s sent a message of type %u, which is not for it to send", whom, message.type);
+        return err_set(err, -EBADMSG, "the %s sent a message of type %u, which is not for it to send", whom,
+                       message.type);
     if (message.flags > kind->flags || message.size > kind->size_max)
         return err_set(err, -EBADMSG, "the %s sent a %s with impossible values: flags %u, %u bytes", whom, kind->name,
                        message.flags, message.size);
@@ -152,7 +155,9 @@ int stream_receive_hello(struct channel *channel, struct hello *ret_hello, struc
         if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f'))
             return err_set(err, -EBADMSG, "the source's HELLO names no session");
     }
-    *ret_hello = (struct hello){.channel = message.argument, .version = load_le16(body), .oldest = load_le16(body + 2),
+    *ret_hello = (struct hello){.channel = message.argument,
+                                .version = load_le16(body),
+                                .oldest = load_le16(body + 2),
                                 .flags = load_le32(body + 4)};
     memcpy(ret_hello->session, body + 8, STREAM_SESSION_SIZE);
     return 0;

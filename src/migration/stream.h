@@ -26,8 +26,20 @@ struct channel;
 #define STREAM_CHANNELS_MAX 16
 
 enum message_type {
-    MESSAGE_HELLO = 1, MESSAGE_DESCRIPTION, MESSAGE_PAGES, MESSAGE_ROUND, MESSAGE_STATE, MESSAGE_COMMIT, MESSAGE_CANCEL, MESSAGE_PROBE,
-    MESSAGE_WELCOME = 65, MESSAGE_ACCEPT, MESSAGE_REFUSE, MESSAGE_ROUND_DONE, MESSAGE_READY, MESSAGE_TAKEN,
+    MESSAGE_HELLO = 1,
+    MESSAGE_DESCRIPTION,
+    MESSAGE_PAGES,
+    MESSAGE_ROUND,
+    MESSAGE_STATE,
+    MESSAGE_COMMIT,
+    MESSAGE_CANCEL,
+    MESSAGE_PROBE,
+    MESSAGE_WELCOME = 65,
+    MESSAGE_ACCEPT,
+    MESSAGE_REFUSE,
+    MESSAGE_ROUND_DONE,
+    MESSAGE_READY,
+    MESSAGE_TAKEN,
 };
 
 enum { SESSION_DRY_RUN = 1 << 0 }; /* flags of HELLO's body */
@@ -57,8 +69,8 @@ void message_pack(const struct message *message, uint8_t bytes[static STREAM_HEA
 int stream_send(struct channel *channel, enum message_type type, uint32_t argument, const void *body, size_t size,
                 bool *ret_untouched);
 
-/* Receives a header and checks it, sender's side included: from_source says whose messages are welcome. -EBADMSG with a sentence, or
- * what channel_receive() returns, with a sentence as well. The body is still to be received. */
+/* Receives a header and checks it, sender's side included: from_source says whose messages are welcome. -EBADMSG with a
+ * sentence, or what channel_receive() returns, with a sentence as well. The body is still to be received. */
 int stream_receive(struct channel *channel, bool from_source, struct message *ret_message, struct err *err);
 
 /* Receives the body of a message, behind what `out` holds. */

@@ -32,6 +32,14 @@ int board_reset(struct board *board, struct err *err);
 /* The VM stops or goes on. Stopped, devices have nothing in flight: what they hold is in their state. */
 void board_set_running(struct board *board, bool running);
 
+/* The i-th section that board_save() writes, in some order; false past the last. */
+struct board_section {
+    const char *name;
+    uint32_t instance;
+    uint16_t version;
+};
+bool board_section(const struct board *board, unsigned i, struct board_section *ret_section);
+
 /* Appends the sections of all devices and interrupt controllers. CPUs are parked. */
 int board_save(struct board *board, struct buffer *out, struct err *err);
 

@@ -2,6 +2,7 @@
 /* The PC board's saved state: a section a device, and the interrupt controllers in the same sections wherever they live. */
 #include <errno.h>
 
+#include "base/bits.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "devices/pc/ioapic.h"
@@ -61,6 +62,33 @@ static int save_engine_state(struct board *board, struct buffer *out, struct err
             r = section_write(out, lapic_type.name, i, lapic_type.version, lapic_state_fields, &lapic);
     }
     return r;
+}
+
+/* The sections of interrupt controllers that the engine has. */
+static bool engine_section(const struct board *board, unsigned i, struct board_section *ret_section)
+{
+    const struct dev_type *const types[] = {&pic_type, &pic_type, &pit_type, &ioapic_type, &lapic_type};
+    unsigned fixed = ARRAY_SIZE(types) - 1;
+    const struct dev_type *type = types[i < fixed ? i : fixed];
+
+    if (!board_irqchip_in_engine(board) || i >= fixed + board->machine->cpu_count)
+        return false;
+    *ret_section = (struct board_section){.name = type->name, .version = type->version,
+                                          .instance = i < 2 ? i : i < fixed ? 0 : i - fixed};
+    return true;
+}
+
+bool board_section(const struct board *board, unsigned i, struct board_section *ret_section)
+{
+    for (unsigned k = 0; k < board->device_count; k++) {
+        const struct dev *dev = board->device[k];
+
+        if (dev->type->fields != NULL && i-- == 0) {
+            *ret_section = (struct board_section){.name = dev->type->name, .instance = dev->instance, .version = dev->type->version};
+            return true;
+        }
+    }
+    return engine_section(board, i, ret_section);
 }
 
 int board_save(struct board *board, struct buffer *out, struct err *err)

@@ -13,7 +13,7 @@
 #include "vmm/machine.h"
 #include "vmm/migrate.h"
 
-/* --- parameters -------------------------------------------------------------------------------------------------------------- */
+/* --- parameters ----------------------------------------------------------------------------------------- */
 
 enum parameter_kind { KIND_NUMBER, KIND_NUMBER_64, KIND_COMPRESSION };
 
@@ -50,7 +50,8 @@ static int set_compression(void *member, const json_t *value, struct err *err)
     return err_set(err, -EINVAL, "Parameter 'multifd-compression' expects none, zstd, lz4 or auto");
 }
 
-static int set_parameter(const struct parameter *parameter, struct migration_parameters *out, const json_t *value, struct err *err)
+static int set_parameter(const struct parameter *parameter, struct migration_parameters *out, const json_t *value,
+                         struct err *err)
 {
     void *member = (char *)out + parameter->offset;
     json_int_t number = json_integer_value(value);
@@ -73,7 +74,8 @@ int control_set_parameters(struct machine *machine, json_t *arguments, json_t **
     const char *key;
     json_t *value;
 
-    json_object_foreach (arguments, key, value) {
+    json_object_foreach(arguments, key, value)
+    {
         const struct parameter *found = NULL;
         int r;
 
@@ -99,11 +101,13 @@ int control_query_parameters(struct machine *machine, json_t *arguments, json_t 
         const void *member = (const char *)now + parameters[i].offset;
 
         if (parameters[i].kind == KIND_COMPRESSION)
-            json_object_set_new(object, parameters[i].name, json_string(compressions[*(const enum migration_compression *)member]));
-        else
             json_object_set_new(object, parameters[i].name,
-                                json_integer((json_int_t)(parameters[i].kind == KIND_NUMBER_64 ? *(const uint64_t *)member
-                                                                                               : *(const unsigned *)member)));
+                                json_string(compressions[*(const enum migration_compression *)member]));
+        else
+            json_object_set_new(
+                object, parameters[i].name,
+                json_integer((json_int_t)(parameters[i].kind == KIND_NUMBER_64 ? *(const uint64_t *)member
+                                                                               : *(const unsigned *)member)));
     }
     *ret_value = object;
     return 0;
@@ -115,10 +119,8 @@ struct capability {
 };
 
 static const struct capability capabilities[] = {
-    {"multifd", MEMBER(multifd)},
-    {"auto-converge", MEMBER(auto_converge)},
-    {"events", MEMBER(events)},
-    {"postcopy-ram", SIZE_MAX},
+    {"multifd", MEMBER(multifd)}, {"auto-converge", MEMBER(auto_converge)},
+    {"events", MEMBER(events)},   {"postcopy-ram", SIZE_MAX},
     {"xbzrle", SIZE_MAX},
 };
 
@@ -150,7 +152,8 @@ int control_set_capabilities(struct machine *machine, json_t *arguments, json_t 
 
     if (!json_is_array(list))
         return err_set(err, -EINVAL, "Parameter 'capabilities' is missing");
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         r = set_capability(&changed, item, err);
         if (r < 0)
             return r;
@@ -173,7 +176,7 @@ int control_query_capabilities(struct machine *machine, json_t *arguments, json_
     return 0;
 }
 
-/* --- what is under way ------------------------------------------------------------------------------------------------------- */
+/* --- what is under way ---------------------------------------------------------------------------------- */
 
 static void set_integer(json_t *object, const char *name, uint64_t value)
 {
@@ -258,7 +261,7 @@ int control_query_migrate(struct machine *machine, json_t *arguments, json_t **r
     return 0;
 }
 
-/* --- commands ---------------------------------------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------------------------------- */
 
 static int get_uri(json_t *arguments, const char **ret_uri, struct err *err)
 {
@@ -273,7 +276,8 @@ static int check_migrate_arguments(json_t *arguments, struct err *err)
     const char *key;
     json_t *value;
 
-    json_object_foreach (arguments, key, value) {
+    json_object_foreach(arguments, key, value)
+    {
         bool known = text_equal(key, "uri") || text_equal(key, "detach") || text_equal(key, "x-ferry-dry-run");
 
         for (unsigned i = 0; i < ARRAY_SIZE(unsupported); i++) {
@@ -315,6 +319,7 @@ int control_migrate_settle(struct machine *machine, json_t *arguments, json_t **
     const char *outcome = json_string_value(json_object_get(arguments, "outcome"));
 
     if (outcome == NULL || (!text_equal(outcome, "run") && !text_equal(outcome, "discard")))
-        return err_set(err, -EINVAL, "Parameter 'outcome' expects run (the VM is here) or discard (it is on the other side)");
+        return err_set(err, -EINVAL,
+                       "Parameter 'outcome' expects run (the VM is here) or discard (it is on the other side)");
     return migrate_settle(machine, text_equal(outcome, "run"), err);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The control socket's commands about migration, by QEMU's names for commands, arguments and results. Each is a command of
- * control_commands.c's table and checks its own arguments. */
+/* The control socket's commands about migration, by QEMU's names for commands, arguments and results. Each is a command
+ * of control_commands.c's table and checks its own arguments. */
 #ifndef FERRY_VMM_CONTROL_MIGRATE_H
 #define FERRY_VMM_CONTROL_MIGRATE_H
 

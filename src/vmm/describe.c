@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Descriptions of machines, made and compared. */
+/* Descriptions of machines, made. Compared: describe_check.c. */
 #include "vmm/describe.h"
 
 #include <errno.h>
-#include <jansson.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/block.h"
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/text.h"
+#include "devices/virtio/net.h"
 #include "memory/memory.h"
 #include "vmm/board.h"
 #include "vmm/machine.h"
+#include "vmm/plug.h"
 #include "vmm/version.h"
 
 bool describe_can_arbitrate(const struct machine *machine)
@@ -30,100 +35,134 @@ bool describe_can_arbitrate(const struct machine *machine)
     return access(directory, W_OK) == 0;
 }
 
-static json_t *describe_memory(const struct memory *memory)
+json_t *describe_memory(const struct memory *memory)
 {
     json_t *list = json_array();
 
     for (unsigned i = 0; i < memory->region_count; i++)
-        json_array_append_new(list, json_pack("[I, I]", (json_int_t)memory->region[i].address, (json_int_t)memory->region[i].size));
+        json_array_append_new(
+            list, json_pack("[I, I]", (json_int_t)memory->region[i].address, (json_int_t)memory->region[i].size));
     return list;
 }
 
-static json_t *describe(const struct machine *machine, bool arbiter)
+/* One line of /proc/meminfo, in bytes. */
+static uint64_t meminfo(const char *text, const char *name)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:i, s:b}", "ferry", FERRY_VERSION, "name", machine->config->name, "engine",
-                     machine->engine_type->name, "memory", describe_memory(machine->memory), "cpus", (int)machine->cpu_count, "arbiter",
-                     arbiter);
+    const char *line = strstr(text, name);
+
+    return line != NULL ? strtoull(line + strlen(name), NULL, 10) * 1024 : 0;
 }
 
-int describe_machine(struct machine *machine, bool arbiter, struct buffer *out, struct err *err)
+uint64_t describe_free_memory(void)
 {
-    json_t *object = describe(machine, arbiter);
+    char text[8192] = "";
+    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+
+    fd_close(&fd);
+    return got > 0 ? meminfo(text, "MemAvailable:") + meminfo(text, "SwapFree:") : UINT64_MAX;
+}
+
+static json_t *describe_cpuid(const struct cpuid_table *table)
+{
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < table->count; i++) {
+        const struct cpuid_entry *e = &table->entry[i];
+
+        json_array_append_new(list, json_pack("[I, I, b, I, I, I, I]", (json_int_t)e->leaf, (json_int_t)e->subleaf,
+                                              e->indexed, (json_int_t)e->eax, (json_int_t)e->ebx, (json_int_t)e->ecx,
+                                              (json_int_t)e->edx));
+    }
+    return list;
+}
+
+static json_t *describe_devices(const struct board *board)
+{
+    json_t *list = json_array();
+    struct board_section section;
+
+    for (unsigned i = 0; board_section(board, i, &section); i++)
+        json_array_append_new(list, json_pack("[s, i, i]", section.name, (int)section.instance, (int)section.version));
+    return list;
+}
+
+json_t *describe_disks(const struct board *board, bool beacons)
+{
+    json_t *list = json_array();
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_disk(board, i)) != NULL; i++) {
+        struct block_image *image = card->backend->image;
+        json_t *disk = json_pack("{s:s, s:s, s:I, s:b}", "path", block_path(image), "format", card->backend->format,
+                                 "size", (json_int_t)block_size(image), "readonly", block_readonly(image));
+        uint64_t beacon;
+
+        if (beacons && block_show_beacon(image, &beacon) == 0)
+            json_object_set_new(disk, "beacon", json_integer((json_int_t)beacon));
+        json_array_append_new(list, disk);
+    }
+    return list;
+}
+
+void describe_end(struct machine *machine)
+{
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
+        block_hide_beacon(card->backend->image);
+}
+
+json_t *describe_networks(const struct board *board)
+{
+    json_t *list = json_array();
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_nic(board, i)) != NULL; i++) {
+        uint8_t mac[6];
+        char text[18];
+
+        virtio_net_mac(card->dev, mac);
+        snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+        json_array_append_new(list, json_pack("{s:s, s:s}", "mac", text, "backend", card->backend->source));
+    }
+    return list;
+}
+
+static json_int_t time_of_day(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
+}
+
+static json_t *describe(struct machine *machine, bool source, bool arbiter)
+{
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:i, s:b, s:s, s:I, s:I, s:I}", "ferry", FERRY_VERSION, "name",
+                  machine->config->name, "engine", machine->engine_type->name, "cpus", (int)machine->cpu_count,
+                  "arbiter", arbiter, "cpu-model", machine->config->cpu != NULL ? machine->config->cpu : "max",
+                  "tsc-khz", (json_int_t)machine->engine_type->tsc_khz(machine->vm), "memory-free",
+                  (json_int_t)(describe_free_memory() & INT64_MAX), "clock", time_of_day());
+
+    json_object_set_new(object, "memory", describe_memory(machine->memory));
+    json_object_set_new(object, "cpuid", describe_cpuid(&machine->cpuid));
+    json_object_set_new(object, "devices", describe_devices(machine->board));
+    json_object_set_new(object, "disks", describe_disks(machine->board, source));
+    json_object_set_new(object, "networks", describe_networks(machine->board));
+    if (source)
+        json_object_set_new(object, "long-mode", json_boolean(machine_in_long_mode(machine)));
+    return object;
+}
+
+int describe_machine(struct machine *machine, bool source, bool arbiter, struct buffer *out, struct err *err)
+{
+    json_t *object = describe(machine, source, arbiter);
     char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
     int r = text != NULL ? buffer_append(out, text, strlen(text)) : -ENOMEM;
 
     free(text);
     json_decref(object);
     return r < 0 ? err_set(err, r, "cannot describe this VM: %s", strerror(-r)) : 0;
-}
-
-static int parse(const void *description, size_t size, json_t **ret_object, struct err *err)
-{
-    json_t *object = json_loadb(description, size, JSON_REJECT_DUPLICATES, NULL);
-
-    if (!json_is_object(object)) {
-        json_decref(object);
-        return err_set(err, -EBADMSG, "the other side's description is no JSON object");
-    }
-    *ret_object = object;
-    return 0;
-}
-
-static int check_memory(const struct machine *machine, const json_t *source, struct err *err)
-{
-    json_t *own = describe_memory(machine->memory), *other = json_object_get(source, "memory");
-    uint64_t size = 0;
-    size_t i;
-    json_t *region;
-    bool equal = json_equal(own, other);
-
-    json_array_foreach (other, i, region)
-        size += (uint64_t)json_integer_value(json_array_get(region, 1));
-    json_decref(own);
-    if (equal)
-        return 0;
-    if (size == machine->memory->size)
-        return err_set(err, -EINVAL, "the VM's %llu MiB of memory lie at other addresses on the destination: use the same version of "
-                       "Ferry on both sides", (unsigned long long)size >> 20);
-    return err_set(err, -EINVAL, "the VM has %llu MiB of memory on the source and %llu MiB on the destination: start the destination "
-                   "with --memory %lluM", (unsigned long long)size >> 20, (unsigned long long)machine->memory->size >> 20,
-                   (unsigned long long)size >> 20);
-}
-
-static int check_cpus(const struct machine *machine, const json_t *source, struct err *err)
-{
-    json_int_t cpus = json_integer_value(json_object_get(source, "cpus"));
-
-    if (cpus == machine->cpu_count)
-        return 0;
-    return err_set(err, -EINVAL, "the VM has %lld CPUs on the source and %u on the destination: start the destination with --cpus %lld",
-                   (long long)cpus, machine->cpu_count, (long long)cpus);
-}
-
-int describe_check(struct machine *machine, const void *description, size_t size, bool *ret_arbiter, struct err *err)
-{
-    json_t *source = NULL;
-    int r = parse(description, size, &source, err);
-
-    if (r < 0)
-        return r;
-    r = check_cpus(machine, source, err);
-    if (r == 0)
-        r = check_memory(machine, source, err);
-    if (r == 0)
-        *ret_arbiter = json_is_true(json_object_get(source, "arbiter")) && describe_can_arbitrate(machine);
-    json_decref(source);
-    return r;
-}
-
-int describe_examine(struct machine *machine, const void *description, size_t size, bool *ret_arbiter, struct err *err)
-{
-    json_t *destination = NULL;
-    int r = parse(description, size, &destination, err);
-
-    if (r < 0)
-        return r;
-    *ret_arbiter = *ret_arbiter && json_is_true(json_object_get(destination, "arbiter"));
-    json_decref(destination);
-    return 0;
 }

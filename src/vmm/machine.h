@@ -145,6 +145,10 @@ void machine_resume(struct machine *machine);
 int machine_hold(struct machine *machine, enum machine_status *ret_before);
 void machine_unhold(struct machine *machine, enum machine_status status);
 
+/* Whether any CPU has gone to 64-bit mode (EFER.LME). A guest that runs is stopped for the moment that it takes to look. Loop thread,
+ * lock held. */
+bool machine_in_long_mode(struct machine *machine);
+
 /* Takes that much of each CPU's time away, in percent up to 99; 0: none. Loop thread, lock held. */
 void machine_throttle(struct machine *machine, unsigned percent);
 

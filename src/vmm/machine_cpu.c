@@ -80,6 +80,24 @@ static void confine(struct machine_cpu *cpu)
     machine_request(machine, MACHINE_CRASH, false);
 }
 
+bool machine_in_long_mode(struct machine *machine)
+{
+    bool running = machine->status == MACHINE_RUNNING, found = false;
+    struct x86_state state;
+
+    if (running) {
+        machine->status = MACHINE_PAUSED;
+        machine_cpus_park(machine);
+    }
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        found |= machine->engine_type->vcpu_get_state(machine->cpu[i].vcpu, &state, NULL) < 0 || (state.msr.efer & X86_EFER_LME) != 0;
+    if (running && machine->requests == 0) { /* what was asked for meanwhile finds it stopped */
+        machine->status = MACHINE_RUNNING;
+        pthread_cond_broadcast(&machine->changed);
+    }
+    return found;
+}
+
 /* A CPU runs for a slice, then rests for what its share of time leaves over. */
 #define THROTTLE_SLICE_NS 10000000
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The machine's side of its migrations. The migration room's threads call in here; what touches the machine is done in the loop's
- * thread while they wait. */
+/* The machine's side of its migrations. The migration room's threads call in here; what touches the machine is done in
+ * the loop's thread while they wait. */
 #include "vmm/migrate.h"
 
 #include <errno.h>
@@ -42,24 +42,24 @@ struct migrate {
     struct migration_parameters parameters;
     struct migration_source *source; /* the last one, even when it is over */
     struct migration_destination *destination;
-    bool arbiter;                    /* both sides can reach it */
+    bool arbiter; /* both sides can reach it */
 
     struct address address; /* where a source is waited for */
     int listen_fd;
     struct loop_source *listening;
-    bool serving;           /* a session is under way */
-    int next_fd;            /* who came meanwhile; -1: nobody */
+    bool serving; /* a session is under way */
+    int next_fd;  /* who came meanwhile; -1: nobody */
 
     enum machine_status status_before; /* the stop */
 
     pthread_mutex_t lock; /* of the members below */
     pthread_cond_t changed;
-    struct call *call;    /* waits for the loop's thread */
+    struct call *call;         /* waits for the loop's thread */
     struct flushing *flushing; /* of the disks; NULL: none under way */
     bool ending;
 };
 
-/* --- from a migration thread to the loop's and back -------------------------------------------------------------------------- */
+/* --- from a migration thread to the loop's and back ----------------------------------------------------- */
 
 static void run_call(void *ctx)
 {
@@ -111,11 +111,11 @@ static void end_calls(struct migrate *migrate)
     pthread_mutex_unlock(&migrate->lock);
 }
 
-/* --- both sides -------------------------------------------------------------------------------------------------------------- */
+/* --- both sides ----------------------------------------------------------------------------------------- */
 
 static int describe_work(struct migrate *migrate, void *argument, struct err *err)
 {
-    return describe_machine(migrate->machine, migrate->arbiter, argument, err);
+    return describe_machine(migrate->machine, migrate->source != NULL, migrate->arbiter, argument, err);
 }
 
 static int describe(void *ctx, struct buffer *out, struct err *err)
@@ -265,6 +265,8 @@ static void tell(void *ctx)
     machine->migration_round = news->round;
     if (news->status != MIGRATION_NONE || news->round == 0)
         log_status(news->migrate, news->status);
+    if (news->round == 0 && news->migrate->source != NULL && migration_status_over(news->status))
+        describe_end(machine);
     if (news->migrate->parameters.events)
         machine_send_event(machine, news->round > 0 ? MACHINE_EVENT_MIGRATION_PASS : MACHINE_EVENT_MIGRATION);
     free(news);
@@ -291,13 +293,13 @@ static void passed(void *ctx, unsigned round)
     send_news(ctx, MIGRATION_NONE, round);
 }
 
-/* --- the source -------------------------------------------------------------------------------------------------------------- */
+/* --- the source ----------------------------------------------------------------------------------------- */
 
 static int examine_work(struct migrate *migrate, void *argument, struct err *err)
 {
     struct buffer *description = argument;
 
-    return describe_examine(migrate->machine, description->data, description->size, &migrate->arbiter, err);
+    return describe_examine(description->data, description->size, &migrate->arbiter, err);
 }
 
 static int examine(void *ctx, const void *description, size_t size, struct err *err)
@@ -366,7 +368,7 @@ static void throttle(void *ctx, unsigned percent)
     in_loop(ctx, throttle_work, &percent, NULL);
 }
 
-/* --- the destination --------------------------------------------------------------------------------------------------------- */
+/* --- the destination ------------------------------------------------------------------------------------ */
 
 static int check_work(struct migrate *migrate, void *argument, struct err *err)
 {
@@ -428,7 +430,8 @@ static int serve(struct migrate *migrate, int fd, struct err *err)
 {
     int r;
 
-    r = migration_destination_start(&migrate->interface, fd, CHANNELS_MAX, finished, migrate, &migrate->destination, err);
+    r = migration_destination_start(&migrate->interface, fd, CHANNELS_MAX, finished, migrate, &migrate->destination,
+                                    err);
     migrate->serving = r == 0;
     return r;
 }
@@ -454,8 +457,8 @@ static void give_up(struct migrate *migrate, const struct err *err)
     struct machine *machine = migrate->machine;
 
     if (machine->crash_message[0] == 0)
-        text_format(machine->crash_message, sizeof(machine->crash_message), "the migration to here failed: %s; the VM did not run here",
-                    err->message);
+        text_format(machine->crash_message, sizeof(machine->crash_message),
+                    "the migration to here failed: %s; the VM did not run here", err->message);
     machine_exit(machine, MACHINE_EXIT_BAD_INPUT, false);
 }
 
@@ -534,7 +537,7 @@ int migrate_incoming(struct machine *machine, const char *uri, struct err *err)
     return r;
 }
 
-/* --- commands ---------------------------------------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------------------------------- */
 
 static bool source_active(const struct migrate *migrate)
 {
@@ -633,11 +636,27 @@ int migrate_new(struct machine *machine, struct err *err)
     migrate->listen_fd = migrate->next_fd = -1;
     migrate->parameters = MIGRATION_PARAMETERS_DEFAULT;
     migrate->interface = (struct migration_machine){
-        .ctx = migrate, .memory = machine->memory, .engine_type = machine->engine_type, .vm = machine->vm,
-        .describe = describe, .take_disks = take_disks, .release_disks = release_disks, .decide = decide, .forget = forget,
-        .changed = changed, .passed = passed,
-        .examine = examine, .flush_disks = flush_disks, .stop = stop, .save = save, .resume = resume, .gone = gone, .throttle = throttle,
-        .check = check, .load = load, .run = run,
+        .ctx = migrate,
+        .memory = machine->memory,
+        .engine_type = machine->engine_type,
+        .vm = machine->vm,
+        .describe = describe,
+        .take_disks = take_disks,
+        .release_disks = release_disks,
+        .decide = decide,
+        .forget = forget,
+        .changed = changed,
+        .passed = passed,
+        .examine = examine,
+        .flush_disks = flush_disks,
+        .stop = stop,
+        .save = save,
+        .resume = resume,
+        .gone = gone,
+        .throttle = throttle,
+        .check = check,
+        .load = load,
+        .run = run,
     };
     pthread_mutex_init(&migrate->lock, NULL);
     pthread_cond_init(&migrate->changed, NULL);

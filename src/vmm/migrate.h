@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A VM's migrations, away and to here: what the control socket commands, and what the migration room asks of the machine.
+/* A VM's migrations, away and to here: what the control socket commands, and what the migration room asks of the
+ * machine.
  *
  * All calls in the loop's thread with the lock held. Errors are sentences. */
 #ifndef FERRY_VMM_MIGRATE_H
@@ -40,7 +41,8 @@ bool migrate_is_source(const struct machine *machine);
 /* Why it failed, or what else there is to say; "" for nothing. */
 void migrate_message(const struct machine *machine, char *ret_text, size_t size);
 
-/* -EBUSY with a sentence while a migration is under way, or the guest is not here: devices, memory and state must not be changed. */
+/* -EBUSY with a sentence while a migration is under way, or the guest is not here: devices, memory and state must not
+ * be changed. */
 int migrate_check_idle(const struct machine *machine, struct err *err);
 
 #endif

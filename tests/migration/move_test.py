@@ -44,7 +44,7 @@ class Move(MigrationTest):
     def test_across_engines(self):
         for engines in itertools.permutations(ENGINES, 2):
             with self.subTest(engines=engines):
-                self.move(f"unix:{self.place}/m", engines=engines)
+                self.move(f"unix:{self.place}/m", "--cpu", "x86-64-v1", engines=engines)
                 self.doCleanups()
                 self.setUp()
 

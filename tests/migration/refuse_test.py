@@ -3,6 +3,7 @@
 """What is refused, in which words, and that the source runs on then."""
 import socket
 import struct
+import subprocess
 
 from migration import FERRY, GUESTS, Console, MigrationTest, main, wait_over
 
@@ -31,6 +32,55 @@ class Refuse(MigrationTest):
     def test_memory(self):
         self.refused(r"16 MiB of memory on the source and 32 MiB on the destination: start the destination with --memory 16M",
                      target_options=("--memory", "32M"))
+
+    def test_cpu_model(self):
+        self.refused("x86-64-v3.* start both VMs with the same --cpu|features that the destination.* lacks",
+                     source_options=("--cpu", "x86-64-v3"), target_options=("--cpu", "x86-64-v2"))
+
+    def test_devices(self):
+        self.refused(r"a device virtio-console 0 on the source and none on the destination",
+                     source_options=("--console", "none"))
+
+    def test_other_devices(self):
+        self.refused(r"a device virtio-console 0 on the destination and none on the source", target_options=("--console", "none"))
+
+    def disk(self, name, size=1 << 20):
+        path = self.place / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(size))
+        return path
+
+    def test_number_of_disks(self):
+        self.refused(r"1 disks on the source and 0 on the destination", source_options=("--disk", self.disk("a")))
+
+    def test_disk_of_another_name(self):
+        self.refused(r"disk 0 has the path .*/a on the source and .*/b on the destination",
+                     source_options=("--disk", self.disk("a")), target_options=("--disk", self.disk("b")))
+
+    def test_disk_of_the_same_name(self):
+        """As on two hosts: each VM has a working directory of its own, and the path is the same."""
+        uri = f"unix:{self.place}/m"
+        for place in "one", "two":
+            self.disk(f"{place}/disk")
+        start = Console.__init__.__globals__["subprocess"].Popen
+        places = iter(("one", "two"))
+        subprocess.Popen = lambda *arguments, **more: start(*arguments, cwd=self.place / next(places), **more)
+        try:
+            source, target, out, _ = self.pair(uri, "--disk", "disk")
+        finally:
+            subprocess.Popen = start
+        self.type(source, "a")
+        out.call("migrate", uri=uri)
+        self.assertIn("disk disk is another file on the destination", wait_over(out)["error-desc"])
+        self.type(source, "b")
+        self.assertIsNone(target.process.poll())
+
+    def test_networks(self):
+        self.refused(r"1 network cards on the source and 0 on the destination", source_options=("--net", "user"))
+
+    def test_address(self):
+        self.refused(r"address 52:54:00:00:00:01 on the source and 52:54:00:00:00:02 on the destination: give the destination mac=",
+                     source_options=("--net", "user,mac=52:54:00:00:00:01"), target_options=("--net", "user,mac=52:54:00:00:00:02"))
 
     def test_nobody_there(self):
         source = self.start("source")

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Private to the source's files of this room: what its thread has in its hands, stage by stage. */
+#ifndef FERRY_MIGRATION_SOURCE_INTERNAL_H
+#define FERRY_MIGRATION_SOURCE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "migration/convergence.h"
+#include "migration/link.h"
+#include "migration/migration.h"
+#include "migration/pages_out.h"
+#include "migration/stream.h"
+
+#define SOURCE_ANSWER_MS 30000 /* how long the destination may take for one */
+
+enum settlement { SETTLE_NOTHING, SETTLE_RUN, SETTLE_DISCARD };
+
+struct migration_source {
+    struct migration_machine machine;
+    struct address address;
+    bool dry_run;
+    pthread_t thread;
+    struct migration_progress progress;
+
+    pthread_mutex_t lock; /* of the members up to `message` */
+    pthread_cond_t settled;
+    struct migration_parameters parameters;
+    enum settlement settlement;
+    bool committed;
+    struct link *link; /* set once */
+    char message[ERR_MESSAGE_MAX + 300];
+    _Atomic bool cancel, ending;
+
+    /* The thread's own: */
+    char session[STREAM_SESSION_SIZE + 1];
+    struct rate rate;
+    struct convergence convergence;
+    uint64_t *bitmap, *bitmap_late;
+    unsigned round;
+    bool logging, stopped, running, state_sent, released;
+};
+
+/* source.c */
+void source_set_status(struct migration_source *source, enum migration_status status);
+void source_set_message(struct migration_source *source, const char *text);
+struct migration_parameters source_parameters(struct migration_source *source); /* as they are now */
+
+/* The next message from the destination, of that type or REFUSE. -EREMOTEIO: refused, err says why. timeout_ms: -1,
+ * none. */
+int source_expect(struct migration_source *source, enum message_type type, int timeout_ms, struct message *ret_message,
+                  struct err *err);
+
+/* A send failed with r: perhaps the destination said why before it hung up. */
+int source_explain(struct migration_source *source, int r, struct err *err);
+
+/* source_setup.c: the stage setup. */
+int source_setup(struct migration_source *source, struct err *err);
+
+/* source_rounds.c: the stages from transfer memory to transfer state, up to READY. */
+int source_transfer(struct migration_source *source, struct err *err);
+int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *ret_bytes, struct err *err);
+
+/* source_predict.c: instead of them, in a dry run. */
+int source_predict(struct migration_source *source, struct err *err);
+
+/* source_handover.c: where the guest is in the end. */
+enum verdict { VERDICT_HERE, VERDICT_THERE, VERDICT_NOBODY_KNOWS };
+enum verdict source_hand_over(struct migration_source *source, struct err *err);
+/* The destination has no COMMIT, or refused it. */
+enum verdict source_run_on(struct migration_source *source, struct err *err);
+/* Waits to be told; VERDICT_NOBODY_KNOWS: the process ends. */
+enum verdict source_settle(struct migration_source *source, struct err *err);
+
+#endif

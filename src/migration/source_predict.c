@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a migration would take: the way and the guest are measured, nothing moves. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "memory/memory.h"
+#include "migration/channel.h"
+#include "migration/source_internal.h"
+
+#define PROBE_SIZE (1u << 20) /* bytes of one PROBE */
+#define PROBE_MAX (128u << 20)
+#define PROBE_MS 500
+#define OBSERVE_MS 1000
+
+/* How fast the way is. */
+static int probe(struct migration_source *source, uint64_t *ret_bandwidth, struct err *err)
+{
+    struct channel *channel = link_first(source->link);
+    int64_t start = host_monotonic_ns(), waited_ns = 0, spent_ns;
+    uint8_t *bytes = calloc(1, PROBE_SIZE);
+    struct message message;
+    uint64_t sent = 0;
+    int r = bytes == NULL ? -ENOMEM : 0;
+
+    while (r == 0 && sent < PROBE_MAX && host_monotonic_ns() - start < PROBE_MS * INT64_C(1000000)) {
+        waited_ns += rate_wait(&source->rate, PROBE_SIZE, &source->cancel);
+        r = stream_send(channel, MESSAGE_PROBE, 0, bytes, PROBE_SIZE, NULL);
+        sent += PROBE_SIZE;
+    }
+    free(bytes);
+    if (r == 0)
+        r = stream_send(channel, MESSAGE_ROUND, ++source->round, NULL, 0, NULL);
+    if (r < 0)
+        return source_explain(source, r, err);
+    r = source_expect(source, MESSAGE_ROUND_DONE, SOURCE_ANSWER_MS, &message, err);
+    spent_ns = host_monotonic_ns() - start - waited_ns;
+    if (r == 0)
+        *ret_bandwidth = sent * 1000000 / ((uint64_t)(spent_ns > 1000 ? spent_ns : 1000) / 1000);
+    return r;
+}
+
+/* How fast the guest dirties memory: bytes a second. */
+static int observe(struct migration_source *source, uint64_t *ret_rate, struct err *err)
+{
+    const struct migration_machine *machine = &source->machine;
+    int64_t start = host_monotonic_ns();
+    uint64_t bytes = 0;
+    int r = machine->engine_type->dirty_start(machine->vm, err);
+
+    if (r < 0)
+        return r;
+    for (unsigned i = 0; i < OBSERVE_MS / 50 && !source->cancel; i++)
+        usleep(50000);
+    r = source_fetch(source, source->bitmap_late, &bytes, err);
+    machine->engine_type->dirty_stop(machine->vm);
+    *ret_rate = (uint64_t)((unsigned __int128)bytes * NANOSECONDS_PER_SECOND / (uint64_t)(host_monotonic_ns() - start));
+    return r;
+}
+
+int source_predict(struct migration_source *source, struct err *err)
+{
+    struct migration_progress *progress = &source->progress;
+    struct migration_parameters parameters = source_parameters(source);
+    struct prediction prediction;
+    uint64_t bandwidth = 0, dirty_rate = 0;
+    int r = probe(source, &bandwidth, err);
+
+    if (r == 0)
+        r = observe(source, &dirty_rate, err);
+    if (r == 0 && source->cancel)
+        r = stream_lost(err, -ECANCELED, "destination");
+    if (r < 0)
+        return r;
+    progress->remaining = pages_in_use(source->machine.memory, source->bitmap) * MEMORY_PAGE_SIZE;
+    convergence_predict(progress->remaining, bandwidth, dirty_rate, &parameters, &prediction);
+    progress->bandwidth = bandwidth;
+    progress->dirty_rate = dirty_rate / MEMORY_PAGE_SIZE;
+    progress->predicted_ms = prediction.total_ms;
+    progress->predicted_rounds = prediction.rounds;
+    progress->predicted_downtime_ms = prediction.downtime_ms;
+    progress->predicted = true;
+    return 0;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The source's stages transfer memory, stop and transfer state. */
+#include <errno.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "memory/memory.h"
+#include "migration/source_internal.h"
+
+int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *ret_bytes, struct err *err)
+{
+    uint64_t pages;
+    int r = source->machine.engine_type->dirty_fetch(source->machine.vm, bitmap, &pages, err);
+
+    if (r == 0)
+        *ret_bytes = pages * MEMORY_PAGE_SIZE;
+    return r;
+}
+
+/* Sends a round; behind it everything is on its way, not yet in place. */
+static int send_round(struct migration_source *source, uint64_t bytes, bool limited, int64_t *ret_waited_ns,
+                      struct err *err)
+{
+    int r;
+
+    source->progress.remaining = bytes;
+    source->progress.rounds = ++source->round;
+    source->machine.passed(source->machine.ctx, source->round);
+    r = link_round(source->link, source->bitmap, source->round, limited ? &source->rate : NULL, source->round == 1,
+                   ret_waited_ns);
+    return r < 0 ? source_explain(source, r, err) : 0;
+}
+
+static int await_round(struct migration_source *source, struct err *err)
+{
+    struct message message;
+    int r = source_expect(source, MESSAGE_ROUND_DONE, -1, &message, err);
+
+    if (r == 0 && message.argument != source->round)
+        r = err_set(err, -EBADMSG, "the destination is done with round %u, and this was round %u", message.argument,
+                    source->round);
+    return r;
+}
+
+static int measured_round(struct migration_source *source, uint64_t bytes, struct round *ret_round, struct err *err)
+{
+    int64_t start = host_monotonic_ns(), waited_ns = 0;
+    uint64_t sent = link_sent(source->link), dirty = 0;
+    int r = send_round(source, bytes, true, &waited_ns, err);
+
+    if (r == 0)
+        r = await_round(source, err);
+    if (r == 0)
+        r = source_fetch(source, source->bitmap, &dirty, err);
+    if (r < 0)
+        return r;
+    ret_round->total_us = (uint64_t)(host_monotonic_ns() - start) / 1000;
+    ret_round->busy_us = ret_round->total_us - (uint64_t)waited_ns / 1000;
+    ret_round->sent = link_sent(source->link) - sent;
+    ret_round->dirty = dirty;
+    return 0;
+}
+
+static enum convergence_step decide(struct migration_source *source, const struct round *round)
+{
+    struct convergence *c = &source->convergence;
+    struct migration_progress *progress = &source->progress;
+    struct migration_parameters parameters = source_parameters(source);
+    enum convergence_step step;
+
+    step = convergence_decide(c, round, &parameters);
+    progress->remaining = round->dirty;
+    progress->bandwidth = c->bandwidth;
+    progress->dirty_rate = round->total_us > 0 ? round->dirty / MEMORY_PAGE_SIZE * 1000000 / round->total_us : 0;
+    progress->expected_downtime_us = c->expected_us;
+    if (progress->throttle != c->throttle) {
+        progress->throttle = c->throttle;
+        source->machine.throttle(source->machine.ctx, c->throttle);
+    }
+    return step;
+}
+
+static int transfer_memory(struct migration_source *source, struct err *err)
+{
+    const struct migration_machine *machine = &source->machine;
+    uint64_t total = machine->memory->size >> MEMORY_PAGE_SHIFT, bytes;
+    enum convergence_step step = CONVERGENCE_ITERATE;
+    bool flushed = false;
+    int r = machine->engine_type->dirty_start(machine->vm, err);
+
+    if (r < 0)
+        return r;
+    source->logging = true;
+    /* Behind the start of the log: a page that comes into use from now on is in it. */
+    bytes = pages_in_use(machine->memory, source->bitmap) * MEMORY_PAGE_SIZE;
+    source->progress.duplicate = total - bytes / MEMORY_PAGE_SIZE;
+    while (r == 0 && step == CONVERGENCE_ITERATE) {
+        struct round round;
+
+        r = measured_round(source, bytes, &round, err);
+        if (r == 0) {
+            step = decide(source, &round);
+            bytes = round.dirty;
+        }
+        if (r == 0 && step == CONVERGENCE_STOP && !flushed) { /* memory goes on changing meanwhile: one more round */
+            machine->flush_disks(machine->ctx);
+            flushed = true;
+            step = CONVERGENCE_ITERATE;
+        }
+    }
+    return r;
+}
+
+static int stop(struct migration_source *source, struct err *err)
+{
+    uint64_t bytes, late;
+    int r;
+
+    source->progress.stop_ns = host_monotonic_ns();
+    r = source->machine.stop(source->machine.ctx, &source->running, err);
+    if (r < 0)
+        return r;
+    source->stopped = true;
+    r = source_fetch(source, source->bitmap_late, &late, err);
+    if (r < 0)
+        return r;
+    bytes = 0;
+    for (size_t i = 0; i < memory_bitmap_words(source->machine.memory); i++) {
+        source->bitmap[i] |= source->bitmap_late[i];
+        bytes += (uint64_t)__builtin_popcountll(source->bitmap[i]) * MEMORY_PAGE_SIZE;
+    }
+    source->progress.remaining = bytes;
+    return 0;
+}
+
+static int transfer_state(struct migration_source *source, struct err *err)
+{
+    struct buffer state = BUFFER_INIT(STREAM_STATE_MAX);
+    struct message message;
+    int64_t waited_ns;
+    int r = send_round(source, source->progress.remaining, false, &waited_ns, err);
+
+    if (r == 0)
+        r = source->machine.save(source->machine.ctx, &state, err);
+    if (r == 0) {
+        source->state_sent = true;
+        r = stream_send(link_first(source->link), MESSAGE_STATE, source->running, state.data, state.size, NULL);
+        if (r < 0)
+            source_explain(source, r, err);
+    }
+    buffer_fini(&state);
+    if (r == 0)
+        r = await_round(source, err);
+    return r < 0 ? r : source_expect(source, MESSAGE_READY, SOURCE_ANSWER_MS, &message, err);
+}
+
+int source_transfer(struct migration_source *source, struct err *err)
+{
+    int r;
+
+    source->progress.stage = STAGE_TRANSFER_MEMORY;
+    source_set_status(source, MIGRATION_ACTIVE);
+    r = transfer_memory(source, err);
+    if (r < 0)
+        return r;
+    source->progress.stage = STAGE_STOP;
+    source_set_status(source, MIGRATION_DEVICE);
+    r = stop(source, err);
+    if (r < 0)
+        return r;
+    source->progress.stage = STAGE_TRANSFER_STATE;
+    return transfer_state(source, err);
+}

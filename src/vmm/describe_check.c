@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The destination's look at the source's description. Each refusal is one sentence with both sides' values and what to
+ * change. */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "backend/block.h"
+#include "base/bits.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "memory/memory.h"
+#include "vmm/board.h"
+#include "vmm/describe.h"
+#include "vmm/machine.h"
+#include "vmm/plug.h"
+#include "vmm/version.h"
+#include "x86/cpuid_compare.h"
+
+#define TSC_TOLERANCE_PPM 250
+#define CLOCK_TOLERANCE_NS NANOSECONDS_PER_SECOND
+
+static const char *text_of(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+
+    return text != NULL ? text : "?";
+}
+
+static json_int_t number_of(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+static int check_memory(const struct machine *machine, const json_t *source, struct err *err)
+{
+    json_t *own = describe_memory(machine->memory), *other = json_object_get(source, "memory");
+    unsigned long long size = 0, available = describe_free_memory();
+    size_t i;
+    json_t *region;
+    bool equal = json_equal(own, other);
+
+    json_array_foreach(other, i, region) size += (unsigned long long)json_integer_value(json_array_get(region, 1));
+    json_decref(own);
+    if (equal && machine->memory->size <= available)
+        return 0;
+    if (equal)
+        return err_set(
+            err, -ENOMEM,
+            "the VM has %llu MiB of memory on the source, and the destination's host can give %llu MiB: free "
+            "some there, or choose another host",
+            size >> 20, available >> 20);
+    if (size == machine->memory->size)
+        return err_set(err, -EINVAL,
+                       "the VM's %llu MiB of memory lie at other addresses on the destination: use the same version of "
+                       "Ferry on both sides",
+                       size >> 20);
+    return err_set(err, -EINVAL,
+                   "the VM has %llu MiB of memory on the source and %llu MiB on the destination: start the destination "
+                   "with --memory %lluM",
+                   size >> 20, (unsigned long long)machine->memory->size >> 20, size >> 20);
+}
+
+static int check_cpus(const struct machine *machine, const json_t *source, struct err *err)
+{
+    json_int_t cpus = number_of(source, "cpus");
+
+    if (cpus == machine->cpu_count)
+        return 0;
+    return err_set(
+        err, -EINVAL,
+        "the VM has %lld CPUs on the source and %u on the destination: start the destination with --cpus %lld",
+        (long long)cpus, machine->cpu_count, (long long)cpus);
+}
+
+static int read_cpuid(const json_t *list, struct cpuid_table *ret_table, struct err *err)
+{
+    size_t count = json_array_size(list);
+
+    ret_table->count = 0;
+    if (count == 0 || count > CPUID_ENTRIES_MAX)
+        return err_set(err, -EBADMSG, "the source's description of its CPU has %zu entries", count);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(list, i);
+        uint32_t value[7];
+
+        for (unsigned k = 0; k < ARRAY_SIZE(value); k++)
+            value[k] = (uint32_t)json_integer_value(json_array_get(item, k));
+        ret_table->entry[ret_table->count++] = (struct cpuid_entry){.leaf = value[0],
+                                                                    .subleaf = value[1],
+                                                                    .indexed = json_is_true(json_array_get(item, 2)),
+                                                                    .eax = value[3],
+                                                                    .ebx = value[4],
+                                                                    .ecx = value[5],
+                                                                    .edx = value[6]};
+    }
+    return 0;
+}
+
+static int check_cpu_model(const struct machine *machine, const json_t *source, struct err *err)
+{
+    struct cpuid_table table;
+    int r = read_cpuid(json_object_get(source, "cpuid"), &table, err);
+
+    return r < 0 ? r
+                 : cpuid_compare(&table, &machine->cpuid, !json_is_false(json_object_get(source, "long-mode")), err);
+}
+
+static int check_time(const struct machine *machine, const json_t *source, struct err *err)
+{
+    json_int_t there = number_of(source, "tsc-khz"), here = machine->engine_type->tsc_khz(machine->vm);
+    json_int_t difference = there > here ? there - here : here - there;
+    struct timespec now;
+    json_int_t clock;
+
+    if (difference > here / 1000000 * TSC_TOLERANCE_PPM + 1)
+        return err_set(err, -ENOTSUP,
+                       "the guest's time stamp counter runs at %lld kHz on the source and %lld kHz on the destination: "
+                       "choose a host whose CPU has the same frequency",
+                       (long long)there, (long long)here);
+    clock_gettime(CLOCK_REALTIME, &now);
+    clock = now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec - number_of(source, "clock");
+    if (clock > CLOCK_TOLERANCE_NS || clock < -CLOCK_TOLERANCE_NS)
+        log_warning("this host's time of day is %.1f s away from the source's: have both follow a time server",
+                    (double)clock / 1e9);
+    return 0;
+}
+
+/* A section of the source's that is not here, or of a later version. */
+static int check_section(const struct machine *machine, const json_t *item, struct err *err)
+{
+    const char *name = json_string_value(json_array_get(item, 0));
+    json_int_t instance = json_integer_value(json_array_get(item, 1)),
+               version = json_integer_value(json_array_get(item, 2));
+    struct board_section section;
+
+    if (name == NULL)
+        return err_set(err, -EBADMSG, "the source's list of devices is damaged");
+    for (unsigned i = 0; board_section(machine->board, i, &section); i++) {
+        if (!text_equal(section.name, name) || section.instance != instance)
+            continue;
+        if (version <= section.version)
+            return 0;
+        return err_set(
+            err, -ENOTSUP,
+            "the state of %.32s %lld has version %lld on the source, and the destination's Ferry %s knows up to %u: "
+            "update it",
+            name, (long long)instance, (long long)version, FERRY_VERSION, section.version);
+    }
+    return err_set(
+        err, -EINVAL,
+        "the VM has a device %.32s %lld on the source and none on the destination: start it with the same options",
+        name, (long long)instance);
+}
+
+static bool has_section(const json_t *devices, const struct board_section *section)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(devices, i, item)
+    {
+        const char *name = json_string_value(json_array_get(item, 0));
+
+        if (name != NULL && text_equal(name, section->name) &&
+            json_integer_value(json_array_get(item, 1)) == section->instance)
+            return true;
+    }
+    return false;
+}
+
+static int check_devices(const struct machine *machine, const json_t *source, struct err *err)
+{
+    const json_t *devices = json_object_get(source, "devices");
+    struct board_section section;
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(devices, i, item)
+    {
+        int r = check_section(machine, item, err);
+
+        if (r < 0)
+            return r;
+    }
+    for (unsigned k = 0; board_section(machine->board, k, &section); k++) {
+        if (!has_section(devices, &section))
+            return err_set(
+                err, -EINVAL,
+                "the VM has a device %s %u on the destination and none on the source: start it with the same "
+                "options",
+                section.name, section.instance);
+    }
+    return 0;
+}
+
+/* Disk number i of both sides: the same name, the same size, and really the same file. */
+static int check_disk(const struct plug_card *card, unsigned number, const json_t *here, const json_t *there,
+                      struct err *err)
+{
+    static const char *const same[] = {"path", "format"};
+    json_int_t beacon = number_of(there, "beacon");
+
+    for (unsigned i = 0; i < ARRAY_SIZE(same); i++) {
+        if (!text_equal(text_of(here, same[i]), text_of(there, same[i])))
+            return err_set(
+                err, -EINVAL,
+                "disk %u has the %s %.120s on the source and %.120s on the destination: start it with the source's",
+                number, same[i], text_of(there, same[i]), text_of(here, same[i]));
+    }
+    if (json_is_true(json_object_get(here, "readonly")) != json_is_true(json_object_get(there, "readonly")))
+        return err_set(err, -EINVAL, "disk %s is %s on the source and %s on the destination: start it with readonly=%s",
+                       text_of(there, "path"),
+                       json_is_true(json_object_get(there, "readonly")) ? "read-only" : "written to",
+                       json_is_true(json_object_get(here, "readonly")) ? "read-only" : "written to",
+                       json_is_true(json_object_get(there, "readonly")) ? "on" : "off");
+    if (number_of(here, "size") != number_of(there, "size"))
+        return err_set(err, -EINVAL,
+                       "disk %s has %lld bytes on the source and %lld on the destination: it is not the same file",
+                       text_of(there, "path"), (long long)number_of(there, "size"), (long long)number_of(here, "size"));
+    if (beacon > 0 && !block_sees_beacon(card->backend->image, (uint64_t)beacon))
+        return err_set(
+            err, -EINVAL,
+            "disk %s is another file on the destination than on the source, though of the same name: both must see "
+            "it in a directory that they share",
+            text_of(there, "path"));
+    return 0;
+}
+
+static int check_disks(const struct machine *machine, const json_t *source, struct err *err)
+{
+    json_t *here = describe_disks(machine->board, false), *there = json_object_get(source, "disks");
+    size_t count = json_array_size(here);
+    int r = 0;
+
+    if (count != json_array_size(there))
+        r = err_set(
+            err, -EINVAL,
+            "the VM has %zu disks on the source and %zu on the destination: start it with the same --disk options",
+            json_array_size(there), count);
+    for (unsigned i = 0; r == 0 && i < count; i++)
+        r = check_disk(plug_disk(machine->board, i), i, json_array_get(here, i), json_array_get(there, i), err);
+    json_decref(here);
+    return r;
+}
+
+/* What is connected to a bridge must be connected to that of the same name. */
+static int check_network(unsigned number, const json_t *here, const json_t *there, struct err *err)
+{
+    const char *ours = text_of(here, "backend"), *theirs = text_of(there, "backend");
+
+    if (!text_equal(text_of(here, "mac"), text_of(there, "mac")))
+        return err_set(
+            err, -EINVAL,
+            "network card %u has the address %s on the source and %s on the destination: give the destination "
+            "mac=%s",
+            number, text_of(there, "mac"), text_of(here, "mac"), text_of(there, "mac"));
+    if (text_starts_with(theirs, "bridge=") && text_starts_with(ours, "bridge=") && !text_equal(ours, theirs))
+        return err_set(
+            err, -EINVAL,
+            "network card %u is at %.100s on the source and at %.100s on the destination: connect both to networks of "
+            "one name",
+            number, theirs, ours);
+    return 0;
+}
+
+static int check_networks(const struct machine *machine, const json_t *source, struct err *err)
+{
+    json_t *here = describe_networks(machine->board), *there = json_object_get(source, "networks");
+    size_t count = json_array_size(here);
+    int r = 0;
+
+    if (count != json_array_size(there))
+        r = err_set(
+            err, -EINVAL,
+            "the VM has %zu network cards on the source and %zu on the destination: start it with the same --net "
+            "options",
+            json_array_size(there), count);
+    for (unsigned i = 0; r == 0 && i < count; i++)
+        r = check_network(i, json_array_get(here, i), json_array_get(there, i), err);
+    json_decref(here);
+    return r;
+}
+
+static int parse(const void *description, size_t size, json_t **ret_object, struct err *err)
+{
+    json_t *object = json_loadb(description, size, JSON_REJECT_DUPLICATES, NULL);
+
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return err_set(err, -EBADMSG, "the other side's description is no JSON object");
+    }
+    *ret_object = object;
+    return 0;
+}
+
+int describe_check(struct machine *machine, const void *description, size_t size, bool *ret_arbiter, struct err *err)
+{
+    static int (*const checks[])(const struct machine *machine, const json_t *source, struct err *err) = {
+        check_cpus, check_memory, check_disks, check_networks, check_devices, check_cpu_model, check_time};
+    json_t *source = NULL;
+    int r = parse(description, size, &source, err);
+
+    for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)
+        r = checks[i](machine, source, err);
+    if (r == 0)
+        *ret_arbiter = json_is_true(json_object_get(source, "arbiter")) && describe_can_arbitrate(machine);
+    json_decref(source);
+    return r;
+}
+
+int describe_examine(const void *description, size_t size, bool *arbiter, struct err *err)
+{
+    json_t *destination = NULL;
+    int r = parse(description, size, &destination, err);
+
+    if (r < 0)
+        return r;
+    *arbiter = *arbiter && json_is_true(json_object_get(destination, "arbiter"));
+    json_decref(destination);
+    return 0;
+}
