@@ -23,6 +23,7 @@
 #include "daemon/host.h"
 #include "daemon/networks.h"
 #include "daemon/server.h"
+#include "daemon/storage.h"
 #include "event/worker.h"
 
 #define WORKERS 4
@@ -92,6 +93,8 @@ static int build(struct daemon *daemon, struct signals *signals, struct err *err
     if (r == 0)
         r = daemon_networks_new(daemon, &daemon->networks, err);
     if (r == 0)
+        r = daemon_storage_new(daemon, &daemon->storage, err);
+    if (r == 0)
         r = inventory_load(daemon, err);
     if (r == 0)
         r = server_new(daemon, &daemon->server, err);
@@ -117,6 +120,7 @@ static void take_down(struct daemon *daemon, struct signals *signals)
         return; /* their stacks still point at everything */
     }
     inventory_free(daemon);
+    daemon_storage_free(daemon->storage);
     daemon_networks_free(daemon->networks);
     host_free(daemon->host);
     scheduler_free(daemon->scheduler);

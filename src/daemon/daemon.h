@@ -14,6 +14,7 @@ struct err;
 struct host;
 struct inventory;
 struct daemon_networks;
+struct daemon_storage;
 struct server;
 
 /* What an administrator decides. Texts are allocated; NULL is what the comment says. */
@@ -42,6 +43,7 @@ struct daemon {
     struct host *host;
     struct inventory *inventory;
     struct daemon_networks *networks;
+    struct daemon_storage *storage;
     struct server *server;
     bool ready; /* what ran before this ferryd has been found again: calls are served from then on */
     struct wait_queue became_ready;

@@ -23,6 +23,8 @@ static const struct {
     {RPC_PROGRAM_REMOTE, host_calls},
     {RPC_PROGRAM_REMOTE, event_calls},
     {RPC_PROGRAM_REMOTE, network_calls},
+    {RPC_PROGRAM_REMOTE, storage_calls},
+    {RPC_PROGRAM_REMOTE, volume_calls},
     {RPC_PROGRAM_REMOTE, domain_calls},
     {RPC_PROGRAM_REMOTE, lifecycle_calls},
     {RPC_PROGRAM_REMOTE, device_calls},

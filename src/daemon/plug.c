@@ -29,8 +29,16 @@ static int add_disk(struct domain *domain, const xmlNode *disk, int fd, struct e
 {
     const char *path = xml_attribute(xml_first(disk, "source"), tree_is(disk, "type", "block") ? "dev" : "file");
     json_t *set = NULL;
-    char name[40];
-    int r = monitor_call_fd(domain->monitor, "add-fd", NULL, fd, MONITOR_PATIENCE_NS, &set, err);
+    char name[40], url[DISK_URL_SIZE];
+    int r;
+
+    if (fd < 0 && disk_url(domain, disk, url))
+        return monitor_call(domain->monitor, "blockdev-add",
+                            json_pack("{s:s, s:s, s:b, s:{s:s, s:s}}", "driver", xml_attribute(xml_first(disk, "driver"), "type"),
+                                      "node-name", alias_of(disk), "read-only", xml_first(disk, "readonly") != NULL, "file", "driver",
+                                      "file", "filename", url),
+                            NULL, err);
+    r = monitor_call_fd(domain->monitor, "add-fd", NULL, fd, MONITOR_PATIENCE_NS, &set, err);
 
     if (r < 0)
         return r;

@@ -39,6 +39,7 @@
 #define POLL_NS (10 * INT64_C(1000000))
 #define START_NS (600 * NANOSECONDS_PER_SECOND) /* a saved VM may be large */
 #define KILL_NS (30 * NANOSECONDS_PER_SECOND)
+#define TERMINATE_NS (3 * NANOSECONDS_PER_SECOND) /* that a VM is given to end by itself */
 #define LOG_TAIL 2048
 #define FILES_MAX 1024 /* descriptors of a VM */
 
@@ -394,19 +395,29 @@ static bool gone(struct domain *domain)
     return kill(domain->pid, 0) < 0 || !process_lives(domain);
 }
 
+static bool gone_within(struct domain *domain, int64_t nanoseconds)
+{
+    int64_t end = host_monotonic_ns() + nanoseconds;
+
+    while (!gone(domain) && host_monotonic_ns() < end)
+        coroutine_sleep(domain->daemon->scheduler, POLL_NS);
+    return gone(domain);
+}
+
+/* Asked first: locks on NFS servers are given back only by who still can, and else stay until a lease has run out. */
 void process_kill(struct domain *domain)
 {
-    int64_t end = host_monotonic_ns() + KILL_NS;
-
     if (domain->pid <= 0)
         domain->pid = process_lives(domain) ? locked_pid(domain) : -1;
     if (domain->pid <= 0)
         return;
     loop_remove(domain->pid_source);
     domain->pid_source = NULL;
+    kill(domain->pid, SIGTERM);
+    if (gone_within(domain, TERMINATE_NS))
+        return;
     kill(domain->pid, SIGKILL);
-    while (!gone(domain) && host_monotonic_ns() < end)
-        coroutine_sleep(domain->daemon->scheduler, POLL_NS);
+    gone_within(domain, KILL_NS);
 }
 
 void process_clear(struct domain *domain)

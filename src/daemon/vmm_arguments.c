@@ -19,6 +19,7 @@
 #include "daemon/host.h"
 #include "daemon/interfaces.h"
 #include "daemon/process.h"
+#include "daemon/storage.h"
 #include "daemon/tree.h"
 #include "protocol/rpc.h"
 #include "protocol/xml.h"
@@ -76,6 +77,11 @@ void device_set_alias(struct domain *domain, xmlNode *device)
     tree_set(tree_child(device, "alias"), "name", "%s", name);
 }
 
+bool disk_url(const struct domain *domain, const xmlNode *disk, char url[static DISK_URL_SIZE])
+{
+    return daemon_storage_resolve(domain->daemon, xml_attribute(xml_first(disk, "source"), "file"), url, DISK_URL_SIZE) == 0;
+}
+
 static int open_disk(const xmlNode *disk, int *ret_fd, struct err *err)
 {
     bool block = tree_is(disk, "type", "block"), readonly = xml_first(disk, "readonly") != NULL;
@@ -95,8 +101,10 @@ static int open_disk(const xmlNode *disk, int *ret_fd, struct err *err)
 
 int device_open(struct domain *domain, xmlNode *device, int *ret_fd, struct err *err)
 {
+    char url[DISK_URL_SIZE];
+
     if (xml_is(device, "disk"))
-        return open_disk(device, ret_fd, err);
+        return disk_url(domain, device, url) ? 0 : open_disk(device, ret_fd, err);
     return interface_open(domain, device, ret_fd, err);
 }
 
@@ -115,13 +123,18 @@ static const char *alias_of(const xmlNode *device)
     return xml_attribute(xml_first(device, "alias"), "name");
 }
 
-static int add_disk(struct vmm_arguments *arguments, xmlNode *disk, int fd)
+static int add_disk(const struct domain *domain, struct vmm_arguments *arguments, xmlNode *disk, int fd)
 {
+    char url[DISK_URL_SIZE], where[32] = "";
     const char *serial = xml_child_content(disk, "serial");
     const char *path = xml_attribute(xml_first(disk, "source"), tree_is(disk, "type", "block") ? "dev" : "file");
 
+    if (fd >= 0)
+        text_format(where, sizeof(where), ",fd=%d", fd);
+    else if (disk_url(domain, disk, url))
+        path = url;
     add(arguments, "--disk");
-    add(arguments, "%s,format=%s,fd=%d,slot=%u,id=%s%s%s%s", path, xml_attribute(xml_first(disk, "driver"), "type"), fd,
+    add(arguments, "%s,format=%s%s,slot=%u,id=%s%s%s%s", path, xml_attribute(xml_first(disk, "driver"), "type"), where,
         device_slot(disk), alias_of(disk), xml_first(disk, "readonly") != NULL ? ",readonly=on" : "", serial != NULL ? ",serial=" : "",
         serial != NULL ? serial : "");
     return 0;
@@ -154,7 +167,7 @@ static int add_devices(struct domain *domain, struct vmm_arguments *arguments, s
         if (r == 0 && fd >= 0)
             r = keep_fd(arguments, fd, err);
         if (r == 0)
-            r = xml_is(device, "disk") ? add_disk(arguments, device, fd) : add_interface(arguments, device, fd);
+            r = xml_is(device, "disk") ? add_disk(domain, arguments, device, fd) : add_interface(arguments, device, fd);
     }
     return r;
 }

@@ -26,8 +26,11 @@ int vmm_arguments_make(struct domain *domain, const struct process_options *opti
 void vmm_arguments_fini(struct vmm_arguments *arguments); /* closes the descriptors */
 
 /* One device's host side, for both the command line and hot plug: the image or the tap of it. ret_fd: -1 when it has none (a network
- * of type user). */
+ * of type user, a disk that has a URL). */
 int device_open(struct domain *domain, xmlNode *device, int *ret_fd, struct err *err);
+/* Whether the disk lies in a pool on an NFS server that is not mounted: the VM opens it by that URL itself. */
+#define DISK_URL_SIZE 2048
+bool disk_url(const struct domain *domain, const xmlNode *disk, char url[static DISK_URL_SIZE]);
 /* "virtio-disk0", "net1": a name that no other device has, into the device. */
 void device_set_alias(struct domain *domain, xmlNode *device);
 

@@ -161,3 +161,21 @@ int nfs_url_parse(const char *text, struct nfs_url *ret_url, struct err *err)
         *ret_url = url;
     return r;
 }
+
+bool nfs_url_append(char *url, size_t size, const char *name)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+    size_t used = strlen(url);
+
+    if (used + 2 > size)
+        return false;
+    memcpy(url + used, "/", 2);
+    for (used++; *name != 0; name++) {
+        int n = snprintf(url + used, size - used, strchr(plain, *name) != NULL ? "%c" : "%%%02x", (unsigned char)*name);
+
+        if (n < 0 || (size_t)n >= size - used)
+            return false;
+        used += (size_t)n;
+    }
+    return true;
+}

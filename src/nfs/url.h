@@ -5,6 +5,7 @@
 #define FERRY_NFS_URL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -24,5 +25,8 @@ bool nfs_is_url(const char *text);
 
 /* -EINVAL with a sentence. */
 int nfs_url_parse(const char *text, struct nfs_url *ret_url, struct err *err);
+
+/* Appends a slash and a name, escaped, to a URL without a query. False: it does not fit into size bytes. */
+bool nfs_url_append(char *url, size_t size, const char *name);
 
 #endif

@@ -70,6 +70,8 @@ void xml_open(struct xml_writer *writer, const char *name);
 __attribute__((format(printf, 3, 4))) void xml_put(struct xml_writer *writer, const char *attribute, const char *format,
                                                    ...);
 void xml_close(struct xml_writer *writer);
+/* Closes an element that has attributes and this text alone. */
+__attribute__((format(printf, 2, 3))) void xml_close_text(struct xml_writer *writer, const char *format, ...);
 /* <name>text</name> */
 __attribute__((format(printf, 3, 4))) void xml_text(struct xml_writer *writer, const char *name, const char *format,
                                                     ...);

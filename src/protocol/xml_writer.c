@@ -118,6 +118,21 @@ void xml_close(struct xml_writer *writer)
     writer->in_tag = false;
 }
 
+void xml_close_text(struct xml_writer *writer, const char *format, ...)
+{
+    va_list arguments;
+    if (writer->result < 0 || writer->depth == 0)
+        return;
+    put(writer, ">", 1);
+    va_start(arguments, format);
+    put_formatted(writer, format, arguments);
+    va_end(arguments);
+    put(writer, "</", 2);
+    put_string(writer, writer->open[--writer->depth]);
+    put(writer, ">\n", 2);
+    writer->in_tag = false;
+}
+
 void xml_text(struct xml_writer *writer, const char *name, const char *format, ...)
 {
     va_list arguments;

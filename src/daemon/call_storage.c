@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Calls about storage pools. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/text.h"
+#include "daemon/call.h"
+#include "daemon/daemon.h"
+#include "daemon/storage.h"
+
+enum list_filter {
+    LIST_INACTIVE = 1,
+    LIST_ACTIVE = 2,
+    LIST_PERSISTENT = 4,
+    LIST_TRANSIENT = 8,
+    LIST_AUTOSTART = 0x10,
+    LIST_NO_AUTOSTART = 0x20,
+    LIST_DIRECTORY = 0x40,
+    LIST_NETFS = 0x100,
+    LIST_TYPES = 0x7ffc0, /* every type that libvirt knows */
+};
+
+enum { CREATE_BUILD = 1, CREATE_OVERWRITE = 2, CREATE_NO_OVERWRITE = 4 };
+enum { XML_INACTIVE = 1 };
+
+static struct pools *all(struct call *call)
+{
+    return call->daemon->storage->pools;
+}
+
+int storage_fault(int result)
+{
+    switch (result) {
+    case -ENOTCONN:
+    case -EISCONN:
+        return RPC_FAULT(RPC_OPERATION_INVALID);
+    case -ENOENT:
+        return RPC_FAULT(RPC_NO_VOLUME);
+    case -EINVAL:
+        return RPC_FAULT(RPC_XML_ERROR);
+    case -ENOTSUP:
+        return RPC_FAULT(RPC_CONFIG_UNSUPPORTED);
+    case -EEXIST:
+        return RPC_FAULT(RPC_OPERATION_FAILED);
+    case -ENOMEM:
+        return RPC_FAULT(RPC_NO_MEMORY);
+    default:
+        return result < 0 ? RPC_FAULT(RPC_SYSTEM_ERROR) : 0;
+    }
+}
+
+struct pool *storage_find(struct call *call)
+{
+    const struct rpc_object *object = call->arg[0].object;
+    struct pool *pool = pools_find_uuid(all(call), object->uuid);
+    char uuid[UUID_TEXT_SIZE];
+
+    if (pool == NULL) {
+        uuid_format(object->uuid, uuid);
+        err_set(&call->err, RPC_FAULT(RPC_NO_POOL),
+                "Storage pool not found: there is no storage pool '%.200s' with UUID %s", object->name, uuid);
+    }
+    return pool;
+}
+
+static void put(struct call *call, const struct pool *pool)
+{
+    rpc_put_named(&call->out, pool_definition(pool)->name, pool_definition(pool)->uuid);
+}
+
+/* Looks the pool up, changes it by fn, all under the lock. */
+static int change(struct call *call, int (*fn)(struct call *call, struct pool *pool))
+{
+    struct pool *pool;
+    int r;
+
+    daemon_storage_lock(call->daemon->storage);
+    pool = storage_find(call);
+    r = pool == NULL ? RPC_FAULT(RPC_NO_POOL) : storage_fault(fn(call, pool));
+    daemon_storage_unlock(call->daemon->storage);
+    return r;
+}
+
+/* Pools. */
+
+static int define_xml(struct call *call)
+{
+    struct pool *pool;
+    int r = call_check_flags(call, call->arg[1].u, 1); /* 1: validate against the schema, which we do anyway */
+
+    if (r < 0)
+        return r;
+    daemon_storage_lock(call->daemon->storage);
+    r = pool_define(all(call), call->arg[0].s, &pool, &call->err);
+    if (r == 0)
+        put(call, pool);
+    daemon_storage_unlock(call->daemon->storage);
+    return storage_fault(r);
+}
+
+static int create_xml(struct call *call)
+{
+    struct pool *pool;
+    int r = call_check_flags(call, call->arg[1].u, CREATE_BUILD | CREATE_OVERWRITE | CREATE_NO_OVERWRITE);
+
+    if (r < 0)
+        return r;
+    daemon_storage_lock(call->daemon->storage);
+    r = pool_create(all(call), call->arg[0].s, call->arg[1].u != 0, &pool, &call->err);
+    if (r == 0)
+        put(call, pool);
+    daemon_storage_unlock(call->daemon->storage);
+    return storage_fault(r);
+}
+
+static int start(struct call *call, struct pool *pool)
+{
+    return pool_start(pool, call->arg[1].u != 0, &call->err);
+}
+
+static int create(struct call *call)
+{
+    int r = call_check_flags(call, call->arg[1].u, CREATE_BUILD | CREATE_OVERWRITE | CREATE_NO_OVERWRITE);
+
+    return r < 0 ? r : change(call, start);
+}
+
+static int build_pool(struct call *call, struct pool *pool)
+{
+    return pool_build(pool, &call->err);
+}
+
+static int build(struct call *call)
+{
+    return change(call, build_pool);
+}
+
+static int destroy_pool(struct call *call, struct pool *pool)
+{
+    return pool_destroy(pool, &call->err);
+}
+
+static int destroy(struct call *call)
+{
+    return change(call, destroy_pool);
+}
+
+static int delete_pool(struct call *call, struct pool *pool)
+{
+    return pool_delete(pool, &call->err);
+}
+
+static int delete (struct call *call)
+{
+    return change(call, delete_pool);
+}
+
+static int undefine_pool(struct call *call, struct pool *pool)
+{
+    return pool_undefine(pool, &call->err);
+}
+
+static int undefine(struct call *call)
+{
+    return change(call, undefine_pool);
+}
+
+static int refresh_pool(struct call *call, struct pool *pool)
+{
+    return pool_refresh(pool, &call->err);
+}
+
+static int refresh(struct call *call)
+{
+    return change(call, refresh_pool);
+}
+
+static int set_autostart_of(struct call *call, struct pool *pool)
+{
+    return pool_set_autostart(pool, call->arg[1].i != 0, &call->err);
+}
+
+static int set_autostart(struct call *call)
+{
+    return change(call, set_autostart_of);
+}
+
+static int lookup_by_name(struct call *call)
+{
+    const struct pool *pool = pools_find(all(call), call->arg[0].s);
+
+    if (pool == NULL)
+        return err_set(&call->err, RPC_FAULT(RPC_NO_POOL), "Storage pool not found: there is no storage pool '%.200s'",
+                       call->arg[0].s);
+    put(call, pool);
+    return 0;
+}
+
+static int lookup_by_uuid(struct call *call)
+{
+    const struct pool *pool = pools_find_uuid(all(call), call->arg[0].uuid);
+    char uuid[UUID_TEXT_SIZE];
+
+    uuid_format(call->arg[0].uuid, uuid);
+    if (pool == NULL)
+        return err_set(&call->err, RPC_FAULT(RPC_NO_POOL),
+                       "Storage pool not found: there is no storage pool with UUID %s", uuid);
+    put(call, pool);
+    return 0;
+}
+
+static int get_info(struct call *call)
+{
+    enum { STATE_INACTIVE = 0, STATE_RUNNING = 2 };
+    const struct pool *pool = storage_find(call);
+    struct pool_numbers numbers;
+
+    if (pool == NULL)
+        return RPC_FAULT(RPC_NO_POOL);
+    numbers = pool_numbers(pool);
+    xdr_put_i32(&call->out, pool_is_active(pool) ? STATE_RUNNING : STATE_INACTIVE);
+    xdr_put_u64(&call->out, numbers.capacity);
+    xdr_put_u64(&call->out, numbers.allocation);
+    xdr_put_u64(&call->out, numbers.available);
+    return 0;
+}
+
+static int get_xml(struct call *call)
+{
+    struct buffer xml = BUFFER_INIT(XDR_STRING_MAX);
+    int r = call_check_flags(call, call->arg[1].u, XML_INACTIVE);
+    const struct pool *pool = r < 0 ? NULL : storage_find(call);
+
+    if (pool == NULL)
+        return r < 0 ? r : RPC_FAULT(RPC_NO_POOL);
+    r = pool_xml(pool, &xml);
+    if (r == 0)
+        xdr_put_string(&call->out, (const char *)xml.data);
+    buffer_fini(&xml);
+    return r;
+}
+
+static int put_flag(struct call *call, bool (*fn)(const struct pool *pool))
+{
+    const struct pool *pool = storage_find(call);
+
+    if (pool == NULL)
+        return RPC_FAULT(RPC_NO_POOL);
+    xdr_put_bool(&call->out, fn(pool));
+    return 0;
+}
+
+static int get_autostart(struct call *call)
+{
+    return put_flag(call, pool_autostart);
+}
+
+static int is_active(struct call *call)
+{
+    return put_flag(call, pool_is_active);
+}
+
+static int is_persistent(struct call *call)
+{
+    return put_flag(call, pool_is_persistent);
+}
+
+/* Both or none of a group's bits: no restriction. */
+static bool passes(uint32_t flags, uint32_t yes, uint32_t no, bool value)
+{
+    uint32_t group = flags & (yes | no);
+
+    return group == 0 || group == (yes | no) || group == (value ? yes : no);
+}
+
+static bool selected(const struct pool *pool, uint32_t flags)
+{
+    uint32_t type = pool_definition(pool)->kind == POOL_NETFS ? LIST_NETFS : LIST_DIRECTORY;
+
+    return passes(flags, LIST_ACTIVE, LIST_INACTIVE, pool_is_active(pool)) &&
+           passes(flags, LIST_PERSISTENT, LIST_TRANSIENT, pool_is_persistent(pool)) &&
+           passes(flags, LIST_AUTOSTART, LIST_NO_AUTOSTART, pool_autostart(pool)) &&
+           ((flags & LIST_TYPES) == 0 || (flags & type) != 0);
+}
+
+static int list_all(struct call *call)
+{
+    const bool wanted = call->arg[0].i != 0;
+    const uint32_t flags = call->arg[1].u;
+    uint32_t count = 0;
+    int r = call_check_flags(call, flags, 0x3f | LIST_TYPES);
+
+    if (r < 0)
+        return r;
+    size_t at = rpc_count_begin(&call->out);
+    for (size_t i = 0; i < pools_count(all(call)); i++) {
+        if (!selected(pools_get(all(call), i), flags))
+            continue;
+        if (wanted)
+            put(call, pools_get(all(call), i));
+        count++;
+    }
+    rpc_count_end(&call->out, at, wanted ? count : 0);
+    xdr_put_u32(&call->out, count);
+    return 0;
+}
+
+/* The older calls: numbers and names, of the active or of the others. */
+static int put_number(struct call *call, uint32_t flags)
+{
+    int32_t count = 0;
+
+    for (size_t i = 0; i < pools_count(all(call)); i++)
+        count += selected(pools_get(all(call), i), flags);
+    xdr_put_i32(&call->out, count);
+    return 0;
+}
+
+static int put_names(struct call *call, uint32_t flags)
+{
+    int32_t count = 0;
+    size_t at = rpc_count_begin(&call->out);
+
+    for (size_t i = 0; i < pools_count(all(call)) && count < call->arg[0].i; i++) {
+        if (!selected(pools_get(all(call), i), flags))
+            continue;
+        xdr_put_string(&call->out, pool_definition(pools_get(all(call), i))->name);
+        count++;
+    }
+    rpc_count_end(&call->out, at, (uint32_t)count);
+    return 0;
+}
+
+static int count_active(struct call *call)
+{
+    return put_number(call, LIST_ACTIVE);
+}
+
+static int count_inactive(struct call *call)
+{
+    return put_number(call, LIST_INACTIVE);
+}
+
+static int list_active(struct call *call)
+{
+    return put_names(call, LIST_ACTIVE);
+}
+
+static int list_inactive(struct call *call)
+{
+    return put_names(call, LIST_INACTIVE);
+}
+
+const struct call_handler storage_calls[] = {
+    {REMOTE_CONNECT_NUM_OF_STORAGE_POOLS, count_active},
+    {REMOTE_CONNECT_LIST_STORAGE_POOLS, list_active},
+    {REMOTE_CONNECT_NUM_OF_DEFINED_STORAGE_POOLS, count_inactive},
+    {REMOTE_CONNECT_LIST_DEFINED_STORAGE_POOLS, list_inactive},
+    {REMOTE_CONNECT_LIST_ALL_STORAGE_POOLS, list_all},
+    {REMOTE_STORAGE_POOL_CREATE_XML, create_xml},
+    {REMOTE_STORAGE_POOL_DEFINE_XML, define_xml},
+    {REMOTE_STORAGE_POOL_CREATE, create},
+    {REMOTE_STORAGE_POOL_BUILD, build},
+    {REMOTE_STORAGE_POOL_DESTROY, destroy},
+    {REMOTE_STORAGE_POOL_DELETE, delete},
+    {REMOTE_STORAGE_POOL_UNDEFINE, undefine},
+    {REMOTE_STORAGE_POOL_REFRESH, refresh},
+    {REMOTE_STORAGE_POOL_LOOKUP_BY_NAME, lookup_by_name},
+    {REMOTE_STORAGE_POOL_LOOKUP_BY_UUID, lookup_by_uuid},
+    {REMOTE_STORAGE_POOL_GET_INFO, get_info},
+    {REMOTE_STORAGE_POOL_GET_XML_DESC, get_xml},
+    {REMOTE_STORAGE_POOL_GET_AUTOSTART, get_autostart},
+    {REMOTE_STORAGE_POOL_SET_AUTOSTART, set_autostart},
+    {REMOTE_STORAGE_POOL_IS_ACTIVE, is_active},
+    {REMOTE_STORAGE_POOL_IS_PERSISTENT, is_persistent},
+    {0, NULL},
+};

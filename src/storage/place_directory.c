@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A directory of this host. Names are resolved below its descriptor and never leave it, whatever links lie there. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "storage/place_private.h"
+
+#define ENTRIES_MAX 100000u
+
+struct directory {
+    struct storage_place place;
+    int fd;
+};
+
+struct file_handle_local {
+    struct storage_handle handle;
+    int fd;
+};
+
+static int directory_fd(struct storage_place *place)
+{
+    return CONTAINER_OF(place, struct directory, place)->fd;
+}
+
+static int open_below(struct storage_place *place, const char *name, int flags, mode_t mode)
+{
+    const struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | ((flags & O_PATH) == 0 ? O_NOCTTY : 0)),
+                                 .mode = (flags & O_CREAT) != 0 ? mode : 0,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    int fd = (int)syscall(SYS_openat2, directory_fd(place), name, &how, sizeof(how));
+
+    return fd < 0 ? -errno : fd;
+}
+
+static void describe(const char *name, const struct stat *st, struct storage_file *file)
+{
+    *file = (struct storage_file){.kind = S_ISREG(st->st_mode)   ? STORAGE_FILE
+                                          : S_ISDIR(st->st_mode) ? STORAGE_DIRECTORY
+                                                                 : STORAGE_OTHER,
+                                  .size = (uint64_t)st->st_size,
+                                  .allocated = (uint64_t)st->st_blocks * 512,
+                                  .mode = st->st_mode & 07777,
+                                  .uid = st->st_uid,
+                                  .gid = st->st_gid,
+                                  .modified_s = st->st_mtim.tv_sec,
+                                  .modified_ns = (uint32_t)st->st_mtim.tv_nsec};
+    text_format(file->name, sizeof(file->name), "%s", name);
+}
+
+/* Through an O_PATH descriptor, so that links to elsewhere are not followed, nor pipes waited for. */
+static int directory_look(struct storage_place *place, const char *name, struct storage_file *ret_file)
+{
+    int fd = open_below(place, name, O_PATH, 0), r = 0;
+    struct stat st;
+
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st) < 0)
+        r = -errno;
+    close(fd);
+    if (r == 0)
+        describe(name, &st, ret_file);
+    return r;
+}
+
+static int directory_list(struct storage_place *place, int (*found)(void *ctx, const struct storage_file *file), void *ctx)
+{
+    int fd = open_below(place, ".", O_RDONLY | O_DIRECTORY, 0), r = 0;
+    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+    unsigned count = 0;
+
+    if (entries == NULL) {
+        r = fd < 0 ? fd : -errno;
+        fd_close(&fd);
+        return r;
+    }
+    for (struct dirent *entry; r == 0 && (entry = readdir(entries)) != NULL;) {
+        struct storage_file file;
+
+        if (!place_name_valid(entry->d_name) || directory_look(place, entry->d_name, &file) < 0)
+            continue; /* vanished meanwhile, or a link to elsewhere */
+        r = ++count > ENTRIES_MAX ? -EFBIG : found(ctx, &file);
+    }
+    closedir(entries);
+    return r;
+}
+
+static int directory_space(struct storage_place *place, struct storage_space *ret_space)
+{
+    struct statvfs about;
+
+    if (fstatvfs(directory_fd(place), &about) < 0)
+        return -errno;
+    ret_space->capacity = (uint64_t)about.f_blocks * about.f_frsize;
+    ret_space->available = (uint64_t)about.f_bavail * about.f_frsize;
+    return 0;
+}
+
+static int give_size(int fd, uint64_t size, uint64_t allocate)
+{
+    if (ftruncate(fd, (off_t)size) < 0)
+        return -errno;
+    if (allocate == 0 || fallocate(fd, 0, 0, (off_t)allocate) == 0 || errno == EOPNOTSUPP)
+        return 0;
+    return -errno;
+}
+
+static int directory_create(struct storage_place *place, const char *name, mode_t mode, uint64_t size, uint64_t allocate)
+{
+    int fd = open_below(place, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode), r;
+
+    if (fd < 0)
+        return fd;
+    r = fchmod(fd, mode) < 0 ? -errno : give_size(fd, size, allocate);
+    close(fd);
+    if (r < 0)
+        unlinkat(directory_fd(place), name, 0);
+    return r;
+}
+
+static int directory_resize(struct storage_place *place, const char *name, uint64_t size)
+{
+    int fd = open_below(place, name, O_RDWR | O_NONBLOCK, 0), r;
+    struct stat st;
+
+    if (fd < 0)
+        return fd;
+    r = fstat(fd, &st) < 0 ? -errno : !S_ISREG(st.st_mode) ? -EINVAL : ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
+    close(fd);
+    return r;
+}
+
+static int directory_remove(struct storage_place *place, const char *name)
+{
+    return unlinkat(directory_fd(place), name, 0) < 0 ? -errno : 0;
+}
+
+static int local_transfer(struct storage_handle *handle, void *data, size_t size, uint64_t offset, bool write)
+{
+    int fd = CONTAINER_OF(handle, struct file_handle_local, handle)->fd;
+
+    return write ? fd_pwrite_all(fd, data, size, offset) : fd_pread_all(fd, data, size, offset);
+}
+
+static int local_flush(struct storage_handle *handle)
+{
+    return fdatasync(CONTAINER_OF(handle, struct file_handle_local, handle)->fd) < 0 ? -errno : 0;
+}
+
+static void local_close(struct storage_handle *handle)
+{
+    struct file_handle_local *local = CONTAINER_OF(handle, struct file_handle_local, handle);
+
+    fd_close(&local->fd);
+    free(local);
+}
+
+static const struct handle_type local_handle = {.transfer = local_transfer, .flush = local_flush, .close = local_close};
+
+static int directory_open(struct storage_place *place, const char *name, bool writable, struct storage_handle **ret_handle,
+                          struct err *err)
+{
+    struct file_handle_local *local = calloc(1, sizeof(*local));
+    int fd = open_below(place, name, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK, 0);
+    struct stat st;
+
+    if (local == NULL || fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        int r = local == NULL ? -ENOMEM : fd < 0 ? fd : -EINVAL;
+
+        free(local);
+        fd_close(&fd);
+        return err_set(err, r, "cannot open the volume %s: %s", name, strerror(-r));
+    }
+    local->handle = (struct storage_handle){.type = &local_handle, .size = (uint64_t)st.st_size};
+    local->fd = fd;
+    *ret_handle = &local->handle;
+    return 0;
+}
+
+static void directory_close(struct storage_place *place)
+{
+    struct directory *directory = CONTAINER_OF(place, struct directory, place);
+
+    fd_close(&directory->fd);
+    free(directory);
+}
+
+static const struct place_type directory_type = {
+    .close = directory_close,
+    .space = directory_space,
+    .list = directory_list,
+    .look = directory_look,
+    .create = directory_create,
+    .resize = directory_resize,
+    .remove = directory_remove,
+    .open = directory_open,
+};
+
+int place_open_directory(const char *path, struct storage_place **ret_place, struct err *err)
+{
+    struct directory *directory = calloc(1, sizeof(*directory));
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (directory == NULL || fd < 0) {
+        int r = directory == NULL ? -ENOMEM : -errno;
+
+        free(directory);
+        fd_close(&fd);
+        return err_set(err, r, "cannot open directory '%s': %s", path, strerror(-r));
+    }
+    directory->place.type = &directory_type;
+    directory->fd = fd;
+    *ret_place = &directory->place;
+    return 0;
+}

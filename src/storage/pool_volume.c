@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Volumes: the files of a pool, looked at, made, changed and removed. Whatever waits runs elsewhere, on data of its
+ * own. */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bits.h"
+#include "base/buffer.h"
+#include "base/err.h"
+#include "base/text.h"
+#include "storage/image.h"
+#include "storage/pool_private.h"
+
+#define COPY_SIZE (1u << 20)
+
+static void volume_fini(struct volume *volume)
+{
+    free(volume->path);
+    free(volume->backing);
+}
+
+void volumes_fini(struct volumes *volumes)
+{
+    for (size_t i = 0; i < volumes->count; i++)
+        volume_fini(&volumes->items[i]);
+    free(volumes->items);
+    *volumes = (struct volumes){0};
+}
+
+/* One file: what lies in it. A file that can't be read is shown as what it seems to be. */
+static int look_at(struct storage_place *place, const char *target, const struct storage_file *file,
+                   struct volume *ret_volume)
+{
+    struct image_facts facts = {.format = VOLUME_RAW, .capacity = file->size};
+    struct storage_handle *handle;
+
+    if (place_open(place, file->name, false, &handle, NULL) == 0) {
+        image_look(handle, &facts);
+        handle_close(handle);
+    }
+    *ret_volume = (struct volume){.file = *file, .format = facts.format, .capacity = facts.capacity};
+    if (asprintf(&ret_volume->path, "%s/%s", text_equal(target, "/") ? "" : target, file->name) < 0)
+        return -ENOMEM;
+    if (facts.backing[0] != 0) {
+        ret_volume->backing = strdup(facts.backing);
+        if (ret_volume->backing == NULL) {
+            free(ret_volume->path);
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+/* Looking at a whole pool: names first, then each file, since one connection to a server does one thing at a time. */
+struct looking {
+    struct storage_place *place;
+    const char *target;
+    struct storage_file *files;
+    size_t file_count;
+    struct volumes volumes;
+    struct storage_space space;
+    int result;
+};
+
+static int keep_file(void *ctx, const struct storage_file *file)
+{
+    struct looking *looking = ctx;
+    struct storage_file *files;
+
+    if (file->kind != STORAGE_FILE)
+        return 0;
+    if ((looking->file_count & (looking->file_count - 1)) == 0) { /* a power of two: full */
+        files = realloc(looking->files, (looking->file_count == 0 ? 1 : looking->file_count * 2) * sizeof(*files));
+        if (files == NULL)
+            return -ENOMEM;
+        looking->files = files;
+    }
+    looking->files[looking->file_count++] = *file;
+    return 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct storage_file *)a)->name, ((const struct storage_file *)b)->name);
+}
+
+static void look_elsewhere(void *arg)
+{
+    struct looking *looking = arg;
+    struct volumes *volumes = &looking->volumes;
+
+    looking->result = place_list(looking->place, keep_file, looking);
+    if (looking->result == 0)
+        looking->result = place_space(looking->place, &looking->space);
+    if (looking->result == 0 && looking->file_count > 0) {
+        qsort(looking->files, looking->file_count, sizeof(looking->files[0]), by_name);
+        volumes->items = calloc(looking->file_count, sizeof(volumes->items[0]));
+        if (volumes->items == NULL)
+            looking->result = -ENOMEM;
+    }
+    for (size_t i = 0; looking->result == 0 && i < looking->file_count; i++) {
+        looking->result = look_at(looking->place, looking->target, &looking->files[i], &volumes->items[i]);
+        if (looking->result == 0)
+            volumes->count++;
+    }
+    free(looking->files);
+}
+
+int pool_look_at_volumes(struct pool *pool, struct err *err)
+{
+    struct looking looking = {.place = pool->place, .target = pool->definition->target};
+
+    pools_run(pool->pools, look_elsewhere, &looking);
+    if (looking.result < 0) {
+        volumes_fini(&looking.volumes);
+        return err_set(err, looking.result, "cannot look at the volumes of pool '%s': %s", pool->definition->name,
+                       strerror(-looking.result));
+    }
+    volumes_fini(&pool->volumes);
+    pool->volumes = looking.volumes;
+    pool->space = looking.space;
+    return 0;
+}
+
+size_t pool_volume_count(const struct pool *pool)
+{
+    return pool->volumes.count;
+}
+
+const struct volume *pool_volume_get(const struct pool *pool, size_t index)
+{
+    return &pool->volumes.items[index];
+}
+
+const struct volume *pool_volume_find(const struct pool *pool, const char *name)
+{
+    for (size_t i = 0; i < pool->volumes.count; i++) {
+        if (text_equal(pool->volumes.items[i].file.name, name))
+            return &pool->volumes.items[i];
+    }
+    return NULL;
+}
+
+const struct volume *pools_find_volume(const struct pools *pools, const char *path, struct pool **ret_pool)
+{
+    for (size_t i = 0; i < pools->count; i++) {
+        struct pool *pool = pools->pool[i];
+        size_t length = strlen(pool->definition->target);
+
+        if (strncmp(path, pool->definition->target, length) != 0 || path[length] != '/')
+            continue;
+        const struct volume *volume = pool_volume_find(pool, path + length + 1);
+
+        if (volume != NULL) {
+            *ret_pool = pool;
+            return volume;
+        }
+    }
+    return NULL;
+}
+
+int volume_xml(const struct volume *volume, struct buffer *out)
+{
+    const struct volume_facts facts = {.file = &volume->file,
+                                       .path = volume->path,
+                                       .format = volume->format,
+                                       .capacity = volume->capacity,
+                                       .backing = volume->backing};
+
+    return volume_format_xml(&facts, out);
+}
+
+static int need_active(const struct pool *pool, struct err *err)
+{
+    return pool_is_active(pool) ? 0
+                                : err_set(err, -ENOTCONN, "storage pool '%s' is not active", pool->definition->name);
+}
+
+static int need_volume(const struct pool *pool, const char *name, struct err *err)
+{
+    int r = need_active(pool, err);
+
+    if (r == 0 && pool_volume_find(pool, name) == NULL)
+        r = err_set(err, -ENOENT, "there is no volume '%.200s' in pool '%s'", name, pool->definition->name);
+    return r;
+}
+
+/* A task on one file, run elsewhere. */
+struct task {
+    struct storage_place *place, *source_place;
+    const char *name, *source;
+    const struct volume_definition *definition;
+    struct storage_handle *handle;
+    uint64_t size;
+    bool writable, allocate;
+    const char *target;
+    struct volume looked; /* the file afterwards */
+    struct storage_space space;
+    struct err *err;
+    int result;
+};
+
+static void look_again(struct task *task)
+{
+    struct storage_file file;
+
+    task->result = place_look(task->place, task->name, &file);
+    if (task->result == 0)
+        task->result = look_at(task->place, task->target, &file, &task->looked);
+    if (task->result == 0)
+        place_space(task->place, &task->space);
+}
+
+/* Puts what the task found into the list, in its order. */
+static int put_volume(struct pool *pool, struct task *task, const struct volume **ret_volume)
+{
+    struct volumes *volumes = &pool->volumes;
+    struct volume *items;
+    size_t at = 0;
+
+    pool->space = task->space;
+    while (at < volumes->count && strcmp(volumes->items[at].file.name, task->name) < 0)
+        at++;
+    if (at < volumes->count && text_equal(volumes->items[at].file.name, task->name)) {
+        volume_fini(&volumes->items[at]);
+    } else {
+        items = realloc(volumes->items, (volumes->count + 1) * sizeof(*items));
+        if (items == NULL) {
+            volume_fini(&task->looked);
+            return -ENOMEM;
+        }
+        volumes->items = items;
+        memmove(&items[at + 1], &items[at], (volumes->count - at) * sizeof(*items));
+        volumes->count++;
+    }
+    volumes->items[at] = task->looked;
+    if (ret_volume != NULL)
+        *ret_volume = &volumes->items[at];
+    return 0;
+}
+
+/* Making. */
+
+static int write_image(struct task *task)
+{
+    const struct volume_definition *definition = task->definition;
+    struct storage_handle *handle;
+    int r = place_open(task->place, task->name, true, &handle, task->err);
+
+    if (r < 0)
+        return r;
+    r = image_write_qcow2(handle, definition->capacity, definition->backing, definition->backing_format);
+    handle_close(handle);
+    return r;
+}
+
+static void create_elsewhere(void *arg)
+{
+    struct task *task = arg;
+    const struct volume_definition *definition = task->definition;
+    bool qcow2 = definition->format == VOLUME_QCOW2;
+    uint64_t size = qcow2 ? image_qcow2_size(definition->capacity) : definition->capacity;
+
+    task->result = size == 0 && qcow2 ? -EFBIG
+                                      : place_create(task->place, task->name, definition->mode, size,
+                                                     qcow2 || !definition->has_allocation ? 0 : definition->allocation);
+    if (task->result < 0)
+        return;
+    if (qcow2)
+        task->result = write_image(task);
+    if (task->result == 0)
+        look_again(task);
+    if (task->result < 0)
+        place_remove(task->place, task->name);
+}
+
+/* A backing image says how large the new one is when the document does not. */
+static int inherit_capacity(const struct pools *pools, struct volume_definition *definition, struct err *err)
+{
+    struct pool *pool;
+    const struct volume *below;
+
+    if (definition->capacity != 0 || definition->backing == NULL)
+        return 0;
+    below = pools_find_volume(pools, definition->backing, &pool);
+    if (below == NULL)
+        return err_set(err, -EINVAL,
+                       "the <volume> has no <capacity>, and its backing image %s is no volume of an active pool",
+                       definition->backing);
+    definition->capacity = below->capacity;
+    return 0;
+}
+
+static int check_new(const struct pool *pool, const struct volume_definition *definition, struct err *err)
+{
+    if (pool_volume_find(pool, definition->name) != NULL)
+        return err_set(err, -EEXIST, "storage volume '%s' already exists in pool '%s'", definition->name,
+                       pool->definition->name);
+    if (definition->format == VOLUME_RAW && definition->backing != NULL)
+        return err_set(err, -ENOTSUP, "a raw volume can't have a <backingStore>");
+    return 0;
+}
+
+static int finish_create(struct pool *pool, struct task *task, const char *name, const struct volume **ret_volume,
+                         struct err *err)
+{
+    int r = task->result;
+
+    if (r == 0)
+        r = put_volume(pool, task, ret_volume);
+    if (r < 0 && (err == NULL || err->code == 0))
+        return err_set(err, r, "cannot create volume '%s' in pool '%s': %s", name, pool->definition->name,
+                       strerror(-r));
+    return r;
+}
+
+static int make(struct pool *pool, struct volume_definition *definition, struct task *task, void (*fn)(void *arg),
+                const struct volume **ret_volume, struct err *err)
+{
+    int r = check_new(pool, definition, err);
+
+    if (r < 0)
+        return r;
+    task->place = pool->place;
+    task->name = definition->name;
+    task->target = pool->definition->target;
+    task->definition = definition;
+    task->err = err;
+    pools_run(pool->pools, fn, task);
+    return finish_create(pool, task, definition->name, ret_volume, err);
+}
+
+int volume_create(struct pool *pool, const char *xml, const struct volume **ret_volume, struct err *err)
+{
+    struct volume_definition definition;
+    struct task task = {0};
+    int r = need_active(pool, err);
+
+    if (r == 0)
+        r = volume_definition_parse(xml, &definition, err);
+    if (r < 0)
+        return r;
+    r = inherit_capacity(pool->pools, &definition, err);
+    if (r == 0)
+        r = make(pool, &definition, &task, create_elsewhere, ret_volume, err);
+    volume_definition_fini(&definition);
+    return r;
+}
+
+/* Copying, zeros left out: the new file is full of them. */
+
+static bool all_zeros(const uint8_t *data, size_t size)
+{
+    return data[0] == 0 && memcmp(data, data + 1, size - 1) == 0;
+}
+
+static int copy(struct storage_handle *from, struct storage_handle *to, uint64_t size)
+{
+    uint8_t *piece = malloc(COPY_SIZE);
+    int r = piece == NULL ? -ENOMEM : 0;
+
+    for (uint64_t at = 0; r == 0 && at < size; at += COPY_SIZE) {
+        size_t count = size - at < COPY_SIZE ? (size_t)(size - at) : COPY_SIZE;
+
+        r = handle_read(from, piece, count, at);
+        if (r == 0 && !all_zeros(piece, count))
+            r = handle_write(to, piece, count, at);
+    }
+    free(piece);
+    return r == 0 ? handle_flush(to) : r;
+}
+
+static int copy_contents(struct task *task, struct storage_handle *from)
+{
+    struct storage_handle *to;
+    uint64_t size = handle_size(from);
+    int r;
+
+    r = place_create(task->place, task->name, task->definition->mode, size > task->size ? size : task->size, 0);
+    if (r < 0)
+        return r;
+    r = place_open(task->place, task->name, true, &to, task->err);
+    if (r == 0) {
+        r = copy(from, to, size);
+        handle_close(to);
+    }
+    if (r < 0)
+        place_remove(task->place, task->name);
+    return r;
+}
+
+static void copy_elsewhere(void *arg)
+{
+    struct task *task = arg;
+    struct storage_handle *from;
+
+    task->result = place_open(task->source_place, task->source, false, &from, task->err);
+    if (task->result < 0)
+        return;
+    task->result = copy_contents(task, from);
+    handle_close(from);
+    if (task->result == 0)
+        look_again(task);
+}
+
+int volume_create_from(struct pool *pool, const char *xml, struct pool *source_pool, const char *source,
+                       const struct volume **ret_volume, struct err *err)
+{
+    struct volume_definition definition;
+    const struct volume *original;
+    struct task task = {.source_place = source_pool->place, .source = source};
+    int r = need_active(pool, err);
+
+    if (r == 0)
+        r = need_volume(source_pool, source, err);
+    if (r == 0)
+        r = volume_definition_parse(xml, &definition, err);
+    if (r < 0)
+        return r;
+    original = pool_volume_find(source_pool, source);
+    if (definition.format != original->format && original->format != VOLUME_ISO)
+        r = err_set(err, -ENOTSUP, "a copy has the format of its original, %s", volume_format_name(original->format));
+    task.size = definition.format == VOLUME_RAW ? definition.capacity : 0; /* a larger copy has zeros at its end */
+    if (r == 0)
+        r = make(pool, &definition, &task, copy_elsewhere, ret_volume, err);
+    volume_definition_fini(&definition);
+    return r;
+}
+
+/* Changing. */
+
+static void resize_elsewhere(void *arg)
+{
+    struct task *task = arg;
+
+    task->result = place_resize(task->place, task->name, task->size);
+    if (task->result == 0)
+        look_again(task);
+}
+
+int volume_resize(struct pool *pool, const char *name, uint64_t size, unsigned flags, struct err *err)
+{
+    struct task task = {.place = pool->place, .name = name, .target = pool->definition->target};
+    const struct volume *volume;
+    int r = need_volume(pool, name, err);
+
+    if (r < 0)
+        return r;
+    volume = pool_volume_find(pool, name);
+    if ((flags & VOLUME_RESIZE_DELTA) != 0)
+        size = (flags & VOLUME_RESIZE_SHRINK) != 0 ? (size < volume->capacity ? volume->capacity - size : 0)
+                                                   : volume->capacity + size;
+    if (volume->format != VOLUME_RAW)
+        return err_set(err, -ENOTSUP, "volumes of format %s can't be resized", volume_format_name(volume->format));
+    if ((flags & VOLUME_RESIZE_ALLOCATE) != 0)
+        return err_set(err, -ENOTSUP, "resizing does not allocate space");
+    if (size < volume->capacity && (flags & VOLUME_RESIZE_SHRINK) == 0)
+        return err_set(err, -EINVAL,
+                       "can't shrink capacity below current capacity unless shrink flag explicitly specified");
+    if (size == 0)
+        return err_set(err, -EINVAL, "a volume of no bytes is of no use");
+    task.size = size;
+    pools_run(pool->pools, resize_elsewhere, &task);
+    r = task.result == 0 ? put_volume(pool, &task, NULL) : task.result;
+    return r < 0 ? err_set(err, r, "cannot resize volume '%s': %s", name, strerror(-r)) : 0;
+}
+
+static void remove_elsewhere(void *arg)
+{
+    struct task *task = arg;
+
+    task->result = place_remove(task->place, task->name);
+    if (task->result == 0 || task->result == -ENOENT)
+        place_space(task->place, &task->space);
+}
+
+int volume_delete(struct pool *pool, const char *name, struct err *err)
+{
+    struct task task = {.place = pool->place, .name = name, .space = pool->space};
+    struct volumes *volumes = &pool->volumes;
+    size_t at = 0;
+    int r = need_volume(pool, name, err);
+
+    if (r < 0)
+        return r;
+    pools_run(pool->pools, remove_elsewhere, &task);
+    if (task.result < 0 && task.result != -ENOENT)
+        return err_set(err, task.result, "cannot remove volume '%s': %s", name, strerror(-task.result));
+    while (at < volumes->count && !text_equal(volumes->items[at].file.name, name))
+        at++;
+    if (at < volumes->count) {
+        volume_fini(&volumes->items[at]);
+        volumes->count--;
+        memmove(&volumes->items[at], &volumes->items[at + 1], (volumes->count - at) * sizeof(volumes->items[0]));
+    }
+    pool->space = task.space;
+    return 0;
+}
+
+static void wipe_elsewhere(void *arg)
+{
+    struct task *task = arg;
+    struct storage_handle *handle;
+    uint8_t *zeros = calloc(1, COPY_SIZE);
+
+    task->result = zeros == NULL ? -ENOMEM : place_open(task->place, task->name, true, &handle, task->err);
+    if (task->result == 0) {
+        for (uint64_t at = 0; task->result == 0 && at < handle_size(handle); at += COPY_SIZE) {
+            uint64_t left = handle_size(handle) - at;
+
+            task->result = handle_write(handle, zeros, left < COPY_SIZE ? (size_t)left : COPY_SIZE, at);
+        }
+        if (task->result == 0)
+            task->result = handle_flush(handle);
+        handle_close(handle);
+    }
+    free(zeros);
+    if (task->result == 0)
+        look_again(task);
+}
+
+int volume_wipe(struct pool *pool, const char *name, struct err *err)
+{
+    struct task task = {.place = pool->place, .name = name, .target = pool->definition->target, .err = err};
+    int r = need_volume(pool, name, err);
+
+    if (r < 0)
+        return r;
+    pools_run(pool->pools, wipe_elsewhere, &task);
+    r = task.result == 0 ? put_volume(pool, &task, NULL) : task.result;
+    return r < 0 && (err == NULL || err->code == 0) ? err_set(err, r, "cannot wipe volume '%s': %s", name, strerror(-r))
+                                                    : r;
+}
+
+static void refresh_elsewhere(void *arg)
+{
+    look_again(arg);
+}
+
+int volume_refresh(struct pool *pool, const char *name, struct err *err)
+{
+    struct task task = {.place = pool->place, .name = name, .target = pool->definition->target};
+    int r = need_volume(pool, name, err);
+
+    if (r < 0)
+        return r;
+    pools_run(pool->pools, refresh_elsewhere, &task);
+    r = task.result == 0 ? put_volume(pool, &task, NULL) : task.result;
+    return r < 0 ? err_set(err, r, "cannot look at volume '%s': %s", name, strerror(-r)) : 0;
+}
+
+static void open_elsewhere(void *arg)
+{
+    struct task *task = arg;
+
+    task->result = place_open(task->place, task->name, task->writable, &task->handle, task->err);
+}
+
+int volume_open(struct pool *pool, const char *name, bool writable, struct storage_handle **ret_handle, struct err *err)
+{
+    struct task task = {.place = pool->place, .name = name, .writable = writable, .err = err};
+    int r = need_volume(pool, name, err);
+
+    if (r < 0)
+        return r;
+    pools_run(pool->pools, open_elsewhere, &task);
+    if (task.result == 0)
+        *ret_handle = task.handle;
+    return task.result;
+}
