@@ -7,6 +7,8 @@
 #include "memory/memory.h"
 #include "migration/source_internal.h"
 
+#define FLUSH_QUICK_NS 3000000
+
 int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *ret_bytes, struct err *err)
 {
     uint64_t pages;
@@ -102,10 +104,13 @@ static int transfer_memory(struct migration_source *source, struct err *err)
             step = decide(source, &round);
             bytes = round.dirty;
         }
-        if (r == 0 && step == CONVERGENCE_STOP && !flushed) { /* memory goes on changing meanwhile: one more round */
+        if (r == 0 && step == CONVERGENCE_STOP && !flushed) {
+            int64_t start = host_monotonic_ns();
+
             machine->flush_disks(machine->ctx);
             flushed = true;
-            step = CONVERGENCE_ITERATE;
+            if (host_monotonic_ns() - start > FLUSH_QUICK_NS) /* memory went on changing: one more round */
+                step = CONVERGENCE_ITERATE;
         }
     }
     return r;
