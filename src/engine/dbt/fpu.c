@@ -49,6 +49,19 @@ void dbt_fpu_set_mxcsr(struct dbt_vcpu *v, uint32_t mxcsr)
     dbt_fpu_set_live_mxcsr(mxcsr | MXCSR_MASKS);
 }
 
+void dbt_fpu_note_x87_masks(struct dbt_vcpu *v, uint16_t control, uint16_t status)
+{
+    bool unmasked = (control & X87_MASKS) != X87_MASKS || (status & X87_SUMMARY);
+    uint32_t mode = unmasked ? MODE_X87_UNMASKED : 0;
+
+    if (LIKELY(mode == v->fpu.x87_mode))
+        return;
+    v->fpu.x87_mode = mode;
+    v->mode = (v->mode & ~(uint32_t)MODE_X87_UNMASKED) | mode;
+    if (v->op != NULL)
+        dbt_end_block_at(v, v->op + 1);
+}
+
 /* The pointers that the unit holds are addresses of ours: the guest gets those kept for it. */
 void dbt_fpu_read(const struct dbt_vcpu *v, uint8_t ret_image[static 512])
 {
@@ -75,6 +88,7 @@ void dbt_fpu_write(struct dbt_vcpu *v, const uint8_t image[static 512])
     v->fpu.ip = load_le64(image + FIP);
     v->fpu.dp = load_le64(image + FDP);
     set_masks(v, mxcsr);
+    dbt_fpu_note_x87_masks(v, load_le16(image + X86_XSAVE_FCW), load_le16(image + X86_XSAVE_FSW));
     memset(area.byte + FOP, 0, X86_XSAVE_MXCSR - FOP);
     store_le32(area.byte + X86_XSAVE_MXCSR, mxcsr | MXCSR_MASKS);
     __asm__ volatile("fxrstor64 %0"

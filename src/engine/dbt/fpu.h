@@ -20,6 +20,8 @@ int dbt_fpu_set_xsave(struct dbt_vcpu *v, const uint8_t area[static X86_XSAVE_MA
 
 /* The rest is for the handlers of this room. */
 
+#define X87_MASKS 0x3fu       /* exception masks of the control word */
+#define X87_SUMMARY 0x80u     /* ES of the status word: an unmasked exception is pending */
 #define MXCSR_MASKS 0x1f80u   /* exception masks; in the host's MXCSR always set while the guest runs */
 #define MXCSR_INITIAL 0x1f80u
 #define MXCSR_VALID 0xffffu   /* MXCSR_MASK: the guest's bits; AMD's misaligned exception mode is not offered */
@@ -37,6 +39,9 @@ void dbt_fpu_initial_image(uint8_t ret_image[static 512]); /* of XRSTOR's initia
 
 /* Raises #MF if an unmasked x87 exception is pending: before every waiting instruction. */
 void dbt_x87_check(struct dbt_vcpu *v);
+
+/* What decides whether one can be pending has changed: keeps MODE_X87_UNMASKED true, and ends the block if it is another now. */
+void dbt_fpu_note_x87_masks(struct dbt_vcpu *v, uint16_t control, uint16_t status);
 
 /* Calls a thunk while the guest has SIMD exceptions unmasked: raises #XM (or #UD) if the host's unit traps. */
 void dbt_fpu_run_unmasked(struct dbt_vcpu *v, void (*thunk)(struct dbt_vcpu *v, void *memory), void *memory);

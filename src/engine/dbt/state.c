@@ -80,7 +80,7 @@ void dbt_update_mode(struct dbt_vcpu *v)
     bool code64;
 
     v->cpl = (uint8_t)current_cpl(v);
-    v->mode = code_mode(v) | vector_mode(v, protected_mode) | (protected_mode ? MODE_PROTECTED : 0);
+    v->mode = code_mode(v) | vector_mode(v, protected_mode) | (protected_mode ? MODE_PROTECTED : 0) | v->fpu.x87_mode;
     code64 = dbt_code64(v);
     for (unsigned i = 0; i < X86_SEGMENT_COUNT; i++)
         v->segment_base[i] = code64 && i < X86_FS ? 0 : v->segment[i].base;

@@ -144,6 +144,7 @@ translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction 
 
 translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction *g); /* translate_integer.c */
 translate_fn *dbt_choose_vector(struct translator *t, struct guest_instruction *g);  /* translate_vector.c */
+translate_fn *dbt_choose_x87(struct translator *t, struct guest_instruction *g);     /* translate_x87.c */
 
 translate_fn *dbt_choose_system(struct translator *t, struct guest_instruction *g);  /* translate_system.c */
 bool dbt_is_sti(const struct guest_instruction *g); /* and has a translation, which something must follow */

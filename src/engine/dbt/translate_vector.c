@@ -8,7 +8,19 @@ static bool is_vector_register(ZydisRegister reg)
 {
     ZydisRegisterClass class = ZydisRegisterGetClass(reg);
 
-    return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM;
+    return class == ZYDIS_REGCLASS_XMM || class == ZYDIS_REGCLASS_YMM || reg == ZYDIS_REGISTER_MXCSR;
+}
+
+static bool is_mmx(ZydisRegister reg)
+{
+    return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_MMX || ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_X87 ||
+           reg == ZYDIS_REGISTER_X87TAG;
+}
+
+/* MMX registers are the x87 unit's, whose pending exceptions are the interpreter's (translate_x87.c). */
+static bool runs_as_it_is(const struct translator *t, op_fn *execute)
+{
+    return dbt_is_vector_handler(execute) || (dbt_is_mmx_handler(execute) && !(t->out->mode & MODE_X87_UNMASKED));
 }
 
 static bool registers_fit(const struct guest_instruction *g, bool *ret_vector)
@@ -23,7 +35,7 @@ static bool registers_fit(const struct guest_instruction *g, bool *ret_vector)
             *ret_vector = true;
         else if (dbt_thunk_is_gpr(o->reg.value) ? dbt_thunk_is_high_byte(o->reg.value)
                                                 : ZydisRegisterGetClass(o->reg.value) != ZYDIS_REGCLASS_FLAGS &&
-                                                      o->reg.value != ZYDIS_REGISTER_MXCSR)
+                                                      !is_mmx(o->reg.value))
             return false;
     }
     return true;
@@ -69,7 +81,7 @@ translate_fn *dbt_choose_vector(struct translator *t, struct guest_instruction *
         g->vector = true;
         return translate_zero_upper;
     }
-    if (!dbt_is_vector_handler(g->op.execute) || g->decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+    if (!runs_as_it_is(t, g->op.execute) || g->decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
         return NULL;
     if (!registers_fit(g, &g->vector) || !dbt_map_registers(g, memory != NULL, &map))
         return NULL;

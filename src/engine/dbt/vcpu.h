@@ -94,7 +94,8 @@ enum {
     MODE_AVX = 1 << 9,       /* OSXSAVE and XCR0 has SSE and AVX, protected mode */
     MODE_AVX512 = 1 << 10,   /* and opmask, ZMM_Hi256, Hi16_ZMM */
     MODE_PROTECTED = 1 << 11, /* CR0.PE and not VM86 */
-    MODE_BITS = 12,
+    MODE_X87_UNMASKED = 1 << 12, /* x87 exceptions may be pending: dbt_fpu_note_x87_masks() */
+    MODE_BITS = 13,
 };
 
 /* Reasons to leave the fast loop, set by anybody, taken by the vCPU's thread between blocks. */
@@ -120,6 +121,8 @@ struct dbt_fpu { /* what of the x87 and SSE control state the host's units do no
     uint32_t host_mxcsr;      /* the thread's own, while the guest's is loaded */
     uint16_t host_fcw;
     uint16_t opcode;          /* FOP, 11 bits */
+    uint32_t control;         /* scratch of translated code: a control word */
+    uint32_t x87_mode;        /* MODE_X87_UNMASKED or 0 */
     uint64_t ip, dp;          /* FIP, FDP */
 };
 

@@ -91,6 +91,11 @@ static void op_mmx(struct dbt_vcpu *v, const struct op *op)
     vector_handler(op)(v, op);
 }
 
+bool dbt_is_mmx_handler(op_fn *execute)
+{
+    return execute == op_mmx;
+}
+
 static bool uses_mmx(const struct decode *d)
 {
     for (unsigned i = 0; i < d->instruction->operand_count; i++) {

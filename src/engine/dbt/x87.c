@@ -10,15 +10,22 @@
 #include "engine/dbt/softmmu.h"
 #include "engine/dbt/thunk.h"
 
-#define STATUS_SUMMARY 0x80u /* ES */
-
 void dbt_x87_check(struct dbt_vcpu *v)
 {
     uint16_t status;
 
     __asm__ volatile("fnstsw %0" : "=am"(status));
-    if (UNLIKELY(status & STATUS_SUMMARY))
+    if (UNLIKELY(status & X87_SUMMARY))
         dbt_raise(v, X86_MF);
+}
+
+static void note_masks(struct dbt_vcpu *v)
+{
+    uint16_t control, status;
+
+    __asm__ volatile("fnstcw %0" : "=m"(control));
+    __asm__ volatile("fnstsw %0" : "=am"(status));
+    dbt_fpu_note_x87_masks(v, control, status);
 }
 
 static void note_pointers(struct dbt_vcpu *v, const struct op *op)
@@ -53,7 +60,7 @@ static void op_x87_memory(struct dbt_vcpu *v, const struct op *op)
     dbt_access_end(v, linear, op->memory_size, access, p, bounce);
 }
 
-/* FNINIT FNCLEX FNSTSW FNSTCW: these do not wait. */
+/* FNSTSW, FNSTCW and the like: these do not wait. */
 static void op_x87_control(struct dbt_vcpu *v, const struct op *op)
 {
     ((thunk_fn *)op->extra)(v, NULL);
@@ -73,12 +80,20 @@ static void op_fninit(struct dbt_vcpu *v, const struct op *op)
 {
     op_x87_control(v, op);
     v->fpu.ip = v->fpu.dp = v->fpu.opcode = 0;
+    note_masks(v);
+}
+
+static void op_fnclex(struct dbt_vcpu *v, const struct op *op)
+{
+    op_x87_control(v, op);
+    note_masks(v);
 }
 
 static void op_fldcw(struct dbt_vcpu *v, const struct op *op)
 {
     dbt_x87_check(v);
     op_x87_control_memory(v, op);
+    note_masks(v);
 }
 
 static void op_fwait(struct dbt_vcpu *v, const struct op *op)
@@ -124,6 +139,7 @@ static void op_store_environment(struct dbt_vcpu *v, const struct op *op)
     dbt_access_end(v, linear, op->memory_size, ACCESS_WRITE, p, bounce);
     if (op->memory_size >= 94) /* FNSAVE initialises */
         v->fpu.ip = v->fpu.dp = v->fpu.opcode = 0;
+    note_masks(v); /* FNSTENV masks all exceptions */
 }
 
 static void op_load_environment(struct dbt_vcpu *v, const struct op *op)
@@ -136,6 +152,20 @@ static void op_load_environment(struct dbt_vcpu *v, const struct op *op)
     memcpy(copy, dbt_access_begin(v, linear, op->memory_size, ACCESS_READ, bounce), op->memory_size);
     ((thunk_fn *)op->extra)(v, copy);
     load_pointers(v, copy, op->memory_size == 14 || op->memory_size == 94);
+    note_masks(v);
+}
+
+enum x87_kind dbt_x87_kind(op_fn *execute)
+{
+    if (execute == op_x87 || execute == op_x87_memory)
+        return X87_COMPUTE;
+    if (execute == op_x87_control || execute == op_x87_control_memory || execute == op_fnclex)
+        return X87_CONTROL;
+    if (execute == op_fldcw)
+        return X87_LOAD_CONTROL;
+    if (execute == op_fninit)
+        return X87_INIT;
+    return execute == op_fwait ? X87_WAIT : X87_NOT_PLAIN;
 }
 
 op_fn *dbt_bind_x87(const struct decode *d, struct op *op)
@@ -158,6 +188,7 @@ op_fn *dbt_bind_x87(const struct decode *d, struct op *op)
     case ZYDIS_MNEMONIC_FLDCW:
         return op_fldcw;
     case ZYDIS_MNEMONIC_FNCLEX:
+        return op_fnclex;
     case ZYDIS_MNEMONIC_FNSTSW:
     case ZYDIS_MNEMONIC_FNSTCW:
     case ZYDIS_MNEMONIC_FENI8087_NOP:
