@@ -3,9 +3,9 @@
 #include "network/network.h"
 
 #include <errno.h>
-#include <sys/random.h>
 
 #include "base/buffer.h"
+#include "base/checksum.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/text.h"
@@ -203,6 +203,19 @@ static int check_rivals(const struct networks *networks, const struct network_de
     return 0;
 }
 
+/* By the network's name: the network of that name on another host has the same gateway, so a guest that migrates goes on sending
+ * to the MAC address that it knows. */
+static void choose_mac(struct network_definition *definition)
+{
+    uint32_t sum = crc32c(0, definition->name, strlen(definition->name));
+    definition->mac[0] = 0x52;
+    definition->mac[1] = 0x54;
+    definition->mac[2] = 0x00;
+    for (unsigned i = 0; i < 3; i++)
+        definition->mac[3 + i] = (uint8_t)(sum >> (8 * i));
+    definition->has_mac = true;
+}
+
 /* What the document left open: UUID, bridge and its MAC. A redefined network keeps what it has. */
 static int complete(const struct networks *networks, struct network_definition *definition, const struct network *same,
                     struct err *err)
@@ -214,13 +227,8 @@ static int complete(const struct networks *networks, struct network_definition *
     definition->has_uuid = true;
     if (definition->forward == NETWORK_BRIDGE)
         return 0;
-    if (!definition->has_mac) {
-        static const uint8_t prefix[3] = {0x52, 0x54, 0x00};
-        memcpy(definition->mac, prefix, sizeof(prefix));
-        if (getrandom(definition->mac + 3, 3, 0) != 3)
-            return err_set(err, -EIO, "no random numbers for the bridge's MAC address");
-        definition->has_mac = true;
-    }
+    if (!definition->has_mac)
+        choose_mac(definition);
     if (definition->bridge[0] != '\0')
         return 0;
     if (same != NULL && network_definition(same)->forward != NETWORK_BRIDGE) {

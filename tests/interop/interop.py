@@ -11,6 +11,7 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
 BUILD = pathlib.Path(os.environ.get("FERRY_BUILD", ROOT / "build"))
 GUESTS = BUILD / "tests" / "system"
 LIMIT = 120  # seconds that one command may take on a busy machine

@@ -9,12 +9,12 @@ import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 
-import namespace
-from interop import InteropTest, LIMIT, main, need
-from namespace import Namespace, command
+from interop import InteropTest, LIMIT, main, need  # first: it knows where tools/ is
+import namespaces
+from namespaces import Namespace, command
 
 need("virsh", "dnsmasq", "nft", "busybox", "setpriv")
-namespace.enter()
+namespaces.enter()
 
 SCRIPT = pathlib.Path(__file__).resolve().parent / "udhcpc-script"
 PRIVATE1 = """<network><name>private1</name><bridge name='virbr1'/><ip address='172.16.10.1' netmask='255.255.255.0'><dhcp>

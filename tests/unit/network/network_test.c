@@ -193,8 +193,14 @@ static void test_life(void **state)
     assert_false(status.exists);
     assert_int_equal(network_destroy(network, &err), -ENOTCONN);
     assert_says(&err, "private1 is not active");
+    uint8_t mac[6];
+    memcpy(mac, network_definition(network)->mac, 6);
     assert_int_equal(network_undefine(network, &err), 0);
     assert_int_equal(networks_count(networks), 0);
+    network = define(private1); /* as another host would */
+    assert_memory_equal(network_definition(network)->mac, mac, 6);
+    assert_int_equal(network_undefine(network, &err), 0);
+    events[NETWORK_DEFINED] = events[NETWORK_UNDEFINED] = 1;
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(events[i], 1);
 }
