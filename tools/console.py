@@ -19,7 +19,8 @@ class Failure(Exception):
 class Console:
     """Runs a command; its standard output is the guest's serial port, its standard error is kept apart."""
 
-    def __init__(self, command, limit, echo=None):
+    def __init__(self, command, limit, echo=None, on_line=None):
+        self.on_line = on_line  # called with each line as it comes
         self.command, self.deadline, self.echo = [str(word) for word in command], time.monotonic() + limit, echo
         self.start = time.monotonic()
         self.lines = []      # (seconds since the start, text)
@@ -44,6 +45,8 @@ class Console:
     def _line(self, raw):
         text = raw.decode(errors="replace").rstrip("\r\n")
         self.lines.append((time.monotonic() - self.start, text))
+        if self.on_line:
+            self.on_line(text)
         if self.echo:
             print(f"{self.echo}{text}", flush=True)
 

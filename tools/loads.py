@@ -128,10 +128,10 @@ def run_native(place, archive, words):
 
 
 def parse(lines):
-    """Seconds and sums of what the loads printed: NAME:COPIES -> seconds, NAME:COPIES -> sum."""
+    """Seconds and sums of what the loads printed: NAME:COPIES -> seconds (and NAME:COPIES/cpu), NAME:COPIES -> sum."""
     seconds, sums = {}, {}
     for text in lines:
         words = text.split()
-        if len(words) == 4 and words[0] == "bench:" and words[2].isdigit():
-            seconds[words[1]], sums[words[1]] = int(words[2]) / 1e6, words[3]
+        if len(words) == 5 and words[0] == "bench:" and words[2].isdigit() and words[3].isdigit():
+            seconds[words[1]], seconds[words[1] + "/cpu"], sums[words[1]] = int(words[2]) / 1e6, int(words[3]) / 1e6, words[4]
     return seconds, sums

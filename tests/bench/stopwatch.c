@@ -4,6 +4,7 @@
  * with 0, or 0. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,10 +17,16 @@ static long long now_us(void)
     return t.tv_sec * 1000000LL + t.tv_nsec / 1000;
 }
 
+static long long time_us(const struct timeval *t)
+{
+    return t->tv_sec * 1000000LL + t->tv_usec;
+}
+
 int main(int argc, char **argv)
 {
     int copies = argc > 2 ? atoi(argv[1]) : 0, bad = 0, status;
     long long begin = now_us();
+    struct rusage usage;
 
     if (copies < 1) {
         fprintf(stderr, "usage: stopwatch COPIES COMMAND...\n");
@@ -40,6 +47,7 @@ int main(int argc, char **argv)
         if (status != 0)
             bad = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
-    fprintf(stderr, "%lld\n", now_us() - begin);
+    getrusage(RUSAGE_CHILDREN, &usage);
+    fprintf(stderr, "%lld %lld\n", now_us() - begin, time_us(&usage.ru_utime) + time_us(&usage.ru_stime));
     return bad;
 }
