@@ -13,6 +13,8 @@
 #include "base/text.h"
 #include "nfs/tree.h"
 
+#define TRIES 3
+
 static const char *const names[] = {[HANDOVER_SOURCE] = "source", [HANDOVER_DESTINATION] = "destination"};
 
 static int check_id(const char *id, struct err *err)
@@ -94,24 +96,17 @@ static int decide_nfs(const char *url, const char *id, enum handover_side side, 
 
     if (r < 0)
         return r;
-    r = nfs_tree_symlink(tree, name, names[side]);
-    if (r < 0 && r != -EEXIST)
-        err_set(err, r, "cannot decide a handover by making %s beside %s: %s", name, url, strerror(-r));
-    else
-        r = read_nfs_decision(tree, url, name, ret_winner, err);
-    nfs_tree_close(tree);
-    return r;
-}
-
-static int look_nfs(const char *url, const char *id, enum handover_side *ret_winner, struct err *err)
-{
-    struct nfs_tree *tree;
-    char name[256];
-    int r = open_beside(url, id, &tree, name, err);
-
-    if (r < 0)
-        return r;
-    r = read_nfs_decision(tree, url, name, ret_winner, err);
+    for (unsigned i = 0; i < TRIES; i++) {
+        r = nfs_tree_symlink(tree, name, names[side]);
+        if (r == 0)
+            *ret_winner = side;
+        else if (r == -EEXIST)
+            r = read_nfs_decision(tree, url, name, ret_winner, err);
+        else
+            err_set(err, r, "cannot decide a handover by making %s beside %s: %s", name, url, strerror(-r));
+        if (r != -ENOENT)
+            break;
+    }
     nfs_tree_close(tree);
     return r;
 }
@@ -127,7 +122,19 @@ static void forget_nfs(const char *url, const char *id)
     nfs_tree_close(tree);
 }
 
-/* On NFS a repeated request may find its own link: so what counts is what stands there, not who failed to make it. */
+static int decide_file(const char *place, enum handover_side side, enum handover_side *ret_winner, struct err *err)
+{
+    if (symlink(names[side], place) == 0) {
+        *ret_winner = side;
+        return 0;
+    }
+    if (errno != EEXIST)
+        return err_set(err, -errno, "cannot decide a handover by making %s: %s", place, strerror(errno));
+    return read_decision(place, ret_winner, err);
+}
+
+/* A link that can't be made counts by what it says: on NFS a repeated request may find its own. One that is gone when it is to be
+ * read was forgotten by the other side, whose copy has ended: then there is nothing left to lose against. */
 int handover_decide(const char *path, const char *id, enum handover_side side, enum handover_side *ret_winner, struct err *err)
 {
     char place[PATH_MAX];
@@ -138,20 +145,12 @@ int handover_decide(const char *path, const char *id, enum handover_side side, e
     r = decision_path(path, id, place, err);
     if (r < 0)
         return r;
-    if (symlink(names[side], place) < 0 && errno != EEXIST)
-        return err_set(err, -errno, "cannot decide a handover by making %s: %s", place, strerror(errno));
-    return read_decision(place, ret_winner, err);
-}
-
-int handover_look(const char *path, const char *id, enum handover_side *ret_winner, struct err *err)
-{
-    char place[PATH_MAX];
-    int r;
-
-    if (nfs_is_url(path))
-        return look_nfs(path, id, ret_winner, err);
-    r = decision_path(path, id, place, err);
-    return r < 0 ? r : read_decision(place, ret_winner, err);
+    for (unsigned i = 0; i < TRIES; i++) {
+        r = decide_file(place, side, ret_winner, err);
+        if (r != -ENOENT)
+            break;
+    }
+    return r;
 }
 
 void handover_forget(const char *path, const char *id)

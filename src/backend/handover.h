@@ -23,9 +23,6 @@ enum handover_side { HANDOVER_SOURCE, HANDOVER_DESTINATION };
  * written to or reached, or has no symbolic links), so nobody may run. */
 int handover_decide(const char *path, const char *id, enum handover_side side, enum handover_side *ret_winner, struct err *err);
 
-/* What was decided, without deciding: -ENOENT when nothing is. */
-int handover_look(const char *path, const char *id, enum handover_side *ret_winner, struct err *err);
-
 /* Takes the decision away: by the source, when both sides know it, or by a destination that was told so. */
 void handover_forget(const char *path, const char *id);
 

@@ -38,7 +38,7 @@ mtype lock = SOURCE, decision = NOBODY, guest = SOURCE;
 mtype source = RUNS, destination = ACTIVE;
 bool source_runs = true, destination_runs;
 bool source_ran_on, destination_ran;          /* since the copy was made */
-bool kill_source, kill_destination, settle_source, settle_destination, settled_by_hand;
+bool kill_source, kill_destination, settle_source, settle_destination, discard_destination, settled_by_hand;
 byte faults = FAULTS;
 
 /* A message to an end that is not there is lost; so may be the rest of what is under way when an end goes or the line breaks,
@@ -70,7 +70,7 @@ inline source_takes_disks_and_starts()
     if
     :: !ARBITER -> source_starts()
     :: atomic { ARBITER && (lock == NOBODY || lock == SOURCE) -> lock = SOURCE }; source_starts()
-    :: ARBITER && lock == DESTINATION && decision != SOURCE && !source_reaches -> source = UNSETTLED
+    :: ARBITER && lock == DESTINATION && !won -> source = UNSETTLED
     fi
 }
 
@@ -81,9 +81,9 @@ inline source_runs_on()
     source_closed = true;
     if
     :: ARBITER && WITHOUT != 3 && source_reaches ->
-        atomic { if :: decision == NOBODY -> decision = SOURCE :: else fi };
-        if :: decision == SOURCE -> source_takes_disks_and_starts() :: else -> source = GONE fi
-    :: else -> source_takes_disks_and_starts()
+        atomic { if :: decision == NOBODY -> decision = SOURCE :: else fi; won = (decision == SOURCE) };
+        if :: won -> source_takes_disks_and_starts() :: else -> source = GONE fi
+    :: else -> won = false; source_takes_disks_and_starts()
     fi
 }
 
@@ -97,17 +97,14 @@ inline source_asks_arbiter()
         atomic { if :: lock == NOBODY -> lock = SOURCE :: else fi };
         if :: lock == SOURCE -> source_starts() :: else -> source = GONE fi
     :: ARBITER && source_reaches && WITHOUT != 2 ->
-        atomic { if :: decision == NOBODY -> decision = SOURCE :: else fi };
-        if
-        :: decision == SOURCE -> source_takes_disks_and_starts()
-        :: else -> source = GONE
-        fi
+        atomic { if :: decision == NOBODY -> decision = SOURCE :: else fi; won = (decision == SOURCE) };
+        if :: won -> source_takes_disks_and_starts() :: else -> source = GONE fi
     fi
 }
 
 active proctype Source()
 {
-    mtype m;
+    bool won;
     {
         atomic { source_runs = false; source = ACTIVE };
         send_forth(STATE);
@@ -174,6 +171,7 @@ inline destination_takes()
                 atomic {
                     if :: decision == NOBODY -> decision = DESTINATION :: else fi;
                     taken = (decision == DESTINATION);
+                    lost = !taken;
                     if :: taken -> guest = DESTINATION :: else fi
                 }
             fi
@@ -196,7 +194,7 @@ inline destination_starts()
 
 active proctype Destination()
 {
-    bool taken;
+    bool taken, lost;
     {
         /* WAITS */
         if
@@ -228,7 +226,12 @@ active proctype Destination()
         :: destination == UNSETTLED && settle_destination ->
             settle_destination = false;
             destination_takes();
-            if :: taken -> destination_starts() :: else fi /* else it is refused */
+            if
+            :: taken -> destination_starts()
+            :: !taken && lost -> decision = NOBODY; destination_ends() /* the copy will never run */
+            :: else /* refused: perhaps later */
+            fi
+        :: destination == UNSETTLED && discard_destination -> decision = NOBODY; destination_ends()
         od
     } unless {
         kill_destination -> atomic {
@@ -263,6 +266,7 @@ active proctype Operator()
        (ARBITER || (destination_settled && !destination_runs && !destination_ran)) -> settle_source = true }; break
     :: atomic { OPERATOR && destination == UNSETTLED && !settle_destination &&
        ((ARBITER && source_reaches) || (source_settled && !source_runs && !source_ran_on && source != UNSETTLED)) -> settle_destination = true; settled_by_hand = true }; break
+    :: atomic { OPERATOR && destination == UNSETTLED && !settle_destination -> discard_destination = true }; break
     :: break
     od
 }
