@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -77,6 +78,8 @@ static int failure(const struct channel *channel, ssize_t result)
 {
     if (channel->broken)
         return -ECANCELED;
+    if (result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return -ETIMEDOUT;
     return result == 0 || errno == ECONNRESET ? -EPIPE : -errno;
 }
 
@@ -135,6 +138,13 @@ int channel_wait(struct channel *channel, int timeout_ms)
         r = poll(&wait, 1, timeout_ms);
     while (r < 0 && errno == EINTR);
     return r > 0 ? 0 : r == 0 ? -ETIMEDOUT : -errno;
+}
+
+void channel_set_patience(struct channel *channel, int timeout_ms)
+{
+    const struct timeval patience = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+
+    setsockopt(channel->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 }
 
 void channel_break(struct channel *channel)

@@ -27,6 +27,9 @@ int channel_receive_vector(struct channel *channel, struct iovec *iov, unsigned 
 /* Whether something can be received: 0, or -ETIMEDOUT. */
 int channel_wait(struct channel *channel, int timeout_ms);
 
+/* How long a receive may get nothing before it fails with -ETIMEDOUT; 0: for ever. */
+void channel_set_patience(struct channel *channel, int timeout_ms);
+
 /* From any thread: whatever is under way on the channel and whatever comes fails with -ECANCELED. */
 void channel_break(struct channel *channel);
 

@@ -19,7 +19,7 @@
 #include "migration/pages_in.h"
 #include "migration/stream.h"
 
-#define HELLO_MS 10000
+#define SETUP_MS 10000
 #define TAKE_MS 5000
 #define DRAIN_MS 2000
 
@@ -174,8 +174,10 @@ static bool join(struct arrival *own)
     struct hello hello;
     bool joined;
 
-    if (channel_wait(own->channel, HELLO_MS) < 0 || stream_receive_hello(own->channel, &hello, NULL) < 0)
+    channel_set_patience(own->channel, SETUP_MS);
+    if (stream_receive_hello(own->channel, &hello, NULL) < 0)
         return false;
+    channel_set_patience(own->channel, 0);
     pthread_mutex_lock(&destination->lock);
     joined = text_equal(hello.session, destination->hello.session) && destination->joined < destination->channels;
     destination->joined += joined;
@@ -209,11 +211,8 @@ static void *arrival_thread(void *ctx)
 static int negotiate(struct migration_destination *destination, struct channel *channel, struct err *err)
 {
     struct hello *hello = &destination->hello;
-    int r = channel_wait(channel, HELLO_MS);
+    int r = stream_receive_hello(channel, hello, err);
 
-    if (r < 0)
-        return err_set(err, r, "a connection came and no HELLO on it");
-    r = stream_receive_hello(channel, hello, err);
     if (r < 0)
         return r;
     if (hello->channel != 0)
@@ -392,8 +391,10 @@ static enum destination_outcome serve(struct migration_destination *destination,
     bool running = false;
 
     set_status(destination, MIGRATION_SETUP);
+    channel_set_patience(channel, SETUP_MS); /* others wait behind who says nothing */
     if (negotiate(destination, channel, err) < 0 || examine(destination, channel, err) < 0)
         return DESTINATION_AGAIN;
+    channel_set_patience(channel, 0);
     set_status(destination, MIGRATION_ACTIVE);
     destination->progress.stage = STAGE_TRANSFER_MEMORY;
     if (receive_rounds(destination, destination->arrival[0], &message, err) < 0)

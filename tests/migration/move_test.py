@@ -174,6 +174,18 @@ class Move(MigrationTest):
         self.assertEqual(wait_over(out)["status"], "completed")
         self.type(target, "bc")
 
+    def test_guest_faster_than_the_way(self):
+        """It is throttled until it fits: the dirty rate is a multiple of the limit."""
+        uri = f"unix:{self.place}/m"
+        source, target, out, _ = self.pair(uri, guest="dirty")
+        self.type(source, "a")
+        out.call("migrate-set-parameters", **{"max-bandwidth": 64 << 20, "downtime-limit": 2})
+        out.call("migrate", uri=uri)
+        answer = wait_over(out)
+        self.assertEqual(answer["status"], "completed", answer)
+        self.assertGreater(answer["cpu-throttle-percentage"], 19)
+        self.type(target, "bc")
+
     def test_source_that_is_ended(self):
         source, target, out = self.slow()
         out.call("quit")

@@ -10,11 +10,13 @@ TYPES = {1: "HELLO", 2: "DESCRIPTION", 3: "PAGES", 4: "ROUND", 5: "STATE", 6: "C
 
 
 class Proxy:
-    """Listens at `path` (a Unix socket) for one source and forwards to the destination's. When a message of the type `until` comes,
-    it calls act(proxy) instead of forwarding it, and forwards nothing more."""
+    """Listens at `path` (a Unix socket) for one source and forwards to the destination's. When a message of the type `until` comes
+    (or until(name, index) is true, index counting all messages from 0), it calls act(proxy) instead of forwarding it, or after that,
+    and forwards nothing more."""
 
-    def __init__(self, path, target, until, act):
-        self.until, self.act, self.seen = until, act, []
+    def __init__(self, path, target, until, act, after=False):
+        self.until = until if callable(until) else lambda name, _: name == until
+        self.act, self.after, self.seen, self.passed = act, after, [], []
         self.lock, self.stopped, self.done = threading.Lock(), False, threading.Event()
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(str(path))
@@ -26,8 +28,14 @@ class Proxy:
     def _serve(self):
         source, _ = self.server.accept()
         destination = socket.socket(socket.AF_UNIX)
-        destination.connect(self.target)
+        try:
+            destination.connect(self.target)
+        except OSError:
+            source.close()
+            return
         self.sides = [source, destination]
+        if self.stopped:
+            self.cut()
         threads = [threading.Thread(target=self._forward, args=pair, daemon=True) for pair in ((source, destination), (destination, source))]
         for thread in threads:
             thread.start()
@@ -53,18 +61,23 @@ class Proxy:
                     self.seen.append(name)
                     if self.stopped:
                         continue
-                    if name == self.until:
+                    if self.until(name, len(self.seen) - 1):
                         self.stopped = True
+                        if self.after:
+                            self.passed.append(name)
+                            out.sendall(header + body)
                         self.act(self)
                         self.done.set()
                         continue
+                    self.passed.append(name)
                 out.sendall(header + body)
         except (EOFError, OSError):
             if not self.stopped:
-                out.close()
+                self.cut()
 
     def cut(self):
         """Ends both connections."""
+        self.stopped = True
         for side in self.sides:
             try:
                 side.shutdown(socket.SHUT_RDWR)

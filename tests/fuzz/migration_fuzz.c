@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Fuzz target: what a hostile source sends, up to a destination that would run the guest. The input is the stream itself; magics are
+ * put right first when its first byte says so, since otherwise hardly any mutation would come past them. */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/buffer.h"
+#include "fuzz.h"
+#include "memory/memory.h"
+#include "migration/migration.h"
+#include "migration/stream.h"
+
+#define RAM MIB(1)
+
+struct finish {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool is_done;
+};
+
+static int describe(void *ctx, struct buffer *out, struct err *err)
+{
+    return buffer_append(out, "{}", 2);
+}
+
+static int check(void *ctx, const void *description, size_t size, struct err *err)
+{
+    return 0;
+}
+
+static int load(void *ctx, const void *state, size_t size, struct err *err)
+{
+    return 0;
+}
+
+static int disks(void *ctx, struct err *err)
+{
+    return 0;
+}
+
+static int decide(void *ctx, const char *session, bool *ret_mine, struct err *err)
+{
+    return -ENOENT;
+}
+
+static void forget(void *ctx, const char *session)
+{
+}
+
+static void changed(void *ctx, enum migration_status status)
+{
+}
+
+static void run(void *ctx, bool running)
+{
+}
+
+static void finished(void *ctx, enum destination_outcome outcome, const struct err *err)
+{
+    struct finish *finish = ctx;
+
+    pthread_mutex_lock(&finish->lock);
+    finish->is_done = true;
+    pthread_cond_signal(&finish->done);
+    pthread_mutex_unlock(&finish->lock);
+}
+
+static size_t put(uint8_t *out, size_t at, enum message_type type, uint32_t argument, const void *body, size_t size)
+{
+    const struct message message = {.type = type, .argument = argument, .size = (uint32_t)size};
+
+    message_pack(&message, out + at);
+    memcpy(out + at + STREAM_HEADER_SIZE, body, size);
+    return at + STREAM_HEADER_SIZE + size;
+}
+
+/* A whole migration of two pages, up to each of its messages. */
+size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
+{
+    uint8_t hello[STREAM_HELLO_SIZE] = {1, 0, 1, 0};
+    uint8_t pages[2 * STREAM_RUN_SIZE + 4096] = {0};
+    size_t end[7];
+
+    if (index >= ARRAY_SIZE(end) || max < 6000)
+        return 0;
+    memset(hello + 8, 'a', STREAM_SESSION_SIZE);
+    store_le32(pages + 8, 1);
+    store_le64(pages + STREAM_RUN_SIZE, 4096);
+    store_le32(pages + STREAM_RUN_SIZE + 8, 3);
+    store_le32(pages + STREAM_RUN_SIZE + 12, RUN_ZERO);
+    out[0] = 1;
+    end[0] = put(out, 1, MESSAGE_HELLO, 0, hello, sizeof(hello));
+    end[1] = put(out, end[0], MESSAGE_DESCRIPTION, 1, "{}", 2);
+    end[2] = put(out, end[1], MESSAGE_PAGES, 2, pages, sizeof(pages));
+    end[3] = put(out, end[2], MESSAGE_ROUND, 1, "", 0);
+    end[4] = put(out, end[3], MESSAGE_STATE, 1, "state", 5);
+    end[5] = put(out, end[4], MESSAGE_COMMIT, 0, "", 0);
+    end[6] = put(out, end[3], MESSAGE_CANCEL, 0, "enough", 6);
+    return end[index];
+}
+
+/* Where messages would begin if their lengths are believed. */
+static void repair_magics(uint8_t *data, size_t size)
+{
+    while (size >= STREAM_HEADER_SIZE) {
+        size_t whole = STREAM_HEADER_SIZE + (size_t)load_le32(data + 12);
+
+        memcpy(data, "FMIG", 4);
+        if (whole >= size)
+            return;
+        data += whole;
+        size -= whole;
+    }
+}
+
+static void serve(struct memory *memory, const uint8_t *data, size_t size)
+{
+    struct finish finish = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+    const struct migration_machine machine = {
+        .memory = memory, .describe = describe, .take_disks = disks, .release_disks = disks, .decide = decide, .forget = forget,
+        .changed = changed, .check = check, .load = load, .run = run};
+    struct migration_destination *destination;
+    int pair[2], size_max = 1 << 20;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return;
+    setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size_max, sizeof(size_max));
+    if (migration_destination_start(&machine, pair[1], 1, finished, &finish, &destination, NULL) == 0) {
+        send(pair[0], data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(pair[0]);
+        /* A copy that is complete waits to be settled. */
+        pthread_mutex_lock(&finish.lock);
+        while (!finish.is_done) {
+            pthread_mutex_unlock(&finish.lock);
+            migration_destination_settle(destination, true, NULL);
+            usleep(100);
+            pthread_mutex_lock(&finish.lock);
+        }
+        pthread_mutex_unlock(&finish.lock);
+        migration_destination_free(destination);
+    } else {
+        close(pair[0]);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct memory *memory;
+    uint8_t *copy;
+
+    if (size < 2 || size > 100000 || memory_new(&memory, NULL) < 0)
+        return 0;
+    copy = malloc(size);
+    if (copy != NULL && memory_add(memory, 0, RAM, false, NULL) == 0) {
+        memcpy(copy, data, size);
+        if ((copy[0] & 1) != 0)
+            repair_magics(copy + 1, size - 1);
+        serve(memory, copy + 1, size - 1);
+    }
+    free(copy);
+    memory_free(memory);
+    return 0;
+}

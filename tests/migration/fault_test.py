@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kills the source, the destination or the connection of a migration: at every message, before and after it is passed on, and at
+moments in between. Then exactly one side runs the guest, or (where docs/formats/migration.md says so) it waits and the settling command
+works, or the one who had it is the one who was killed; and the guest goes on where it was, with its memory as it was.
+
+    fault_test.py [--count N] [--seed N]"""
+import argparse
+import collections
+import os
+import pathlib
+import random
+import sys
+import tempfile
+import threading
+import time
+
+from migration import GUESTS, FERRY, Console, Qmp
+from proxy import Proxy
+
+LIMIT = 60
+MESSAGES = ("HELLO", "WELCOME", "DESCRIPTION", "ACCEPT", "PAGES", "ROUND", "ROUND_DONE", "STATE", "READY", "COMMIT", "TAKEN")
+VICTIMS = ("connection", "source", "destination")
+
+
+class Fault:
+    """One injection."""
+
+    def __init__(self, victim, disk, message=None, after=False, delay=None):
+        self.victim, self.disk, self.message, self.after, self.delay = victim, disk, message, after, delay
+
+    def __str__(self):
+        when = f"{'behind' if self.after else 'before'} {self.message}" if self.message else f"after {self.delay * 1000:.1f} ms"
+        return f"{self.victim} lost {when}, {'with' if self.disk else 'without'} a disk"
+
+
+def faults(count, seed):
+    """Every message first, then moments drawn at random."""
+    every = [Fault(victim, disk, message, after) for disk in (True, False) for message in MESSAGES for after in (False, True)
+             for victim in VICTIMS]
+    source = random.Random(seed)
+    while len(every) < count:
+        every.append(Fault(source.choice(VICTIMS), source.random() < 0.5, delay=source.uniform(0, 0.06)))
+    return every[:count]
+
+
+class Side:
+    """One VM's process."""
+
+    def __init__(self, place, name, *options):
+        self.console = Console([FERRY, "run", "--name", "moved", "--engine", "dbt", "--memory", "16M", "--kernel", GUESTS / "dirty.elf",
+                                "--control", place / name, *options], LIMIT)
+        self.qmp = Qmp(place / name, LIMIT).negotiate()
+        self.letters = ""
+
+    def alive(self):
+        return self.console.process.poll() is None
+
+    def kill(self):
+        self.console.process.kill()
+        self.console.process.wait()
+
+    def ask(self, command, **arguments):
+        try:
+            return self.qmp.call(command, **arguments)
+        except (EOFError, OSError):
+            return {}
+
+    def status(self):
+        return self.ask("query-status").get("status", "dead")
+
+    def migration(self):
+        return self.ask("query-migrate").get("status", "none")
+
+    def key(self, letter):
+        """Types a key; the guest must answer with that letter."""
+        self.console.send(".")
+        self.letters += letter
+        while self.console.partial() != self.letters:
+            if not self.console.step() or "!" in self.console.partial():
+                raise AssertionError(f"the guest said {self.console.partial()!r} instead of {self.letters!r}: its memory is wrong")
+
+    def close(self):
+        self.qmp.__exit__()
+        self.console.__exit__()
+
+
+class Injection:
+    def __init__(self, place, fault):
+        self.place, self.fault = place, fault
+        options = []
+        if fault.disk:
+            (place / "disk").write_bytes(bytes(1 << 20))
+            options = ["--disk", place / "disk"]
+        self.source = Side(place, "a", *options)
+        self.target = Side(place, "b", "--incoming", f"unix:{place}/m", *options)
+        self.proxy = Proxy(place / "p", place / "m", lambda name, _: name == fault.message, self.act, fault.after)
+
+    def act(self, proxy):
+        if self.fault.victim == "source":
+            self.source.kill()
+        elif self.fault.victim == "destination":
+            self.target.kill()
+        proxy.cut()
+
+    def running(self):
+        return [side for side in (self.source, self.target) if side.alive() and side.status() == "running"]
+
+    def settled(self):
+        """Nothing moves any more."""
+        def still(side):
+            return side.migration() in ("none", "completed", "failed", "cancelled", "x-ferry-unsettled")
+        deadline = time.monotonic() + LIMIT
+        while time.monotonic() < deadline:
+            if all(not side.alive() or still(side) for side in (self.source, self.target)):
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"it does not end: {self.source.ask('query-migrate')} {self.target.ask('query-migrate')}")
+
+    def settle(self):
+        """As a person would who looks at both sides: a guest that nobody runs and that waits somewhere is told to run there, the
+        source's first; what waits besides is discarded. With an arbiter the command finds out by itself."""
+        for side in (self.source, self.target):
+            if side.alive() and side.migration() == "x-ferry-unsettled":
+                side.ask("x-ferry-migrate-settle", outcome="discard" if self.running() else "run")
+                deadline = time.monotonic() + LIMIT
+                while side.alive() and side.migration() == "x-ferry-unsettled" and time.monotonic() < deadline:
+                    time.sleep(0.01)
+
+    def check_loss(self):
+        """Nobody runs the guest: only if the one who was killed had it."""
+        if self.fault.victim == "connection":
+            raise AssertionError("nobody runs the guest")
+        if self.fault.victim == "source" and "COMMIT" in self.proxy.passed:
+            raise AssertionError("the destination had COMMIT and does not run the guest")
+        if self.fault.victim == "destination" and "TAKEN" not in self.proxy.seen and \
+                not any(os.readlink(link) == "destination" for link in self.place.glob("disk.ferry-*")):
+            raise AssertionError("the destination had not taken the guest, and the source does not run it")
+
+    def judge(self):
+        running = self.running()
+        if len(running) > 1:
+            raise AssertionError("both sides run the guest")
+        self.settle()
+        running = self.running()
+        if len(running) > 1:
+            raise AssertionError("both sides run the guest after it was settled")
+        if not running:
+            self.check_loss()
+            return "lost with its host"
+        running[0].key("b")
+        running[0].key("c")
+        if self.source.alive() and self.source.migration() == "failed":
+            sentence = self.source.ask("query-migrate").get("error-desc", "")
+            if not sentence.startswith("in stage ") or "\n" in sentence:
+                raise AssertionError(f"no clear error: {sentence!r}")
+        return "source" if running[0] is self.source else "destination"
+
+    def run(self):
+        self.source.key("a")
+        self.source.ask("migrate", uri=f"unix:{self.place}/p")
+        if self.fault.message is None:
+            threading.Timer(self.fault.delay, self.act, (self.proxy,)).run()
+        elif not self.proxy.done.wait(LIMIT):
+            raise AssertionError(f"the message did not come: {collections.Counter(self.proxy.seen)}")
+        for side, name in ((self.source, "source"), (self.target, "destination")):
+            if self.fault.victim == name:
+                side.console.process.wait()
+        self.settled()
+        return self.judge()
+
+    def close(self):
+        self.proxy.close()
+        self.source.close()
+        self.target.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    begin, outcomes = time.monotonic(), collections.Counter()
+    for number, fault in enumerate(faults(options.count, options.seed)):
+        with tempfile.TemporaryDirectory(prefix="ferry-fault-") as directory:
+            injection = Injection(pathlib.Path(directory), fault)
+            try:
+                outcomes[injection.run()] += 1
+            except AssertionError as failure:
+                print(f"FAILED: injection {number}, {fault}: {failure}")
+                for side in (injection.source, injection.target):
+                    print(f"    {side.status()}, {side.ask('query-migrate')}, {side.console.errors.decode()}")
+                return 1
+            finally:
+                injection.close()
+    print(f"{options.count} losses in {time.monotonic() - begin:.0f} s; the guest was then: {dict(outcomes)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian's kernel moves several times while it computes and verifies: each turn of the guest's script hashes a file that it wrote before
+and counts on; afterwards every count is there, once, and each hash was right."""
+import argparse
+import re
+import sys
+import time
+
+from migration import Qmp, wait_over
+import linux_guest as vm
+
+SCRIPT = """
+dd if=/dev/urandom of=/tmp/data bs=64k count=64 2>/dev/null
+sum=$(md5sum </tmp/data)
+i=0
+echo READY
+while [ ! -e /tmp/end ]; do
+    i=$((i+1))
+    cp /tmp/data /tmp/copy
+    [ "$(md5sum </tmp/copy)" = "$sum" ] && echo "turn $i right $(cut -d' ' -f1 /proc/uptime)" || echo "turn $i WRONG"
+    [ $i -ge TURNS ] && touch /tmp/end
+done
+dmesg | grep -iE "unstable|stall|lockup|BUG|oops"
+echo ALL
+"""
+
+
+def test(options, directory, start):
+    kernel, _ = vm.images("cloud/vmlinuz", "cloud/lab.img")
+    initrd, _ = vm.images("cloud/lab.img", "cloud/vmlinuz", script=SCRIPT.replace("TURNS", str(options.turns)), directory=directory)
+    arguments = {"kernel": kernel, "initrd": initrd, "append": "NET=off quiet", "cpus": 2, "memory": "256M"}
+    machines = [start(control=directory / "vm0", **arguments)]
+    machines[0].wait_text("^READY", options.limit)
+    qmp = Qmp(directory / "vm0", 60).negotiate()
+    for move in range(1, options.moves + 1):
+        uri = f"unix:{directory}/m{move}"
+        machines.append(start(control=directory / f"vm{move}", more=("--incoming", uri), **arguments))
+        into = Qmp(directory / f"vm{move}", 60).negotiate()
+        qmp.call("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": move % 2 == 0}])
+        qmp.call("migrate", uri=uri)
+        answer = wait_over(qmp)
+        vm.need(answer["status"] == "completed", answer)
+        print(f"move {move}: {answer['total-time']} ms, downtime {answer['x-ferry-downtime-us']} us, "
+              f"{answer['ram']['transferred'] >> 20} MiB, {answer['ram']['dirty-sync-count']} rounds", flush=True)
+        qmp.call("quit")
+        vm.need(machines[-2].wait_end(30) == 0, "the source's process does not end")
+        qmp = into
+        time.sleep(options.pause)
+    machines[-1].wait_text("^ALL", options.limit)
+    text = "".join(machine.text for machine in machines)
+    turns = re.findall(r"turn (\d+) right ([\d.]+)", text)
+    vm.need("WRONG" not in text, "a hash was wrong")
+    vm.need([int(turn) for turn, _ in turns] == list(range(1, options.turns + 1)), f"turns are missing or double: {turns}")
+    times = [float(uptime) for _, uptime in turns]
+    vm.need(times == sorted(times), f"the guest's time went back: {times}")
+    vm.need(not re.search(r"clocksource.*unstable|soft lockup|rcu.*stall", text), "the guest's kernel complains")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    vm.add_options(parser)
+    parser.add_argument("--moves", type=int, default=4)
+    parser.add_argument("--turns", type=int, default=60)
+    parser.add_argument("--pause", type=float, default=1)
+    sys.exit(vm.run(test, parser.parse_args()))

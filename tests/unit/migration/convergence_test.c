@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* When a migration stops the guest, and how much it slows it. */
+#include "check.h"
+
+#include "base/bits.h"
+#include "migration/convergence.h"
+#include "migration/parameters.h"
+
+/* Rounds of a guest with `memory` bytes in its working set that dirties `rate` bytes a second unthrottled, until it is stopped. */
+struct outcome {
+    unsigned rounds, throttle;
+    uint64_t downtime_us;
+};
+
+static struct outcome simulate(uint64_t memory, uint64_t rate, uint64_t bandwidth, const struct migration_parameters *parameters)
+{
+    struct convergence c = {.round_trip_us = 100};
+    struct outcome outcome = {0};
+    uint64_t left = memory;
+
+    while (outcome.rounds < 200) {
+        uint64_t us = left * 1000000 / bandwidth + 1, dirtied = rate / 100 * (100 - c.throttle) / 1000000 * us;
+        const struct round round = {.sent = left, .busy_us = us, .total_us = us, .dirty = dirtied < memory ? dirtied : memory};
+
+        outcome.rounds++;
+        if (convergence_decide(&c, &round, parameters) == CONVERGENCE_STOP)
+            break;
+        left = round.dirty;
+    }
+    outcome.throttle = c.throttle;
+    outcome.downtime_us = c.expected_us;
+    return outcome;
+}
+
+static void test_idle(void **state)
+{
+    const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+    struct outcome outcome = simulate(MIB(100), MIB(1), GIB(1), &parameters);
+
+    assert_true(outcome.rounds <= 3);
+    assert_int_equal(outcome.throttle, 0);
+    assert_true(outcome.downtime_us < 10000);
+}
+
+/* What fits the limit already is made smaller as long as that is cheap. */
+static void test_halving(void **state)
+{
+    const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+    struct outcome outcome = simulate(MIB(250), MIB(250), GIB(1), &parameters);
+
+    assert_true(outcome.rounds >= 3);
+    assert_int_equal(outcome.throttle, 0);
+    assert_true(outcome.downtime_us < 50000);
+}
+
+static void test_throttling(void **state)
+{
+    struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+
+    for (unsigned factor = 1; factor <= 16; factor *= 2) {
+        struct outcome outcome = simulate(GIB(1), factor * MIB(100), MIB(100), &parameters);
+
+        assert_true(outcome.throttle > 0);
+        assert_true(outcome.rounds < 30);
+        assert_true(outcome.downtime_us <= 300000);
+    }
+    parameters.auto_converge = false;
+    assert_int_equal(simulate(GIB(1), MIB(200), MIB(100), &parameters).rounds, 200);
+}
+
+static void test_throttle_is_bounded(void **state)
+{
+    struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+
+    parameters.throttle_max = 50;
+    assert_int_equal(simulate(GIB(1), GIB(10), MIB(10), &parameters).throttle, 50);
+}
+
+/* A first answer that took long must not keep a migration from ending: no further round makes it shorter. */
+static void test_slow_answers(void **state)
+{
+    const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+    struct convergence c = {.round_trip_us = 5000000};
+    const struct round round = {.sent = MIB(1), .busy_us = 1000, .total_us = 1000, .dirty = 0};
+
+    assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_ITERATE); /* once: it might halve */
+    assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_STOP);
+}
+
+static void test_zero_limit(void **state)
+{
+    struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+    struct convergence c = {.round_trip_us = 100};
+    struct round round = {.sent = MIB(1), .busy_us = 1000, .total_us = 1000, .dirty = 4096};
+
+    parameters.downtime_limit_ms = 0;
+    assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_ITERATE);
+    round.dirty = 0;
+    assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_STOP);
+}
+
+static void test_prediction(void **state)
+{
+    const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+    struct prediction prediction;
+
+    convergence_predict(GIB(1), MIB(100), MIB(1), &parameters, &prediction);
+    assert_int_equal(prediction.rounds, 1);
+    assert_true(prediction.total_ms > 10000 && prediction.total_ms < 11000);
+    convergence_predict(GIB(1), MIB(100), MIB(50), &parameters, &prediction);
+    assert_true(prediction.rounds > 3);
+    convergence_predict(GIB(1), MIB(100), MIB(200), &parameters, &prediction);
+    assert_int_equal(prediction.rounds, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_idle),          cmocka_unit_test(test_halving),   cmocka_unit_test(test_throttling),
+        cmocka_unit_test(test_throttle_is_bounded), cmocka_unit_test(test_slow_answers), cmocka_unit_test(test_zero_limit),
+        cmocka_unit_test(test_prediction),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
