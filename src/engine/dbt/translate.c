@@ -19,7 +19,8 @@ static bool raises(op_fn *execute)
 static void choose(struct translator *t, struct guest_instruction *g)
 {
     static translate_fn *(*const choosers[])(struct translator *, struct guest_instruction *) = {
-        dbt_choose_integer, dbt_choose_control, dbt_choose_vector, dbt_choose_system, dbt_choose_x87};
+        dbt_choose_integer, dbt_choose_control, dbt_choose_vector, dbt_choose_system, dbt_choose_x87, dbt_choose_string,
+        dbt_choose_special};
 
     g->translate = NULL;
     g->vector = false;

@@ -55,7 +55,7 @@ enum cold_kind {
 
 struct cold {
     enum cold_kind kind;
-    uint8_t *distance[3]; /* of the jumps that come here */
+    uint8_t *distance[4]; /* of the jumps that come here */
     unsigned distances;
     const struct guest_instruction *instruction;
     uint8_t *retry, *next;  /* where it goes on */
@@ -145,6 +145,8 @@ translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction 
 translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction *g); /* translate_integer.c */
 translate_fn *dbt_choose_vector(struct translator *t, struct guest_instruction *g);  /* translate_vector.c */
 translate_fn *dbt_choose_x87(struct translator *t, struct guest_instruction *g);     /* translate_x87.c */
+translate_fn *dbt_choose_string(struct translator *t, struct guest_instruction *g);  /* translate_string.c */
+translate_fn *dbt_choose_special(struct translator *t, struct guest_instruction *g); /* translate_special.c */
 
 translate_fn *dbt_choose_system(struct translator *t, struct guest_instruction *g);  /* translate_system.c */
 bool dbt_is_sti(const struct guest_instruction *g); /* and has a translation, which something must follow */

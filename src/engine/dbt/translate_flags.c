@@ -159,9 +159,7 @@ uint32_t dbt_flags_live_at(struct translator *t, uint64_t linear)
 /* The interpreter's handlers read flags from memory, or leave them there for whoever is next. */
 static uint32_t read_by(const struct translator *t, const struct guest_instruction *g)
 {
-    if (g->translate == NULL)
-        return FLAGS_ALL;
-    return t->v->vm->exact_flags && dbt_memory_operand(g) != NULL ? FLAGS_ALL : g->flags_read;
+    return g->translate == NULL || t->v->vm->exact_flags ? FLAGS_ALL : g->flags_read;
 }
 
 void dbt_flags_liveness(struct translator *t)

@@ -133,6 +133,13 @@ static void translate_rdtsc(struct translator *t, const struct guest_instruction
     t->host_flags = false;
 }
 
+static void translate_rdtscp(struct translator *t, const struct guest_instruction *g)
+{
+    emit_bytes(&t->e, (const uint8_t[]){0x0f, 0xae, 0xe8}, 3); /* lfence: it waits for what is before it */
+    translate_rdtsc(t, g);
+    emit_load32(&t->e, HOST_RCX, VCPU(msr.tsc_aux));
+}
+
 bool dbt_is_sti(const struct guest_instruction *g)
 {
     return g->translate == translate_sti;
@@ -150,6 +157,7 @@ translate_fn *dbt_choose_system(struct translator *t, struct guest_instruction *
     case ZYDIS_MNEMONIC_CLD:
     case ZYDIS_MNEMONIC_STD: return translate_direction;
     case ZYDIS_MNEMONIC_RDTSC: return translate_rdtsc;
+    case ZYDIS_MNEMONIC_RDTSCP: return translate_rdtscp;
     default: return NULL;
     }
 }

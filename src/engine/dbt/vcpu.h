@@ -157,7 +157,7 @@ struct dbt_vcpu {
     /* Of translated code (translate.h). */
     uint32_t vectors_were_away;   /* while it calls C */
     void *host_stack;             /* RSP of C */
-    uint64_t resume, jump_target; /* scratch */
+    uint64_t resume, jump_target, string_scratch; /* scratch */
     struct tlb_entry *supervisor_tlb[2]; /* of the present space without and with EFLAGS.AC, and their tlb_mode */
     uint32_t supervisor_tlb_mode[2];
     const struct translated_op *last_indirect; /* the translated jump that set RIP, in case it is not canonical */
