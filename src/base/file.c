@@ -2,9 +2,11 @@
 /* Small files that must survive a crash. */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +14,9 @@
 
 #include "base/fd.h"
 #include "base/text.h"
+
+#define TEMPORARY ".ferry-new" /* what files are called until they are whole */
+#define DEPTH_MAX 8
 
 static int sync_directory_of(const char *path)
 {
@@ -39,10 +44,10 @@ static int write_new(int fd, const void *data, size_t size, mode_t mode)
 int file_write_atomic(const char *path, const void *data, size_t size, mode_t mode)
 {
     char temporary[PATH_MAX];
-    int r = text_format(temporary, sizeof(temporary), "%s.XXXXXX", path);
+    int r = text_format(temporary, sizeof(temporary), "%s.XXXXXX" TEMPORARY, path);
     if (r < 0)
         return r;
-    int fd = mkostemp(temporary, O_CLOEXEC);
+    int fd = mkostemps(temporary, strlen(TEMPORARY), O_CLOEXEC);
     if (fd < 0)
         return -errno;
     r = write_new(fd, data, size, mode);
@@ -84,4 +89,37 @@ int directory_make(const char *path, mode_t mode)
         *slash = '/';
     }
     return r < 0 ? r : make_one(path, mode);
+}
+
+static bool is_temporary(const char *name)
+{
+    size_t length = strlen(name);
+    return length > strlen(TEMPORARY) && text_equal(name + length - strlen(TEMPORARY), TEMPORARY);
+}
+
+/* Takes over fd. */
+static void sweep(int fd, unsigned depth)
+{
+    DIR *entries = fdopendir(fd);
+    if (entries == NULL) {
+        fd_close(&fd);
+        return;
+    }
+    for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+        if (entry->d_type == DT_REG && is_temporary(entry->d_name))
+            unlinkat(fd, entry->d_name, 0);
+        if (entry->d_type != DT_DIR || text_equal(entry->d_name, ".") || text_equal(entry->d_name, "..") || depth == DEPTH_MAX)
+            continue;
+        int below = openat(fd, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (below >= 0)
+            sweep(below, depth + 1);
+    }
+    closedir(entries);
+}
+
+void file_sweep(const char *directory)
+{
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        sweep(fd, 0);
 }

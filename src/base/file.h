@@ -10,6 +10,10 @@
  * is as it was and no temporary file stays. */
 int file_write_atomic(const char *path, const void *data, size_t size, mode_t mode);
 
+/* Removes the temporary files that a crash in the midst of file_write_atomic() left below the directory. Only by whoever alone
+ * writes there, and before it does. */
+void file_sweep(const char *directory);
+
 /* Removes the file and makes that durable; no error if there is none. */
 int file_remove(const char *path);
 

@@ -3,10 +3,13 @@
 #include "daemon/daemon.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -16,6 +19,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/domain.h"
@@ -27,6 +31,7 @@
 #include "event/worker.h"
 
 #define WORKERS 4
+#define LOCK_NS (2 * NANOSECONDS_PER_SECOND)
 #define FAREWELL_NS (3 * NANOSECONDS_PER_SECOND) /* that calls in progress are given at the end */
 
 enum { EXIT_BAD = 2 };
@@ -64,6 +69,28 @@ static int watch_signals(struct signals *signals, struct err *err)
     return r < 0 ? err_set(err, r, "cannot watch signals: %s", strerror(-r)) : 0;
 }
 
+/* One ferryd a run directory: a second one would repair what the first is just making. The descriptor is for life. */
+static int lock_directory(struct daemon *daemon, struct err *err)
+{
+    char path[PATH_MAX];
+    int64_t end = host_monotonic_ns() + LOCK_NS;
+    int fd;
+
+    if (text_format(path, sizeof(path), "%s/ferryd.lock", daemon->config.run_dir) < 0)
+        return err_set(err, -ENAMETOOLONG, "the name of the directory %s is too long", daemon->config.run_dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (errno != EWOULDBLOCK || host_monotonic_ns() > end) {
+            fd_close(&fd);
+            return err_set(err, -EADDRINUSE, "another daemon uses %s already", daemon->config.run_dir);
+        }
+        usleep(10 * 1000); /* one that was killed may have left a child that has not become a VM yet */
+    }
+    return 0;
+}
+
 static int make_directories(struct daemon *daemon, struct err *err)
 {
     int r = files_make_directory(daemon->config.state_dir, 0711, err);
@@ -72,6 +99,12 @@ static int make_directories(struct daemon *daemon, struct err *err)
         r = files_make_directory(daemon->config.run_dir, 0711, err);
     if (r == 0)
         r = files_make_directory(daemon->config.log_dir, 0755, err);
+    if (r == 0)
+        r = lock_directory(daemon, err);
+    if (r == 0) {
+        file_sweep(daemon->config.state_dir);
+        file_sweep(daemon->config.run_dir);
+    }
     return r;
 }
 

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -44,6 +45,41 @@ static void run_elsewhere(void *ctx, void (*fn)(void *arg), void *arg)
         fn(arg);
 }
 
+struct repair {
+    struct daemon_networks *networks;
+    uint8_t uuid[UUID_SIZE];
+};
+
+/* A server that ends at once again and again is started once a second. */
+static void repair_network(void *ctx)
+{
+    struct repair *repair = ctx;
+    struct daemon_networks *networks = repair->networks;
+    struct err err = ERR_INIT;
+    struct network *network;
+
+    coroutine_sleep(networks->daemon->scheduler, NANOSECONDS_PER_SECOND);
+    daemon_networks_lock(networks);
+    network = networks_find_uuid(networks->networks, repair->uuid);
+    if (!networks->daemon->stopping && network != NULL && network_repair(network, &err) < 0)
+        log_error("network %s: %s", network_name(network), err.message);
+    daemon_networks_unlock(networks);
+    free(repair);
+}
+
+static void start_repair(void *ctx, const struct network *network)
+{
+    struct daemon_networks *networks = ctx;
+    struct repair *repair = calloc(1, sizeof(*repair));
+
+    if (repair == NULL)
+        return;
+    repair->networks = networks;
+    memcpy(repair->uuid, network_uuid(network), UUID_SIZE);
+    if (coroutine_start(networks->daemon->scheduler, repair_network, repair) < 0)
+        free(repair);
+}
+
 static char *directory_in(const char *directory, const char *name)
 {
     char *path = NULL;
@@ -61,6 +97,8 @@ static int open_networks(struct daemon_networks *networks, struct err *err)
                                        .event = tell_clients,
                                        .warn = log_warning_of,
                                        .run = run_elsewhere,
+                                       .server_ended = start_repair,
+                                       .loop = networks->daemon->loop,
                                        .ctx = networks};
     int r = networks_open(&options, &networks->networks, err);
 

@@ -93,6 +93,7 @@ static void network_free(struct network *network)
 {
     if (network == NULL)
         return;
+    unwatch_server(network);
     network_definition_free(network->config);
     network_definition_free(network->live);
     free(network);
@@ -109,6 +110,7 @@ static struct network *insert(struct networks *networks, const char *name)
     if (network == NULL)
         return NULL;
     network->networks = networks;
+    network->server_fd = -1;
     size_t at = networks->count++;
     for (; at > 0 && strcmp(network_name(items[at - 1]), name) > 0; at--)
         items[at] = items[at - 1];
@@ -317,6 +319,7 @@ int network_create(struct networks *networks, const char *xml, struct network **
         return r;
     }
     network->live = definition;
+    watch_server(network);
     tell(network, NETWORK_STARTED);
     *ret_network = network;
     return 0;
@@ -336,6 +339,7 @@ int network_start(struct network *network, struct err *err)
         return r;
     }
     network->live = live;
+    watch_server(network);
     tell(network, NETWORK_STARTED);
     return 0;
 }
@@ -346,6 +350,7 @@ int network_destroy(struct network *network, struct err *err)
     if (network->live == NULL)
         return err_set(err, -ENOTCONN, "network %s is not active", network_name(network));
     int r = store_status(networks, network->live, PHASE_STOPPING, err);
+    unwatch_server(network);
     if (r == 0)
         r = run(networks, take_down, network->live, err);
     if (r == 0)
@@ -410,6 +415,7 @@ static int update_live(struct network *network, struct network_definition *chang
 {
     struct network_definition *old = network->live;
     network->live = changed;
+    unwatch_server(network);
     int r = store_status(network->networks, changed, PHASE_ACTIVE, err);
     if (r == 0)
         r = run(network->networks, hosts_only ? update_dhcp_hosts : update_server, changed, err);
@@ -417,8 +423,10 @@ static int update_live(struct network *network, struct network_definition *chang
         network->live = old;
         store_status(network->networks, old, PHASE_ACTIVE, NULL);
         run(network->networks, update_server, old, NULL);
-        return r;
     }
+    watch_server(network);
+    if (r < 0)
+        return r;
     network_definition_free(old);
     return 0;
 }
@@ -494,6 +502,15 @@ int network_tap(const struct network *network, const char *name, const uint8_t c
     return tap_open(network->live->bridge, name, card_mac, network->live->mtu, ret_tap, err);
 }
 
+int network_repair(struct network *network, struct err *err)
+{
+    if (network->live == NULL || !dnsmasq_wanted(network->live))
+        return 0;
+    int r = run(network->networks, update_dhcp_hosts, network->live, err);
+    watch_server(network);
+    return r;
+}
+
 static void add_config(void *ctx, const char *name)
 {
     struct networks *networks = ctx;
@@ -538,6 +555,7 @@ static void add_status(void *ctx, const char *name)
         return;
     }
     network->live = definition;
+    watch_server(network);
 }
 
 static void count_one(void *ctx, const char *name)

@@ -21,6 +21,7 @@
 #include "network/tap.h"
 
 struct err;
+struct loop;
 struct network;
 struct networks;
 
@@ -37,7 +38,9 @@ struct networks_options {
     void (*event)(void *ctx, const struct network *network, enum network_event event);
     void (*warn)(void *ctx, const char *sentence);
     void (*run)(void *ctx, void (*fn)(void *arg), void *arg);
+    void (*server_ended)(void *ctx, const struct network *network);
     void *ctx;
+    struct loop *loop;
 };
 
 /* Makes the directories, reads the configurations, finds what runs and repairs it. Strings in options must live as
@@ -79,6 +82,9 @@ int network_destroy(struct network *network, struct err *err);
 /* An active one becomes transient; another is gone. Its leases are forgotten. */
 int network_undefine(struct network *network, struct err *err);
 int network_set_autostart(struct network *network, bool autostart, struct err *err);
+
+/* Starts what of an active network has ended by itself: its dnsmasq. */
+int network_repair(struct network *network, struct err *err);
 
 enum { NETWORK_AFFECT_LIVE = 1, NETWORK_AFFECT_CONFIG = 2 }; /* libvirt's; 0: live if it is active, else config */
 int network_update(struct network *network, unsigned command, unsigned section, const char *xml, unsigned affect,

@@ -12,6 +12,8 @@ struct network {
     struct network_definition *config; /* NULL: transient */
     struct network_definition *live;   /* NULL: not active */
     bool autostart;
+    int server_fd; /* of dnsmasq, to be told of its end; -1: not watched */
+    struct loop_source *server_source;
 };
 
 struct networks {
@@ -47,6 +49,10 @@ bool still_up(const struct networks *networks, const struct network_definition *
 /* Rules of all active networks, `more` added and `less` left out (both may be NULL). */
 int apply_firewall(const struct networks *networks, const struct network_definition *more,
                    const struct network_definition *less, struct err *err);
+
+/* Whoever ends or changes a dnsmasq on purpose looks away before, and watches again afterwards what there is then. */
+void watch_server(struct network *network);
+void unwatch_server(struct network *network);
 
 void warn(const struct networks *networks, const char *sentence);
 

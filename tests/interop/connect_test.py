@@ -101,6 +101,10 @@ class Connect(InteropTest):
                                self.place / "other", "--log-dir", self.place / "other"], stderr=subprocess.PIPE, timeout=LIMIT, check=False)
         self.assertEqual(done.returncode, 2)
         self.assertIn(b"another daemon answers", done.stderr)
+        done = subprocess.run([BUILD / "ferryd", "--socket-dir", self.place / "t", "--state-dir", self.place / "state", "--run-dir",
+                               self.place / "run", "--log-dir", self.place / "log"], stderr=subprocess.PIPE, timeout=LIMIT, check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"another daemon uses {self.place}/run".encode(), done.stderr)
 
 
 main()

@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
@@ -261,6 +262,15 @@ class Crashes(Networks):
         self.daemon.end()
         self.daemon.start()
         self.assertRegex(self.virsh("net-list", "--all"), r"^private1 +active +yes +yes$")
+
+    def test_server_is_started_again(self):
+        self.define(PRIVATE1)
+        self.virsh("net-start", "private1")
+        server, = self.servers()
+        os.kill(server, signal.SIGKILL)
+        self.wait_for(lambda: self.servers() not in ([], [server]), "dnsmasq is not started again")
+        self.assertRegex(self.lease(self.client("virbr1"))[0], r"^172\.16\.10\.1\d\d$")
+        self.assertIn("server of network private1 has ended", self.daemon.log())
 
     def test_killed_at_any_point(self):
         chosen = random.Random(5)
