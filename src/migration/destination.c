@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/compress.h"
 #include "migration/migration.h"
 #include "migration/pages_in.h"
 #include "migration/stream.h"
@@ -28,6 +29,7 @@
 struct arrival { /* one connection and its thread; the first is the session's own */
     struct migration_destination *destination;
     struct channel *channel;
+    struct compressor *compressor;
     pthread_t thread;
     unsigned round; /* of the last ROUND */
 };
@@ -145,7 +147,7 @@ static int receive_rounds(struct migration_destination *destination, struct arri
     for (;;) {
         r = stream_receive(own->channel, true, &message, err);
         if (r == 0 && message.type == MESSAGE_PAGES && (destination->hello.flags & SESSION_DRY_RUN) == 0)
-            r = pages_receive(own->channel, &message, destination->machine.memory, &destination->progress, err);
+            r = pages_receive(own->channel, &message, own->compressor, destination->machine.memory, &destination->progress, err);
         else if (r == 0 && message.type == MESSAGE_PROBE && (destination->hello.flags & SESSION_DRY_RUN) != 0)
             r = skip(own->channel, message.size, err);
         else if (r == 0 && message.type == MESSAGE_ROUND)
@@ -457,6 +459,8 @@ static int add_first(struct migration_destination *destination, int fd)
     }
     first->destination = destination;
     r = channel_new(fd, &first->channel);
+    if (r == 0)
+        r = compressor_new(COMPRESSION_NONE, &first->compressor);
     destination->arrival[0] = first;
     destination->arrivals = destination->joined = 1;
     return r;
@@ -505,11 +509,13 @@ static void add_arrival(struct migration_destination *destination, int fd)
         return;
     }
     own->destination = destination;
-    if (pthread_create(&own->thread, NULL, arrival_thread, own) == 0) {
+    if (compressor_new(COMPRESSION_NONE, &own->compressor) == 0 &&
+        pthread_create(&own->thread, NULL, arrival_thread, own) == 0) {
         destination->arrival[destination->arrivals++] = own;
         return;
     }
     channel_free(own->channel);
+    compressor_free(own->compressor);
     free(own);
 }
 
@@ -557,6 +563,7 @@ void migration_destination_free(struct migration_destination *destination)
         pthread_join(destination->thread, NULL);
     for (unsigned i = 0; i < destination->arrivals; i++) {
         channel_free(destination->arrival[i]->channel);
+        compressor_free(destination->arrival[i]->compressor);
         free(destination->arrival[i]);
     }
     pthread_cond_destroy(&destination->changed);

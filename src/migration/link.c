@@ -8,6 +8,7 @@
 
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/compress.h"
 #include "migration/pages_out.h"
 #include "migration/stream.h"
 
@@ -25,6 +26,7 @@ struct link {
     const struct memory *memory;
     struct migration_progress *progress;
     const _Atomic bool *cancel;
+    enum migration_compression compression;
     struct link_channel *channel[STREAM_CHANNELS_MAX];
     unsigned count;
 
@@ -40,7 +42,7 @@ struct link {
 };
 
 int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel,
-             struct link **ret_link)
+             enum migration_compression compression, struct link **ret_link)
 {
     struct link *link = calloc(1, sizeof(*link));
 
@@ -49,6 +51,7 @@ int link_new(const struct memory *memory, struct migration_progress *progress, c
     link->memory = memory;
     link->progress = progress;
     link->cancel = cancel;
+    link->compression = compression;
     pthread_mutex_init(&link->lock, NULL);
     pthread_cond_init(&link->begun, NULL);
     pthread_cond_init(&link->done, NULL);
@@ -126,10 +129,14 @@ int link_add(struct link *link, struct channel *channel)
         own->sender.progress = link->progress;
         own->sender.cancel = link->cancel;
     }
+    if (r == 0 && link->compression != COMPRESSION_NONE)
+        r = compressor_new(link->compression, &own->sender.compressor);
     if (r == 0 && link->count > 0)
         r = -pthread_create(&own->thread, NULL, link_thread, own);
     if (r < 0) {
         channel_free(channel);
+        if (own != NULL)
+            compressor_free(own->sender.compressor);
         free(own);
         return r;
     }
@@ -163,6 +170,7 @@ void link_free(struct link *link)
         if (link->channel[i]->started)
             pthread_join(link->channel[i]->thread, NULL);
         channel_free(link->channel[i]->sender.channel);
+        compressor_free(link->channel[i]->sender.compressor);
         free(link->channel[i]);
     }
     pthread_cond_destroy(&link->begun);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "migration/parameters.h"
 
 struct channel;
 struct link;
@@ -16,9 +17,9 @@ struct memory;
 struct migration_progress;
 struct rate;
 
-/* memory, progress and cancel outlive the link. */
+/* memory, progress and cancel outlive the link. Pages are packed as `compression` says. */
 int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel,
-             struct link **ret_link);
+             enum migration_compression compression, struct link **ret_link);
 
 /* Breaks what is under way, ends the threads and frees the channels. Accepts NULL. */
 void link_free(struct link *link);

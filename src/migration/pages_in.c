@@ -8,6 +8,7 @@
 
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/compress.h"
 #include "migration/progress.h"
 
 struct incoming {
@@ -68,13 +69,39 @@ static void clear_runs(struct memory *memory, const struct incoming *in, unsigne
     }
 }
 
-int pages_receive(struct channel *channel, const struct message *message, struct memory *memory,
-                  struct migration_progress *progress, struct err *err)
+/* Contents as they are, straight to where they belong. */
+static int receive_plain(struct channel *channel, struct incoming *in, size_t size, struct err *err)
+{
+    int r;
+
+    if (size != in->contents)
+        return err_set(err, -EBADMSG, "PAGES has contents of %zu bytes, and its runs need %llu", size,
+                       (unsigned long long)in->contents);
+    r = channel_receive_vector(channel, in->iov, in->iov_count);
+    return r < 0 ? stream_lost(err, r, "source") : 0;
+}
+
+static int receive_packed(struct channel *channel, struct compressor *compressor, unsigned flags, struct incoming *in,
+                          size_t size, struct err *err)
+{
+    void *packed = compressor_input(compressor, size);
+    int r = packed == NULL ? -ENOMEM : channel_receive(channel, packed, size);
+
+    if (r < 0)
+        return r == -ENOMEM ? err_set(err, r, "no memory for packed pages") : stream_lost(err, r, "source");
+    r = compressor_unpack(compressor, flags, size, in->iov, in->iov_count, in->contents);
+    return r < 0 ? err_set(err, r, "packed PAGES do not give the %llu bytes that their runs need",
+                           (unsigned long long)in->contents)
+                 : 0;
+}
+
+int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor,
+                  struct memory *memory, struct migration_progress *progress, struct err *err)
 {
     unsigned runs = message->argument;
     size_t table = (size_t)runs * STREAM_RUN_SIZE;
     struct incoming in;
-    int r = 0;
+    int r;
 
     in.iov_count = 0;
     in.contents = 0;
@@ -85,14 +112,14 @@ int pages_receive(struct channel *channel, const struct message *message, struct
         return stream_lost(err, r, "source");
     for (unsigned i = 0; r == 0 && i < runs; i++)
         r = check_run(memory, in.table + (size_t)i * STREAM_RUN_SIZE, &in, err);
+    if (r == 0 && in.contents > STREAM_CONTENTS_MAX)
+        r = err_set(err, -EBADMSG, "PAGES has contents of more than %u bytes", STREAM_CONTENTS_MAX);
+    if (r == 0 && message->flags == PAGES_PLAIN)
+        r = receive_plain(channel, &in, message->size - table, err);
+    else if (r == 0)
+        r = receive_packed(channel, compressor, message->flags, &in, message->size - table, err);
     if (r < 0)
         return r;
-    if (in.contents > STREAM_CONTENTS_MAX || message->size != table + in.contents || message->flags != PAGES_PLAIN)
-        return err_set(err, -EBADMSG, "PAGES has %u bytes, and its runs need %llu", message->size,
-                       (unsigned long long)(table + in.contents));
-    r = channel_receive_vector(channel, in.iov, in.iov_count);
-    if (r < 0)
-        return stream_lost(err, r, "source");
     clear_runs(memory, &in, runs, progress);
     progress->normal += in.contents / MEMORY_PAGE_SIZE;
     progress->transferred += STREAM_HEADER_SIZE + message->size;

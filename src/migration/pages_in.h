@@ -5,11 +5,12 @@
 
 #include "migration/stream.h"
 
+struct compressor;
 struct memory;
 struct migration_progress;
 
-/* The body of one PAGES message. -EBADMSG with a sentence: nothing was written. */
-int pages_receive(struct channel *channel, const struct message *message, struct memory *memory,
-                  struct migration_progress *progress, struct err *err);
+/* The body of one PAGES message. compressor: the channel's. -EBADMSG with a sentence: nothing was written. */
+int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor,
+                  struct memory *memory, struct migration_progress *progress, struct err *err);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/compress.h"
 #include "migration/progress.h"
 
 #define BATCH (1u << 20) /* bytes of contents that are sent together */
@@ -70,21 +71,40 @@ static size_t batch_size(const struct rate *rate)
     return size > BATCH ? BATCH : size < BATCH_LEAST ? BATCH_LEAST : size;
 }
 
+/* The pages' contents smaller, if that is worth it: then one piece instead of theirs. */
+static void pack(struct page_sender *sender, struct message *message)
+{
+    const void *data;
+    size_t size;
+
+    if (sender->compressor == NULL || !compressor_pack(sender->compressor, sender->iov + 1, sender->iov_count,
+                                                       sender->contents, &message->flags, &data, &size))
+        return;
+    sender->iov[1] = (struct iovec){(void *)data, size};
+    sender->iov_count = 1;
+    sender->contents = size;
+}
+
 static int flush(struct page_sender *sender)
 {
     struct message message = {.type = MESSAGE_PAGES, .argument = sender->runs};
     size_t table = (size_t)sender->runs * STREAM_RUN_SIZE;
+    int64_t start;
     int r;
 
     if (sender->runs == 0)
         return 0;
+    pack(sender, &message);
     message.size = (uint32_t)(table + sender->contents);
     message_pack(&message, sender->head);
     sender->iov[0] = (struct iovec){sender->head, STREAM_HEADER_SIZE + table};
+    start = host_monotonic_ns();
     if (sender->rate != NULL)
         sender->waited_ns += rate_wait(sender->rate, STREAM_HEADER_SIZE + message.size, sender->cancel);
     r = atomic_load(sender->cancel) ? -ECANCELED
                                     : channel_send(sender->channel, sender->iov, 1 + sender->iov_count, NULL);
+    if (sender->compressor != NULL)
+        compressor_sent(sender->compressor, message.size, host_monotonic_ns() - start);
     sender->progress->transferred += STREAM_HEADER_SIZE + message.size;
     sender->runs = 0;
     sender->iov_count = 0;

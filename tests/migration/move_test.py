@@ -51,6 +51,16 @@ class Move(MigrationTest):
     def test_several_channels(self):
         self.move(f"unix:{self.place}/m", parameters={"multifd-channels": 4}, capabilities=["multifd"], guest="dirty")
 
+    def test_compressed(self):
+        for method in "zstd", "lz4", "auto":
+            with self.subTest(method=method):
+                answer, _, _ = self.move(f"unix:{self.place}/m", parameters={"multifd-compression": method}, guest="dirty")
+                ram = answer["ram"]
+                if method != "auto":
+                    self.assertLess(ram["transferred"], ram["normal-bytes"] / 4)
+                self.doCleanups()
+                self.setUp()
+
     def test_memory_that_changes(self):
         self.move(f"unix:{self.place}/m", guest="dirty")
 

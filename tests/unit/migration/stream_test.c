@@ -11,6 +11,7 @@
 #include "memory/memory.h"
 #include "migration/address.h"
 #include "migration/channel.h"
+#include "migration/compress.h"
 #include "migration/pages_in.h"
 #include "migration/pages_out.h"
 #include "migration/progress.h"
@@ -99,21 +100,24 @@ static struct memory *memory_with(uint64_t low, uint64_t high)
 
 static void receive_pages(struct line line, struct memory *memory, struct migration_progress *progress)
 {
+    struct compressor *compressor;
     struct message message;
     struct err err = ERR_INIT;
 
+    assert_int_equal(compressor_new(COMPRESSION_NONE, &compressor), 0);
     while (channel_wait(line.in, 0) == 0) {
         assert_int_equal(stream_receive(line.in, true, &message, &err), 0);
         assert_int_equal(message.type, MESSAGE_PAGES);
-        assert_int_equal(pages_receive(line.in, &message, memory, progress, &err), 0);
+        assert_int_equal(pages_receive(line.in, &message, compressor, memory, progress, &err), 0);
     }
+    compressor_free(compressor);
 }
 
-/* Pages of both regions, one of which was full and becomes zero, in any pattern. */
-static void test_pages(void **state)
+/* Pages of both regions, one of which was full and becomes zero, in any pattern. Returns the bytes sent. */
+static uint64_t send_pages(enum migration_compression compression)
 {
     struct memory *from = memory_with(KIB(256), KIB(64)), *to = memory_with(KIB(256), KIB(64));
-    static struct migration_progress out, in;
+    struct migration_progress out = {0}, in = {0};
     static _Atomic bool cancel;
     struct page_sender *sender = calloc(1, sizeof(*sender));
     struct line line = line_new();
@@ -124,6 +128,7 @@ static void test_pages(void **state)
     sender->memory = from;
     sender->progress = &out;
     sender->cancel = &cancel;
+    assert_int_equal(compressor_new(compression, &sender->compressor), 0);
     for (uint64_t page = 0; page < 80; page += page % 7 == 0 ? 1 : 3) {
         uint8_t *host = page < 64 ? from->region[0].host + page * 4096 : from->region[1].host + (page - 64) * 4096;
 
@@ -139,10 +144,21 @@ static void test_pages(void **state)
     assert_int_equal(out.duplicate, 1);
     assert_int_equal(in.duplicate, 1);
     assert_int_equal(in.normal, out.normal);
+    compressor_free(sender->compressor);
     free(sender);
     line_free(line);
     memory_free(from);
     memory_free(to);
+    return out.transferred;
+}
+
+static void test_pages(void **state)
+{
+    uint64_t plain = send_pages(COMPRESSION_NONE);
+
+    assert_true(send_pages(COMPRESSION_ZSTD) < plain / 10);
+    assert_true(send_pages(COMPRESSION_LZ4) < plain / 10);
+    send_pages(COMPRESSION_AUTO);
 }
 
 static void test_pages_in_use(void **state)
@@ -166,16 +182,20 @@ static void expect_refused(uint64_t address, uint32_t pages, uint32_t kind, uint
     const struct message message = {
         .type = MESSAGE_PAGES, .argument = runs, .flags = flags, .size = (uint32_t)(STREAM_RUN_SIZE + contents)};
     struct line line = line_new();
+    struct compressor *compressor;
+    static uint8_t garbage[8192];
     uint8_t run[STREAM_RUN_SIZE];
-    struct iovec iov = {run, sizeof(run)};
+    struct iovec iov[2] = {{run, sizeof(run)}, {garbage, contents}};
     struct err err = ERR_INIT;
 
+    assert_int_equal(compressor_new(COMPRESSION_NONE, &compressor), 0);
     store_le64(run, address);
     store_le32(run + 8, pages);
     store_le32(run + 12, kind);
-    assert_int_equal(channel_send(line.out, &iov, 1, NULL), 0);
-    assert_int_equal(pages_receive(line.in, &message, memory, &progress, &err), -EBADMSG);
+    assert_int_equal(channel_send(line.out, iov, 2, NULL), 0);
+    assert_int_equal(pages_receive(line.in, &message, compressor, memory, &progress, &err), -EBADMSG);
     assert_int_not_equal(err.code, 0);
+    compressor_free(compressor);
     line_free(line);
     memory_free(memory);
 }
@@ -194,6 +214,8 @@ static void test_hostile_pages(void **state)
     expect_refused(0, 1, RUN_CONTENTS, 0, 0, 4096);
     expect_refused(0, 1, RUN_CONTENTS, STREAM_RUNS_MAX + 1, 0, 4096);
     expect_refused(0, 1, RUN_CONTENTS, 2, 0, 0);
+    expect_refused(0, 1, RUN_CONTENTS, 1, PAGES_ZSTD, 100);
+    expect_refused(0, 1, RUN_CONTENTS, 1, PAGES_LZ4, 100);
 }
 
 static void test_addresses(void **state)
