@@ -276,8 +276,13 @@ static int reset_call(struct call *call)
     return with_job(call, reset);
 }
 
+/* Also while a migration runs: a guest that stands is the sure way to end one. */
 static int suspend(struct call *call)
 {
+    struct domain *domain = call_domain(call, call->arg[0].object);
+
+    if (domain != NULL && domain->job == JOB_MIGRATE_OUT)
+        return lifecycle_suspend(domain, &call->err);
     return with_job(call, lifecycle_suspend);
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/daemon.h"
 #include "daemon/dispatch.h"
 #include "daemon/events.h"
+#include "daemon/migration.h"
 #include "daemon/server.h"
 #include "daemon/stream.h"
 #include "daemon/tls.h"
@@ -68,6 +69,7 @@ void client_close(struct client *client)
         free_packet(packet);
     }
     events_forget(client);
+    migration_client_gone(client->daemon, client);
     streams_abort(client);
     wait_queue_wake_all(&client->output_space);
     server_forget(client);

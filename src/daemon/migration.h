@@ -43,6 +43,8 @@ struct migration_figures {
 
 struct migration {
     const struct client *client;   /* who conducts it; NULL: nobody any more, or this daemon */
+    bool client_gone;
+    bool performing;
     enum migration_result result;
     uint32_t flags;
     struct migration_figures figures;

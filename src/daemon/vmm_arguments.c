@@ -218,7 +218,7 @@ static void add_consoles(const struct domain *domain, struct vmm_arguments *argu
     }
 }
 
-static void add_machine(struct domain *domain, struct vmm_arguments *arguments)
+static void add_machine(struct domain *domain, bool incoming, struct vmm_arguments *arguments)
 {
     const xmlNode *root = definition_root(domain->live), *os = xml_first(root, "os");
     const char *reboot = xml_child_content(root, "on_reboot");
@@ -237,7 +237,8 @@ static void add_machine(struct domain *domain, struct vmm_arguments *arguments)
     add_option(arguments, "initrd", xml_child_content(os, "initrd"));
     add_option(arguments, "append", xml_child_content(os, "cmdline"));
     add_option(arguments, "control", control);
-    add(arguments, "--paused");
+    if (!incoming) /* else the guest goes on by itself when it has come */
+        add(arguments, "--paused");
     if (reboot != NULL && text_equal(reboot, "destroy"))
         add(arguments, "--no-reboot");
 }
@@ -247,7 +248,7 @@ int vmm_arguments_make(struct domain *domain, const struct process_options *opti
     struct vmm_arguments arguments = {0};
     int r;
 
-    add_machine(domain, &arguments);
+    add_machine(domain, options->incoming != NULL, &arguments);
     add_option(&arguments, "load", options->load);
     add_option(&arguments, "incoming", options->incoming);
     add_consoles(domain, &arguments);

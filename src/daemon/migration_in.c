@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The destination's side of a migration.
+ *
+ * A coroutine watches each VM that waits: when the guest has come, the domain is this host's, whether somebody asks for it or not; when
+ * it can't come any more, the VM is ended. */
+#include <errno.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/uuid.h"
+#include "daemon/client.h"
+#include "daemon/daemon.h"
+#include "daemon/domain.h"
+#include "daemon/host.h"
+#include "daemon/lifecycle.h"
+#include "daemon/migration.h"
+#include "daemon/migration_private.h"
+#include "daemon/monitor.h"
+#include "daemon/process.h"
+#include "daemon/tree.h"
+#include "protocol/rpc.h"
+#include "protocol/xml.h"
+
+#define LOOK_NS (200 * INT64_C(1000000))
+#define ORPHAN_NS (10 * NANOSECONDS_PER_SECOND) /* for a source to come whose conductor has died */
+
+void migration_cookie(const struct daemon *daemon, char ret_text[static MIGRATION_COOKIE_SIZE])
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    uuid_format(daemon->host->uuid, uuid);
+    text_format(ret_text, MIGRATION_COOKIE_SIZE, "<ferry-migration><hostuuid>%s</hostuuid></ferry-migration>", uuid);
+}
+
+int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    uuid_format(daemon->host->uuid, uuid);
+    if (size > 0 && memmem(cookie, size, uuid, strlen(uuid)) != NULL)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "Attempt to migrate guest to the same host %s", uuid);
+    return 0;
+}
+
+static bool port_is_free(unsigned port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    const int on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool free_port;
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    free_port = fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return free_port;
+}
+
+/* The next free port, in turn: one that was just used may still be known to somebody. */
+static int choose_port(const struct daemon *daemon, unsigned *ret_port, struct err *err)
+{
+    static unsigned last;
+    unsigned first = daemon->config.migration_port_first, count = daemon->config.migration_port_last - first + 1;
+
+    for (unsigned i = 0; i < count; i++) {
+        last = (last + 1) % count;
+        if (port_is_free(first + last)) {
+            *ret_port = first + last;
+            return 0;
+        }
+    }
+    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "no port from %u to %u is free for a migration", first, first + count - 1);
+}
+
+/* Where the VM listens, and what the source is told. */
+static int choose_address(const struct daemon *daemon, const struct migration_request *request, char *listen_at, char *ret_uri, size_t size,
+                          struct err *err)
+{
+    const char *host = daemon->config.migration_host != NULL ? daemon->config.migration_host : daemon->host->name;
+    const char *given = request->uri, *port = NULL;
+    unsigned number = 0;
+    int r = 0;
+
+    if (given != NULL) {
+        if (!text_starts_with(given, "tcp:"))
+            return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "migration URI '%.200s': there is tcp only, as in tcp://HOST[:PORT]", given);
+        port = strrchr(given, ':');
+        if (port == NULL || port[1] == '/' || strchr(port, ']') != NULL || strlen(port) < 2)
+            port = NULL;
+    }
+    if (port == NULL)
+        r = choose_port(daemon, &number, err);
+    if (r < 0)
+        return r;
+    if (port != NULL)
+        text_format(listen_at, size, "tcp:%s:%s", request->listen_address != NULL ? request->listen_address : "", port + 1);
+    else
+        text_format(listen_at, size, "tcp:%s:%u", request->listen_address != NULL ? request->listen_address : "", number);
+    if (given != NULL && port == NULL)
+        text_format(ret_uri, size, "%s:%u", given, number);
+    else if (given != NULL)
+        text_format(ret_uri, size, "%s", given);
+    else
+        text_format(ret_uri, size, strchr(host, ':') != NULL ? "tcp:[%s]:%u" : "tcp:%s:%u", host, number);
+    return 0;
+}
+
+/* A guest moves between engines: the type becomes what this host offers. Another name is given here. */
+static int adapt(const struct daemon *daemon, const struct migration_request *request, struct definition **ret_definition, struct err *err)
+{
+    struct buffer text = BUFFER_INIT(XDR_STRING_MAX);
+    xmlDoc *doc = NULL;
+    int r = xml_read(request->xml, "domain", &doc, err);
+
+    if (r < 0)
+        return RPC_FAULT(RPC_XML_ERROR);
+    if (tree_is(xml_root(doc), "type", "kvm") && !daemon->host->kvm)
+        tree_set((xmlNode *)xml_root(doc), "type", "qemu");
+    if (request->name != NULL && tree_first(xml_root(doc), "name") != NULL)
+        tree_set_text(tree_first(xml_root(doc), "name"), "%s", request->name);
+    tree_remove(tree_first(tree_first(xml_root(doc), "devices"), "emulator")); /* each host has its own */
+    r = tree_format(xml_root(doc), 0, &text);
+    xmlFreeDoc(doc);
+    if (r == 0)
+        r = definition_parse((const char *)text.data, daemon->host, ret_definition, err);
+    buffer_fini(&text);
+    return r;
+}
+
+static int place(struct daemon *daemon, struct definition *definition, struct domain **ret_domain, struct err *err)
+{
+    struct domain *domain = NULL;
+    int r = inventory_check(daemon, definition, &domain, err);
+
+    if (r == 0 && domain != NULL && domain_active(domain))
+        r = err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "domain '%s' is already active on this host", domain_name(domain));
+    if (r < 0) {
+        definition_free(definition);
+        return r;
+    }
+    if (domain == NULL)
+        return inventory_add(daemon, definition, true, ret_domain, err);
+    definition_free(domain->live);
+    domain->live = definition;
+    *ret_domain = domain;
+    return 0;
+}
+
+static void make_persistent(struct domain *domain)
+{
+    struct err err = ERR_INIT;
+
+    if (domain->config != NULL || definition_copy(domain->live, &domain->config) < 0)
+        return;
+    if (domain_write_config(domain, &err) < 0)
+        log_error("domain '%s' came, and could not be defined: %s", domain_name(domain), err.message);
+    domain_send_event(domain, EVENT_DEFINED, DEFINED_ADDED);
+}
+
+/* The guest is here. */
+static void arrived(struct domain *domain)
+{
+    json_t *status = NULL;
+    bool running = monitor_call(domain->monitor, "query-status", NULL, &status, NULL) == 0 &&
+                   json_is_true(json_object_get(status, "running"));
+
+    json_decref(status);
+    if (!domain_active(domain))
+        return;
+    domain_set_state(domain, running ? DOMAIN_RUNNING : DOMAIN_PAUSED, running ? RUNNING_MIGRATED : PAUSED_MIGRATION);
+    domain_send_event(domain, EVENT_STARTED, STARTED_MIGRATED);
+    if (running)
+        domain_send_event(domain, EVENT_RESUMED, RESUMED_MIGRATED);
+    else
+        domain_send_event(domain, EVENT_SUSPENDED, SUSPENDED_PAUSED);
+    if ((domain->migration->flags & MIGRATE_PERSIST_DEST) != 0)
+        make_persistent(domain);
+    domain->migration->result = MIGRATION_DONE;
+}
+
+/* Whether nobody will send the guest any more: whoever conducts the migration has gone, and no source has come for a while. */
+static bool orphaned(const struct domain *domain, const char *status, int64_t *since_ns)
+{
+    bool waiting = text_equal(status, "none") || text_equal(status, "setup");
+
+    if (domain->migration->client_gone && waiting) {
+        if (*since_ns == 0)
+            *since_ns = host_monotonic_ns();
+        return host_monotonic_ns() - *since_ns > ORPHAN_NS;
+    }
+    *since_ns = 0;
+    return false;
+}
+
+static void end_waiting(struct domain *domain, const char *why)
+{
+    err_set(&domain->migration->err, RPC_FAULT(RPC_OPERATION_FAILED), "%s", why);
+    domain->migration->result = MIGRATION_NOT_DONE;
+    if (domain_active(domain))
+        lifecycle_destroy(domain, SHUTOFF_FAILED, STOPPED_FAILED, NULL);
+}
+
+static void watch(void *ctx)
+{
+    struct domain *domain = ctx;
+    struct err why = ERR_INIT;
+    int64_t orphan_ns = 0;
+    char status[32] = "none";
+
+    while (domain->migration->result == MIGRATION_UNDER_WAY) {
+        if (!domain_active(domain) || migration_query(domain, status, &why) < 0)
+            end_waiting(domain, why.message[0] != 0 ? why.message : "the destination's VM has ended; its log tells why");
+        else if (text_equal(status, "completed"))
+            arrived(domain);
+        else if (text_equal(status, "failed") || text_equal(status, "cancelled"))
+            end_waiting(domain, why.message);
+        else if (orphaned(domain, status, &orphan_ns))
+            end_waiting(domain, "whoever conducted the migration has gone");
+        else
+            wait_queue_wait(&domain->changed, domain->daemon->scheduler, LOOK_NS);
+    }
+    domain_end_job(domain);
+    domain_release(domain);
+}
+
+/* domain->live is there; the job is held. */
+static int wait_for_guest(struct domain *domain, const struct client *client, const struct migration_request *request, const char *listen_at,
+                          struct err *err)
+{
+    const struct process_options options = {.incoming = listen_at};
+    int r = migration_record(domain, client, request->flags, err);
+
+    if (r == 0)
+        r = lifecycle_prepare(domain, err);
+    if (r < 0)
+        return r;
+    r = process_start(domain, &options, err);
+    if (r < 0) {
+        lifecycle_unprepare(domain, SHUTOFF_FAILED);
+        return r;
+    }
+    domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
+    domain_hold(domain);
+    r = coroutine_start(domain->daemon->scheduler, watch, domain);
+    if (r < 0)
+        domain_release(domain);
+    return r;
+}
+
+int migration_prepare(struct daemon *daemon, const struct client *client, const struct migration_request *request, const void *cookie,
+                      size_t cookie_size, char *ret_uri, size_t uri_size, struct err *err)
+{
+    struct definition *definition = NULL;
+    struct domain *domain;
+    char listen_at[512];
+    int r = migration_check_cookie(daemon, cookie, cookie_size, err);
+
+    if (r == 0 && request->xml == NULL)
+        r = err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "destination_xml is missing");
+    if (r == 0)
+        r = choose_address(daemon, request, listen_at, ret_uri, uri_size < sizeof(listen_at) ? uri_size : sizeof(listen_at), err);
+    if (r == 0)
+        r = adapt(daemon, request, &definition, err);
+    if (r == 0)
+        r = place(daemon, definition, &domain, err);
+    if (r < 0)
+        return r;
+    domain_hold(domain);
+    r = domain_begin_job(domain, JOB_MIGRATE_IN, err);
+    if (r == 0) {
+        r = wait_for_guest(domain, client, request, listen_at, err);
+        if (r < 0)
+            domain_end_job(domain);
+    }
+    domain_release(domain);
+    return r;
+}
+
+/* The source could not give the guest away, as far as its conductor knows. If it is here all the same, it stays. */
+static int give_up(struct domain *domain, struct err *err)
+{
+    char status[32] = "none";
+    struct err why = ERR_INIT;
+
+    if (domain->migration->result == MIGRATION_UNDER_WAY && domain_active(domain))
+        migration_query(domain, status, &why);
+    if (text_equal(status, "completed") || domain->migration->result == MIGRATION_DONE)
+        return 0;
+    if (text_equal(status, "x-ferry-unsettled"))
+        monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", "discard"), NULL, NULL);
+    if (domain->migration->result == MIGRATION_UNDER_WAY)
+        end_waiting(domain, "migration was cancelled");
+    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "%s", domain->migration->err.message);
+}
+
+/* The source has given it away: it is here, or just coming. */
+static int await(struct domain *domain, struct err *err)
+{
+    char status[32];
+    struct err why = ERR_INIT;
+
+    while (domain->migration->result == MIGRATION_UNDER_WAY) {
+        if (domain_active(domain) && migration_query(domain, status, &why) == 0 && text_equal(status, "x-ferry-unsettled"))
+            monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", "run"), NULL, NULL);
+        wait_queue_wait(&domain->changed, domain->daemon->scheduler, LOOK_NS);
+    }
+    if (domain->migration->result == MIGRATION_DONE)
+        return 0;
+    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "the guest did not arrive: %s", domain->migration->err.message);
+}
+
+int migration_finish(struct daemon *daemon, const struct migration_request *request, bool cancelled, struct domain **ret_domain,
+                     struct err *err)
+{
+    struct domain *domain = request->name != NULL ? inventory_find_name(daemon, request->name) : NULL;
+    int r;
+
+    if (domain == NULL || domain->migration == NULL)
+        return err_set(err, RPC_FAULT(RPC_NO_DOMAIN), "no domain '%.200s' is expected here, or it could not come; its VM's log may tell why",
+                       request->name != NULL ? request->name : "");
+    domain_hold(domain);
+    r = cancelled ? give_up(domain, err) : 0;
+    if (r == 0)
+        r = await(domain, err);
+    if (r == 0)
+        *ret_domain = domain;
+    else
+        domain_release(domain);
+    return r;
+}

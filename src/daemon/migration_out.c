@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The source's side of a migration. */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "base/uuid.h"
+#include "daemon/client.h"
+#include "daemon/daemon.h"
+#include "daemon/domain.h"
+#include "daemon/lifecycle.h"
+#include "daemon/migration.h"
+#include "daemon/migration_private.h"
+#include "daemon/monitor.h"
+#include "daemon/remote_client.h"
+#include "protocol/remote.h"
+#include "protocol/rpc.h"
+
+#define POLL_NS (100 * INT64_C(1000000))
+
+int migration_record(struct domain *domain, const struct client *client, uint32_t flags, struct err *err)
+{
+    struct migration *migration = calloc(1, sizeof(*migration));
+
+    if (migration == NULL)
+        return err_set(err, -ENOMEM, "out of memory");
+    migration->client = client;
+    migration->flags = flags;
+    migration_free(domain->migration);
+    domain->migration = migration;
+    return 0;
+}
+
+static bool owns_job(const struct domain *domain, const struct client *client)
+{
+    return domain->job == JOB_MIGRATE_OUT && domain->migration != NULL && domain->migration->client == client;
+}
+
+int migration_begin(struct domain *domain, const struct client *client, const struct migration_request *request, struct buffer *xml,
+                    struct err *err)
+{
+    bool protect = (request->flags & MIGRATE_CHANGE_PROTECTION) != 0;
+    int r = domain_need_active(domain, err);
+
+    if (r == 0 && protect)
+        r = domain_begin_job(domain, JOB_MIGRATE_OUT, err);
+    if (r < 0)
+        return r;
+    r = domain_need_active(domain, err);
+    if (r == 0 && protect)
+        r = migration_record(domain, client, request->flags, err);
+    if (r == 0)
+        r = request->xml != NULL ? buffer_printf(xml, "%s", request->xml) : definition_format(domain->live, -1, xml);
+    if (r < 0 && protect)
+        domain_end_job(domain);
+    return r;
+}
+
+static int set_limits(struct domain *domain, const struct migration_request *request, struct err *err)
+{
+    uint64_t mib = request->bandwidth_mib != 0 ? request->bandwidth_mib : domain->limits.bandwidth_mib;
+    json_t *parameters = json_object();
+    int r;
+
+    if (mib > UINT64_C(1) << 30)
+        mib = 0; /* libvirt's way to say: no limit */
+    json_object_set_new(parameters, "max-bandwidth", json_integer((json_int_t)(mib << 20)));
+    json_object_set_new(parameters, "downtime-limit",
+                        json_integer(domain->limits.downtime_ms != 0 ? (json_int_t)domain->limits.downtime_ms : 300));
+    r = monitor_call(domain->monitor, "migrate-set-parameters", parameters, NULL, err);
+    return r;
+}
+
+static uint64_t number(const json_t *object, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(object, name));
+
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+void migration_take_figures(struct migration *migration, const json_t *answer)
+{
+    const json_t *ram = json_object_get(answer, "ram");
+
+    if (ram == NULL)
+        return;
+    migration->figures = (struct migration_figures){
+        .known = true,
+        .elapsed_ms = number(answer, "total-time"),
+        .downtime_ms = number(answer, "downtime") != 0 ? number(answer, "downtime") : number(answer, "expected-downtime"),
+        .total = number(ram, "total"),
+        .transferred = number(ram, "transferred"),
+        .remaining = number(ram, "remaining"),
+        .rounds = number(ram, "dirty-sync-count"),
+        .dirty_pages = number(ram, "dirty-pages-rate"),
+        .bandwidth = number(answer, "x-ferry-bandwidth"),
+    };
+}
+
+int migration_query(struct domain *domain, char ret_status[static 32], struct err *err)
+{
+    json_t *answer = NULL;
+    const char *text;
+    int r = monitor_call(domain->monitor, "query-migrate", NULL, &answer, err);
+
+    if (r < 0)
+        return r;
+    text = json_string_value(json_object_get(answer, "status"));
+    text_format(ret_status, 32, "%s", text != NULL ? text : "none");
+    if (domain->migration != NULL)
+        migration_take_figures(domain->migration, answer);
+    text = json_string_value(json_object_get(answer, "error-desc"));
+    if (text != NULL)
+        err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "%s", text);
+    json_decref(answer);
+    return 0;
+}
+
+/* Until the VM says that it is over, one way or the other. */
+static int watch(struct domain *domain, struct err *err)
+{
+    struct err why = ERR_INIT;
+    char status[32] = "";
+    int r;
+
+    for (;;) {
+        r = migration_query(domain, status, &why);
+        if (r < 0)
+            return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: domain is not running: %s", why.message);
+        if (text_equal(status, "completed"))
+            return 0;
+        if (text_equal(status, "failed") || text_equal(status, "cancelled") || text_equal(status, "none"))
+            break;
+        if (text_equal(status, "x-ferry-unsettled"))
+            return err_set(err, -EUCLEAN, "%s", why.message);
+        wait_queue_wait(&domain->changed, domain->daemon->scheduler, POLL_NS);
+    }
+    if (domain->job_abort)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_ABORTED), "operation aborted: migration out job: canceled by client");
+    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: migration out job: %s",
+                   why.message[0] != 0 ? why.message : "it failed without a reason");
+}
+
+/* What the domain is after a migration that went nowhere. */
+static void take_state(struct domain *domain)
+{
+    json_t *status = NULL;
+
+    if (!domain_active(domain) || monitor_call(domain->monitor, "query-status", NULL, &status, NULL) < 0)
+        return;
+    if (json_is_true(json_object_get(status, "running")) && domain->state != DOMAIN_RUNNING)
+        domain_set_state(domain, DOMAIN_RUNNING, RUNNING_MIGRATION_CANCELED);
+    json_decref(status);
+}
+
+/* "tcp://host:port" of QEMU's older users is the VM's "tcp:host:port". */
+static void vmm_address(const char *uri, char out[static 512])
+{
+    const char *rest = text_starts_with(uri, "tcp://") ? uri + strlen("tcp://") : NULL;
+
+    if (rest != NULL)
+        text_format(out, 512, "tcp:%.*s", (int)strcspn(rest, "/"), rest);
+    else
+        text_format(out, 512, "%s", uri);
+}
+
+static int transfer(struct domain *domain, const struct migration_request *request, struct err *err)
+{
+    char address[512];
+    int r = set_limits(domain, request, err);
+
+    if (r < 0)
+        return r;
+    vmm_address(request->uri, address);
+    r = monitor_call(domain->monitor, "migrate", json_pack("{s:s}", "uri", address), NULL, err);
+    return r < 0 ? r : watch(domain, err);
+}
+
+int migration_perform(struct domain *domain, const struct client *client, const struct migration_request *request, struct err *err)
+{
+    bool mine = owns_job(domain, client);
+    int r = mine ? 0 : domain_begin_job(domain, JOB_MIGRATE_OUT, err);
+
+    if (r < 0)
+        return r;
+    r = domain_need_active(domain, err);
+    if (r == 0 && !mine)
+        r = migration_record(domain, client, request->flags, err);
+    if (r == 0 && request->uri == NULL)
+        r = err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "migrate_uri is missing");
+    if (r == 0) {
+        domain->migration->performing = true;
+        r = transfer(domain, request, err);
+        domain->migration->performing = false;
+        domain->migration->result = r == 0 ? MIGRATION_DONE : MIGRATION_NOT_DONE;
+        if (r == 0) {
+            domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
+            domain_send_event(domain, EVENT_SUSPENDED, SUSPENDED_MIGRATED);
+        } else if (r != -EUCLEAN) {
+            take_state(domain);
+        }
+    }
+    if (!mine)
+        domain_end_job(domain);
+    else if (domain->migration != NULL && domain->migration->client_gone)
+        migration_settle_alone(domain);
+    return r == -EUCLEAN ? RPC_FAULT(RPC_OPERATION_FAILED) : r;
+}
+
+static void undefine(struct domain *domain)
+{
+    char path[PATH_MAX];
+
+    domain_path(domain, FILE_AUTOSTART, path);
+    file_remove(path);
+    domain_path(domain, FILE_CONFIG, path);
+    if (file_remove(path) < 0)
+        return;
+    domain_send_event(domain, EVENT_UNDEFINED, 0);
+    definition_free(domain->config);
+    domain->config = NULL;
+}
+
+/* The guest is on the other side: the VM here is its shell. */
+static void leave(struct domain *domain, uint32_t flags)
+{
+    if ((flags & MIGRATE_UNDEFINE_SOURCE) != 0 && domain->config != NULL)
+        undefine(domain);
+    if (domain_active(domain))
+        lifecycle_destroy(domain, SHUTOFF_MIGRATED, STOPPED_MIGRATED, NULL);
+}
+
+static void settle(struct domain *domain, const char *outcome)
+{
+    monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", outcome), NULL, NULL);
+}
+
+int migration_confirm(struct domain *domain, const struct client *client, uint32_t flags, bool cancelled, struct err *err)
+{
+    bool mine = owns_job(domain, client);
+    char status[32] = "none";
+    struct err why = ERR_INIT;
+
+    if (domain_active(domain))
+        migration_query(domain, status, &why);
+    if (!cancelled) {
+        if (text_equal(status, "x-ferry-unsettled"))
+            settle(domain, "discard");
+        leave(domain, flags);
+    } else if (text_equal(status, "x-ferry-unsettled")) {
+        settle(domain, "run"); /* the destination has said that it does not run the guest */
+        take_state(domain);
+    } else if (text_equal(status, "completed")) {
+        log_error("domain '%s' had been given away, and the destination could not finish", domain_name(domain));
+        leave(domain, 0);
+    } else {
+        take_state(domain);
+    }
+    if (mine && domain->job == JOB_MIGRATE_OUT)
+        domain_end_job(domain);
+    return 0;
+}
+
+/* The conductor has died: the VM here knows whether the guest is gone. */
+void migration_settle_alone(struct domain *domain)
+{
+    char status[32] = "none";
+    struct err why = ERR_INIT;
+
+    if (domain_active(domain) && migration_query(domain, status, &why) == 0) {
+        if (text_equal(status, "completed"))
+            leave(domain, domain->migration->flags);
+        else if (text_equal(status, "x-ferry-unsettled"))
+            log_error("domain '%s' stays paused: %s; settle it by ferry migrate --settle", domain_name(domain), why.message);
+        else
+            take_state(domain);
+    }
+    domain_end_job(domain);
+}
+
+/* The other daemon, as its client. */
+
+static void put_text_param(struct rpc_param_list *list, const char *name, const char *value)
+{
+    if (value != NULL)
+        rpc_params_string(list, value, "%s", name);
+}
+
+static int remote_prepare(struct remote_client *remote, const struct migration_request *request, const char *xml, const char *cookie,
+                          char *ret_uri, size_t size, struct err *err)
+{
+    struct arena arena = ARENA_INIT(RPC_DECODED_MAX);
+    struct rpc_value values[RPC_VALUES_MAX];
+    struct rpc_param_list list = rpc_params_begin(remote_arguments(remote));
+    int r;
+
+    put_text_param(&list, "destination_xml", xml);
+    put_text_param(&list, "destination_name", request->name);
+    put_text_param(&list, "migrate_uri", request->uri);
+    put_text_param(&list, "listen_address", request->listen_address);
+    rpc_params_end(&list);
+    xdr_put_opaque(remote_arguments(remote), cookie, strlen(cookie));
+    xdr_put_u32(remote_arguments(remote), request->flags & ~(uint32_t)MIGRATE_CHANGE_PROTECTION);
+    r = remote_call(remote, REMOTE_DOMAIN_MIGRATE_PREPARE3_PARAMS, &arena, values, err);
+    if (r == 0 && values[1].s == NULL && request->uri == NULL)
+        r = err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "the destination does not say where it waits");
+    if (r == 0)
+        text_format(ret_uri, size, "%s", values[1].s != NULL ? values[1].s : request->uri);
+    arena_fini(&arena);
+    return r;
+}
+
+static int remote_finish(struct remote_client *remote, const char *name, uint32_t flags, bool cancelled, struct err *err)
+{
+    struct arena arena = ARENA_INIT(RPC_DECODED_MAX);
+    struct rpc_value values[RPC_VALUES_MAX];
+    struct rpc_param_list list = rpc_params_begin(remote_arguments(remote));
+    int r;
+
+    rpc_params_string(&list, name, "destination_name");
+    rpc_params_end(&list);
+    xdr_put_opaque(remote_arguments(remote), "", 0);
+    xdr_put_u32(remote_arguments(remote), flags & ~(uint32_t)MIGRATE_CHANGE_PROTECTION);
+    xdr_put_i32(remote_arguments(remote), cancelled);
+    r = remote_call(remote, REMOTE_DOMAIN_MIGRATE_FINISH3_PARAMS, &arena, values, err);
+    arena_fini(&arena);
+    return r;
+}
+
+static int conduct(struct domain *domain, struct remote_client *remote, const struct migration_request *request, const char *xml,
+                   struct err *err)
+{
+    struct migration_request own = *request;
+    char cookie[MIGRATION_COOKIE_SIZE], uri[512], name[DOMAIN_NAME_MAX + 1];
+    struct err trouble = ERR_INIT;
+    int performed, finished, r;
+
+    migration_cookie(domain->daemon, cookie);
+    text_format(name, sizeof(name), "%s", request->name != NULL ? request->name : domain_name(domain));
+    r = remote_prepare(remote, request, xml, cookie, uri, sizeof(uri), err);
+    if (r < 0) {
+        migration_confirm(domain, NULL, request->flags, true, NULL);
+        return r;
+    }
+    own.uri = uri;
+    performed = migration_perform(domain, NULL, &own, err);
+    finished = remote_finish(remote, name, request->flags, performed < 0, performed < 0 ? &trouble : err);
+    if (finished == -EPIPE) { /* nobody to ask: our VM knows */
+        migration_settle_alone(domain);
+        return performed;
+    }
+    migration_confirm(domain, NULL, request->flags, finished < 0, NULL);
+    return finished < 0 ? (performed < 0 ? performed : finished) : 0;
+}
+
+int migration_peer_to_peer(struct domain *domain, const char *destination, const struct migration_request *request, struct err *err)
+{
+    struct migration_request own = *request;
+    struct remote_client *remote = NULL;
+    struct buffer xml = BUFFER_INIT(XDR_STRING_MAX);
+    int r;
+
+    own.flags |= MIGRATE_CHANGE_PROTECTION;
+    r = remote_open(domain->daemon, destination, &remote, err);
+    if (r == 0)
+        r = migration_begin(domain, NULL, &own, &xml, err);
+    if (r == 0)
+        r = conduct(domain, remote, &own, (const char *)xml.data, err);
+    buffer_fini(&xml);
+    remote_close(remote);
+    return r;
+}

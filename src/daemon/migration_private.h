@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Private to the migration files. */
+#ifndef FERRY_DAEMON_MIGRATION_PRIVATE_H
+#define FERRY_DAEMON_MIGRATION_PRIVATE_H
+
+#include <jansson.h>
+
+#include "daemon/migration.h"
+
+/* A new record in domain->migration. */
+int migration_record(struct domain *domain, const struct client *client, uint32_t flags, struct err *err);
+
+/* The VM's own word on its migration: QEMU's names of the states, and figures into the record; err gets its sentence, if there is
+ * one. */
+int migration_query(struct domain *domain, char ret_status[static 32], struct err *err);
+void migration_take_figures(struct migration *migration, const json_t *answer);
+
+/* The conductor is gone: ends the source's part by what its VM knows, and its job. */
+void migration_settle_alone(struct domain *domain);
+
+#define MIGRATION_COOKIE_SIZE 256
+
+/* Who the source is: a document in which a destination finds out that it is the same host. */
+void migration_cookie(const struct daemon *daemon, char ret_text[static MIGRATION_COOKIE_SIZE]);
+int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err);
+
+#endif

@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Live migration by Debian's virsh between two ferryds on this machine: conducted by the client, and from daemon to daemon."""
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from interop import GUESTS, LIMIT, Daemon, InteropTest, main, need
+
+need("virsh")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Migrate(InteropTest):
+    OPTIONS = ("--hostname", "kvm1", "--migration-host", "127.0.0.1")
+
+    def setUp(self):
+        super().setUp()
+        directory = tempfile.TemporaryDirectory(prefix="ferry-")  # pylint: disable=consider-using-with
+        self.addCleanup(directory.cleanup)
+        self.port = free_port()
+        self.other = Daemon(directory.name, "--hostname", "kvm2", "--migration-host", "127.0.0.1", "--listen-tcp", f"127.0.0.1:{self.port}")
+        self.addCleanup(self.clean_up_other)
+        self.disk = self.place / "disk.img"
+        self.disk.write_bytes(bytes(1 << 20))
+
+    def clean_up_other(self):
+        self.daemon, self.place, kept = self.other, self.other.place, (self.daemon, self.place)
+        self.clean_up()
+        self.daemon, self.place = kept
+
+    def start(self, guest="count", disk=True):
+        disk = f"<disk><source file='{self.disk}'/><target dev='vda'/></disk>" if disk else ""
+        path = self.place / "t1.xml"
+        path.write_text(f"""<domain type='qemu'><name>t1</name><memory unit='MiB'>16</memory>
+          <os><type>hvm</type><kernel>{GUESTS / guest}.elf</kernel></os><devices>{disk}<console type='pty'/></devices></domain>""")
+        self.virsh("define", path)
+        self.virsh("start", "t1")
+
+    @property
+    def tcp(self):
+        return f"qemu+tcp://127.0.0.1:{self.port}/system"
+
+    def there(self, *arguments):
+        code, out, err = self.other.virsh(*arguments)
+        self.assertEqual(code, 0, f"{arguments}: {err}{self.other.log()[-2000:]}")
+        return out.strip()
+
+    def assert_moved(self, persistent=False, source="shut off (migrated)"):
+        self.assertEqual(self.there("list", "--name"), "t1")
+        self.assertEqual(self.there("domstate", "t1", "--reason"), "running (migrated)")
+        self.assertEqual(self.there("list", "--name", "--persistent"), "t1" if persistent else "")
+        if source is None:
+            self.assertEqual(self.virsh("list", "--all", "--name"), "")
+        else:
+            self.assertEqual(self.virsh("domstate", "t1", "--reason"), source)
+        self.assertEqual(self.processes(), 1)
+
+    def processes(self):
+        """VMs of both daemons that live."""
+        count = 0
+        for place in (self.place, self.other.place):
+            for path in (place / "run" / "domains").glob("*.lock"):
+                count += pathlib.Path(f"/proc/{path.read_text().strip()}").exists()
+        return count
+
+    def test_by_the_client(self):
+        self.start()
+        done = subprocess.run(["virsh", "-c", self.daemon.uri, "migrate", "--live", "--verbose", "t1", self.tcp], stdin=subprocess.DEVNULL,
+                              capture_output=True, timeout=LIMIT, check=True, text=True)
+        self.assertIn("100 %", done.stdout + done.stderr)
+        self.assert_moved()
+
+    def test_from_daemon_to_daemon(self):
+        for uri in (self.tcp, self.other.uri):
+            with self.subTest(uri):
+                self.start()
+                self.virsh("migrate", "--live", "--p2p", "--persistent", "--undefinesource", "t1", uri)
+                self.assert_moved(persistent=True, source=None)
+                self.there("destroy", "t1")
+                self.there("undefine", "t1")
+
+    def test_there_and_back(self):
+        self.start()
+        self.virsh("migrate", "--live", "t1", self.tcp)
+        self.there("migrate", "--live", "t1", self.daemon.uri)
+        self.assertEqual(self.virsh("domstate", "t1", "--reason"), "running (migrated)")
+        self.assertEqual(self.there("list", "--all", "--name"), "")
+        self.virsh("suspend", "t1")
+        self.virsh("migrate", "--live", "t1", self.tcp)
+        self.assertEqual(self.there("domstate", "t1"), "paused")
+
+    def test_refusals_leave_the_guest_where_it_is(self):
+        self.start()
+        for arguments, sentence in (
+                (("t1", self.daemon.uri), "same host"),
+                (("t1", "--p2p", self.daemon.uri), "same host"),
+                (("t1", "--p2p", "qemu+tcp://127.0.0.1:1/system"), "127.0.0.1:1"),
+                (("t1", "--p2p", "qemu+carrier://x/system"), "transport 'carrier' of the URI is unknown"),
+                (("t1", "--copy-storage-all", self.tcp), "copying of disks"),
+                (("t1", "--postcopy", self.tcp), "post-copy"),
+                (("t1", "--migrateuri", "rdma:127.0.0.1:1", self.tcp), "there is tcp only")):
+            with self.subTest(arguments):
+                self.assertIn(sentence, self.refused("migrate", "--live", *arguments))
+                self.assertEqual(self.virsh("domstate", "t1"), "running")
+                self.assertEqual(self.there("list", "--all", "--name"), "")
+        self.disk_elsewhere()
+        self.assertEqual(self.processes(), 1)
+
+    def disk_elsewhere(self):
+        """A host that has another file of that name would be another namespace; here, a VM of that name."""
+        path = self.place / "other.xml"
+        path.write_text("<domain type='qemu'><name>t1</name><memory>16384</memory><os><type>hvm</type></os></domain>")
+        self.there("define", path)
+        self.assertIn("already exists with uuid", self.refused("migrate", "--live", "t1", self.tcp))
+        self.there("undefine", "t1")
+        self.virsh("migrate", "--live", "--dname", "t2", "t1", self.tcp)
+        self.assertEqual(self.there("list", "--name"), "t2")
+
+    def slow_migration(self, *options):
+        self.virsh("migrate-setspeed", "t1", "1")
+        process = subprocess.Popen(["virsh", "-c", self.daemon.uri, "migrate", "--live", *options, "t1", self.tcp],  # pylint: disable=consider-using-with
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(process.stdout.close)
+        self.wait_for(lambda: "Time elapsed" in self.virsh("domjobinfo", "t1"), "the migration's job")
+        return process
+
+    def test_speed_abort_and_job_information(self):
+        self.start("dirty", disk=False)
+        process = self.slow_migration()
+        self.wait_for(lambda: "Memory remaining" in self.virsh("domjobinfo", "t1"), "figures")
+        self.assertIn("Unbounded", self.virsh("domjobinfo", "t1"))
+        self.virsh("domjobabort", "t1")
+        self.assertIn("canceled by client", process.communicate(timeout=LIMIT)[0])
+        self.assertEqual(self.virsh("domstate", "t1"), "running")
+        self.wait_for(lambda: self.there("list", "--all", "--name") == "", "the destination's end")
+        self.assertEqual(self.virsh("migrate-getspeed", "t1"), "1")
+        self.virsh("migrate-setmaxdowntime", "t1", "1000")
+        self.assertEqual(self.virsh("migrate-getmaxdowntime", "t1"), "1000")
+        self.virsh("migrate-setspeed", "t1", "0")
+        self.virsh("migrate", "--live", "t1", self.tcp)
+        self.assertEqual(self.there("list", "--name"), "t1")
+
+    def test_client_dies_half_way(self):
+        for options in ((), ("--p2p",)):
+            with self.subTest(options):
+                self.start("dirty", disk=False)
+                process = self.slow_migration(*options)
+                process.send_signal(signal.SIGKILL)
+                process.wait(LIMIT)
+                self.virsh("migrate-setspeed", "t1", "0")
+                self.wait_for(self.settled, "one running VM")
+                self.assertEqual(self.processes(), 1)
+                side = self.virsh if self.virsh("list", "--name") == "t1" else self.there
+                self.assertEqual(side("domstate", "t1"), "running")
+                side("destroy", "t1")
+                self.wait_for(lambda: self.there("list", "--all", "--name") == "", "the transient domain's end")
+                self.virsh("undefine", "t1")
+
+    def settled(self):
+        return self.processes() == 1 and "running" in (self.virsh("domstate", "t1"), *self.there("list").split()) and \
+            "Time elapsed" not in self.other.virsh("domjobinfo", "t1")[1]
+
+    def test_destination_daemon_dies_half_way(self):
+        self.start("dirty", disk=False)
+        process = self.slow_migration("--p2p")
+        self.other.kill()
+        self.virsh("migrate-setspeed", "t1", "0")
+        process.communicate(timeout=LIMIT)
+        self.other.start()
+        self.wait_for(lambda: self.processes() == 1, "one VM")
+        time.sleep(0.5)
+        running = self.virsh("list", "--name").split() + self.there("list", "--name").split()
+        self.assertEqual(running, ["t1"])
+
+
+main()
