@@ -11,7 +11,9 @@
 #include "daemon/client.h"
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
+#include "daemon/tree.h"
 #include "daemon/usage.h"
+#include "protocol/xml.h"
 
 enum { XML_SECURE = 1, XML_INACTIVE = 2, XML_UPDATE_CPU = 4, XML_MIGRATABLE = 8 };
 enum { AFFECT_LIVE = 1, AFFECT_CONFIG = 2, VCPU_MAXIMUM = 4, VCPU_GUEST = 8 };
@@ -384,11 +386,25 @@ static int get_security_label(struct call *call)
     return 0;
 }
 
+/* What a definition has that the machine has not, though it was accepted (definition_leave_out_usb). */
 static int get_messages(struct call *call)
 {
-    if (call_domain(call, call->arg[0].object) == NULL)
+    const struct domain *domain = call_domain(call, call->arg[0].object);
+    const xmlNode *devices, *controller;
+    size_t at = rpc_count_begin(&call->out);
+    uint32_t count = 0;
+
+    if (domain == NULL)
         return call->err.code;
-    xdr_put_u32(&call->out, 0);
+    devices = definition_devices(domain_definition(domain));
+    controller = xml_first(devices, "controller");
+    while (controller != NULL && !tree_is(controller, "type", "usb"))
+        controller = xml_next(controller, "controller");
+    if (controller != NULL && ++count > 0)
+        xdr_put_string(&call->out, "the machine has no USB: controllers of the definition stand for model 'none'");
+    if (xml_first(devices, "channel") != NULL && ++count > 0)
+        xdr_put_string(&call->out, "the machine has no channels: the guest agent's is never connected");
+    rpc_count_end(&call->out, at, count);
     return 0;
 }
 

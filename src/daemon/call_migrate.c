@@ -158,6 +158,11 @@ static void put_figures(struct call *call, int32_t operation, uint64_t elapsed, 
     rpc_params_end(&list);
 }
 
+static int32_t operation_of(const struct domain *domain)
+{
+    return domain->job == JOB_SAVE ? OPERATION_SAVE : domain->job == JOB_MIGRATE_OUT ? OPERATION_MIGRATION_OUT : OPERATION_MIGRATION_IN;
+}
+
 static int get_job_stats(struct call *call)
 {
     struct domain *domain = call_domain(call, call->arg[0].object);
@@ -178,8 +183,7 @@ static int get_job_stats(struct call *call)
     }
     figures = job_figures(domain);
     xdr_put_i32(&call->out, JOB_TYPE_UNBOUNDED);
-    put_figures(call, domain->job == JOB_SAVE ? OPERATION_SAVE : domain->job == JOB_MIGRATE_OUT ? OPERATION_MIGRATION_OUT : OPERATION_MIGRATION_IN,
-                elapsed_ms(domain), &figures);
+    put_figures(call, operation_of(domain), elapsed_ms(domain), &figures);
     return 0;
 }
 

@@ -157,7 +157,10 @@ static int check_host(const struct definition *definition, const struct host *ho
 static int complete(struct definition *definition, const struct host *host, struct err *err)
 {
     xmlNode *root = definition_root(definition);
-    int r = schema_check(root, "domain", err);
+    int r;
+
+    definition_leave_out_usb(root);
+    r = schema_check(root, "domain", err);
 
     if (r == 0)
         r = take_facts(definition, host, err);

@@ -52,6 +52,8 @@ static void drop_live_facts(xmlNode *devices)
             tree_remove(tree_first(device, "alias"));
         if (xml_is(device, "interface") && dev != NULL && text_starts_with(dev, "vnet"))
             tree_remove(target);
+        if (xml_is(device, "channel"))
+            tree_set(target, "state", "disconnected");
         if (tree_is(device, "type", "pty"))
             tree_remove(tree_first(device, "source"));
         tree_unset(device, "tty");
@@ -260,6 +262,24 @@ static int check_console(const xmlNode *devices, struct err *err)
         return err_set(err, RPC_FAULT(RPC_CONFIG_UNSUPPORTED), "unsupported configuration: more than one console of type %s",
                        virtio > 1 ? "virtio" : "serial");
     return 0;
+}
+
+void definition_leave_out_usb(xmlNode *root)
+{
+    xmlNode *next, *none = NULL;
+
+    for (xmlNode *at = tree_first(tree_first(root, "devices"), "controller"); at != NULL; at = next) {
+        next = tree_next(at, "controller");
+        if (!tree_is(at, "type", "usb"))
+            continue;
+        if (none == NULL) {
+            none = xmlAddPrevSibling(at, xmlNewDocNode(root->doc, NULL, (const xmlChar *)"controller", NULL));
+            tree_set(none, "type", "usb");
+            tree_set(none, "index", "0");
+            tree_set(none, "model", "none");
+        }
+        tree_remove(at);
+    }
 }
 
 static int fill_devices(xmlNode *devices, const char *emulator, struct err *err)

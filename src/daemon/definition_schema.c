@@ -84,6 +84,11 @@ static const struct row rows[] = {
     {"domain/devices/console/source", "path", NULL},
     {"domain/devices/console/target", "type=serial|virtio port=0|1", NULL},
     {"domain/devices/console/alias", "name", NULL},
+    {"domain/devices/channel", "type=unix", NULL}, /* of the guest agent: kept, and never connected */
+    {"domain/devices/channel/source", "mode=bind path", NULL},
+    {"domain/devices/channel/target", "type=virtio name=org.qemu.guest_agent.0 state", NULL},
+    {"domain/devices/channel/alias", "name", NULL},
+    {"domain/devices/channel/address", "type=virtio-serial controller bus port", NULL},
     {"domain/devices/controller+", "type=pci|usb index=0 model=pci-root|none", NULL},
     {"domain/devices/controller/alias", "name", NULL},
     {"domain/devices/input+", "type=keyboard|mouse bus=ps2", NULL},

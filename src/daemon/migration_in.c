@@ -80,8 +80,8 @@ static int choose_port(const struct daemon *daemon, unsigned *ret_port, struct e
 }
 
 /* Where the VM listens, and what the source is told. */
-static int choose_address(const struct daemon *daemon, const struct migration_request *request, char *listen_at, char *ret_uri, size_t size,
-                          struct err *err)
+static int choose_address(const struct daemon *daemon, const struct migration_request *request, char *listen_at, char *ret_uri,
+                          size_t size, struct err *err)
 {
     const char *host = daemon->config.migration_host != NULL ? daemon->config.migration_host : daemon->host->name;
     const char *given = request->uri, *port = NULL;
@@ -90,7 +90,8 @@ static int choose_address(const struct daemon *daemon, const struct migration_re
 
     if (given != NULL) {
         if (!text_starts_with(given, "tcp:"))
-            return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "migration URI '%.200s': there is tcp only, as in tcp://HOST[:PORT]", given);
+            return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "migration URI '%.200s': there is tcp only, as in tcp://HOST[:PORT]",
+                           given);
         port = strrchr(given, ':');
         if (port == NULL || port[1] == '/' || strchr(port, ']') != NULL || strlen(port) < 2)
             port = NULL;
@@ -231,8 +232,8 @@ static void watch(void *ctx)
 }
 
 /* domain->live is there; the job is held. */
-static int wait_for_guest(struct domain *domain, const struct client *client, const struct migration_request *request, const char *listen_at,
-                          struct err *err)
+static int wait_for_guest(struct domain *domain, const struct client *client, const struct migration_request *request,
+                          const char *listen_at, struct err *err)
 {
     const struct process_options options = {.incoming = listen_at};
     int r = migration_record(domain, client, request->flags, err);
@@ -323,8 +324,8 @@ int migration_finish(struct daemon *daemon, const struct migration_request *requ
     int r;
 
     if (domain == NULL || domain->migration == NULL)
-        return err_set(err, RPC_FAULT(RPC_NO_DOMAIN), "no domain '%.200s' is expected here, or it could not come; its VM's log may tell why",
-                       request->name != NULL ? request->name : "");
+        return err_set(err, RPC_FAULT(RPC_NO_DOMAIN), "no domain '%.200s' is expected here, or it could not come; its VM's log may tell "
+                       "why", request->name != NULL ? request->name : "");
     domain_hold(domain);
     r = cancelled ? give_up(domain, err) : 0;
     if (r == 0)

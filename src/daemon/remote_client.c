@@ -132,9 +132,10 @@ static int connect_tcp(struct remote_client *client, const struct uri *uri, cons
     for (const struct addrinfo *at = lookup.list; r < 0 && at != NULL; at = at->ai_next)
         r = try_address(client, at);
     freeaddrinfo(lookup.list);
-    return r < 0 ? err_set(err, RPC_FAULT(RPC_SYSTEM_ERROR), "unable to connect to ferryd or libvirtd at '%s:%s': %s", uri->host, lookup.port,
-                           strerror(-r))
-                 : 0;
+    if (r < 0)
+        return err_set(err, RPC_FAULT(RPC_SYSTEM_ERROR), "unable to connect to ferryd or libvirtd at '%s:%s': %s", uri->host, lookup.port,
+                       strerror(-r));
+    return 0;
 }
 
 static int connect_unix(struct remote_client *client, const struct uri *uri, struct err *err)
@@ -270,7 +271,7 @@ static int log_in(struct remote_client *client, struct err *err)
     int r = remote_call(client, REMOTE_AUTH_LIST, &arena, values, err);
 
     if (r == 0 && values[0].list.count > 0 && values[0].list.items[0].i != 0)
-        r = err_set(err, RPC_FAULT(RPC_AUTH_FAILED), "the other host's daemon asks for authentication, which is not supported between hosts");
+        r = err_set(err, RPC_FAULT(RPC_AUTH_FAILED), "the other host's daemon asks for authentication, which hosts cannot give each other");
     if (r == 0) {
         xdr_put_optional_string(remote_arguments(client), "qemu:///system");
         xdr_put_u32(remote_arguments(client), 0);
