@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "cli/client.h"
+#include "cli/daemon_verbs.h"
 #include "cli/migrate.h"
 
 enum { EXIT_BAD_INPUT = 2 };
@@ -115,10 +116,13 @@ static const struct verb verbs[] = {
 
 static void print_help(FILE *out)
 {
-    fprintf(out, "usage: ferry VERB [OPTION]...\n\n");
+    fprintf(out, "usage: ferry VERB [OPTION]...\n\nOne VM, without a daemon:\n");
     for (unsigned i = 0; i < ARRAY_SIZE(verbs); i++)
         fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
-    fprintf(out, "\nAll but run and cpu need --control SOCKET, the path that ferry run was given.\n");
+    fprintf(out, "All but run and cpu need --control SOCKET, the path that ferry run was given.\n\nThe domains of ferryd:\n");
+    daemon_verbs_print_help(out);
+    fprintf(out, "These take --json, and --connect URI (or FERRY_URI): qemu:///system, qemu+unix:///system?socket=PATH,\n"
+                 "qemu+tcp://HOST/system.\n");
 }
 
 int main(int argc, char *argv[])
@@ -134,6 +138,8 @@ int main(int argc, char *argv[])
         printf("ferry %s\n", FERRY_VERSION);
         return 0;
     }
+    if (argc >= 2 && daemon_verb_find(argc - 1, argv + 1))
+        return daemon_verb_run(argc - 1, argv + 1);
     for (unsigned i = 0; argc >= 2 && i < ARRAY_SIZE(verbs); i++) {
         if (text_equal(argv[1], verbs[i].name))
             return verbs[i].main(&verbs[i], argc - 1, argv + 1);

@@ -193,17 +193,26 @@ static int check_attributes(const xmlNode *node, const struct row *row, struct e
     return r;
 }
 
+static bool has_text(const xmlNode *node)
+{
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        const char *text = child->type != XML_ELEMENT_NODE ? (const char *)child->content : NULL;
+
+        if (text != NULL && text[strspn(text, " \t\r\n")] != 0)
+            return true;
+    }
+    return false;
+}
+
 static int check_text(const xmlNode *node, const struct row *row, struct err *err)
 {
     const char *text = xml_content(node);
     char what[320], choices[128];
 
-    if (row->text == NULL ? text[strspn(text, " \t\n")] == 0 : text_equal(row->text, "*") || text_equal(row->text, "..."))
-        return 0;
-    if (row->text != NULL && is_one_of(row->text, strlen(row->text), text))
-        return 0;
     if (row->text == NULL)
-        return unsupported(err, node, "it holds a text, and may not");
+        return has_text(node) ? unsupported(err, node, "it holds a text, and may not") : 0;
+    if (text_equal(row->text, "*") || text_equal(row->text, "...") || is_one_of(row->text, strlen(row->text), text))
+        return 0;
     list_choices(row->text, strlen(row->text), choices);
     text_format(what, sizeof(what), "'%.60s' is not supported; there is: %s", text, choices);
     return unsupported(err, node, what);

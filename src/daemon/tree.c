@@ -85,6 +85,8 @@ static void put_escaped(struct buffer *out, const char *text, bool attribute)
     for (; *text != 0; text++) {
         const char *escaped = *text == '&' ? "&amp;" : *text == '<' ? "&lt;" : *text == '>' ? "&gt;" : NULL;
 
+        if (*text == '\r')
+            escaped = "&#13;";
         if (attribute && *text == '\'')
             escaped = "&apos;";
         if (attribute && (*text == '\n' || *text == '\t'))
@@ -132,7 +134,14 @@ static bool has_elements(const xmlNode *node)
     return false;
 }
 
-/* Text between elements, which only other people's elements have, stays beside them. */
+static bool is_blank(const xmlNode *text)
+{
+    const char *content = (const char *)text->content;
+
+    return content[strspn(content, " \t\r\n")] == 0;
+}
+
+/* Text between elements, which only other people's elements have, stays beside them; blanks there are the indentation of before. */
 static void put_children(const xmlNode *node, unsigned level, struct buffer *out)
 {
     bool nested = has_elements(node);
@@ -140,7 +149,7 @@ static void put_children(const xmlNode *node, unsigned level, struct buffer *out
     for (const xmlNode *child = node->children; child != NULL; child = child->next) {
         if (child->type == XML_ELEMENT_NODE)
             tree_format(child, level + 1, out);
-        else if (child->content != NULL)
+        else if (child->content != NULL && !(nested && is_blank(child)))
             put_escaped(out, (const char *)child->content, false);
     }
     if (nested)

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The client: connecting, packets, calls, streams. */
+#include "cli/daemon_client.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "protocol/remote.h"
+
+#define SYSTEM_SOCKET "/var/run/libvirt/libvirt-sock"
+
+static int connect_unix(const char *path, int *ret_fd, struct err *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (text_format(address.sun_path, sizeof(address.sun_path), "%s", path) < 0 || fd < 0 ||
+        connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        int r = err_set(err, -errno, "cannot reach ferryd at %s: %s; --connect URI says where it is", path, strerror(errno));
+        fd_close(&fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+static int connect_first(const struct addrinfo *list, int *ret_fd)
+{
+    int r = -EADDRNOTAVAIL;
+
+    for (const struct addrinfo *at = list; at != NULL; at = at->ai_next) {
+        int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd >= 0 && connect(fd, at->ai_addr, at->ai_addrlen) == 0) {
+            *ret_fd = fd;
+            return 0;
+        }
+        r = -errno;
+        fd_close(&fd);
+    }
+    return r;
+}
+
+static int connect_tcp(const char *authority, int *ret_fd, struct err *err)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    size_t host_length = strcspn(authority, ":/?");
+    struct addrinfo *list = NULL;
+    char host[256], port[16] = "16509";
+    int r;
+
+    text_format(host, sizeof(host), "%.*s", (int)host_length, authority);
+    if (authority[host_length] == ':')
+        text_format(port, sizeof(port), "%.*s", (int)strcspn(authority + host_length + 1, "/?"), authority + host_length + 1);
+    r = getaddrinfo(host, port, &hints, &list);
+    if (r != 0)
+        return err_set(err, -EINVAL, "cannot find the host '%s': %s", host, gai_strerror(r));
+    r = connect_first(list, ret_fd);
+    freeaddrinfo(list);
+    return r < 0 ? err_set(err, r, "cannot reach ferryd at %s:%s: %s", host, port, strerror(-r)) : 0;
+}
+
+static int connect_uri(const char *uri, int *ret_fd, struct err *err)
+{
+    const char *socket_path = strstr(uri, "socket=");
+    char path[256];
+
+    if (text_starts_with(uri, "qemu+unix://") && socket_path != NULL) {
+        text_format(path, sizeof(path), "%.*s", (int)strcspn(socket_path + 7, "&"), socket_path + 7);
+        return connect_unix(path, ret_fd, err);
+    }
+    if (text_starts_with(uri, "qemu+unix:///") || text_starts_with(uri, "qemu:///"))
+        return connect_unix(SYSTEM_SOCKET, ret_fd, err);
+    if (text_starts_with(uri, "qemu+tcp://"))
+        return connect_tcp(uri + strlen("qemu+tcp://"), ret_fd, err);
+    return err_set(err, -EINVAL, "'%.200s' is no URI that ferry connects to; there are qemu:///system, qemu+unix:///system?socket=PATH and "
+                   "qemu+tcp://HOST/system", uri);
+}
+
+static int log_in(struct daemon_client *client, struct err *err)
+{
+    int r = daemon_client_call(client, REMOTE_AUTH_LIST, err);
+
+    if (r < 0)
+        return r;
+    xdr_put_optional_string(&client->writer, "qemu:///system");
+    xdr_put_u32(&client->writer, 0);
+    return daemon_client_call(client, REMOTE_CONNECT_OPEN, err);
+}
+
+int daemon_client_open(const char *uri, struct daemon_client *client, struct err *err)
+{
+    int r;
+
+    *client = (struct daemon_client){.fd = -1, .arguments = BUFFER_INIT(RPC_MESSAGE_MAX), .input = BUFFER_INIT(RPC_MESSAGE_MAX + 4),
+                                     .arena = ARENA_INIT(RPC_DECODED_MAX)};
+    client->writer.out = &client->arguments;
+    if (uri == NULL)
+        uri = getenv("FERRY_URI");
+    r = connect_uri(uri != NULL && *uri != 0 ? uri : "qemu:///system", &client->fd, err);
+    return r < 0 ? r : log_in(client, err);
+}
+
+void daemon_client_close(struct daemon_client *client)
+{
+    fd_close(&client->fd);
+    buffer_fini(&client->arguments);
+    buffer_fini(&client->input);
+    arena_fini(&client->arena);
+}
+
+static int send_packet(struct daemon_client *client, const struct rpc_header *header, const void *data, size_t size)
+{
+    struct buffer packet = BUFFER_INIT(RPC_MESSAGE_MAX + 4);
+    struct xdr_writer writer = {.out = &packet};
+    int r;
+
+    rpc_put_header(&writer, header);
+    r = writer.error == 0 ? buffer_append(&packet, data, size) : writer.error;
+    rpc_set_length(&packet, 0);
+    if (r == 0)
+        r = fd_write_all(client->fd, packet.data, packet.size);
+    buffer_fini(&packet);
+    return r;
+}
+
+int daemon_client_send(struct daemon_client *client, int32_t procedure, struct err *err)
+{
+    const struct rpc_header header = {.program = RPC_PROGRAM_REMOTE, .version = 1, .procedure = procedure, .type = RPC_CALL,
+                                      .serial = ++client->serial};
+    int r = client->writer.error;
+
+    if (r == 0)
+        r = send_packet(client, &header, client->arguments.data, client->arguments.size);
+    buffer_consume(&client->arguments, client->arguments.size);
+    client->writer.error = 0;
+    return r < 0 ? err_set(err, r, "cannot send to ferryd: %s", strerror(-r)) : 0;
+}
+
+bool daemon_client_wait(struct daemon_client *client, int timeout_ms)
+{
+    struct pollfd event = {.fd = client->fd, .events = POLLIN};
+
+    return poll(&event, 1, timeout_ms) > 0;
+}
+
+/* The next packet, all of it, into client->input. */
+static int receive_packet(struct daemon_client *client, struct rpc_header *ret_header, struct xdr_reader *ret_reader)
+{
+    uint8_t length[4], piece[4096];
+    size_t size = 0;
+    int r = fd_read_all(client->fd, length, sizeof(length));
+
+    if (r == 0)
+        r = rpc_packet_size(length, sizeof(length), &size);
+    buffer_consume(&client->input, client->input.size);
+    for (size_t left = size - 4; r == 0 && left > 0;) {
+        size_t one = left < sizeof(piece) ? left : sizeof(piece);
+
+        r = fd_read_all(client->fd, piece, one);
+        if (r == 0)
+            r = buffer_append(&client->input, piece, one);
+        left -= one;
+    }
+    *ret_reader = (struct xdr_reader){.data = client->input.data, .size = client->input.size};
+    if (r == 0)
+        rpc_get_header(ret_reader, ret_header);
+    return r;
+}
+
+int daemon_client_receive(struct daemon_client *client, int32_t procedure, struct err *err)
+{
+    struct rpc_header header;
+    struct xdr_reader reader;
+    int r;
+
+    do {
+        r = receive_packet(client, &header, &reader);
+        if (r < 0)
+            return err_set(err, r, "ferryd hung up: %s", strerror(-r));
+    } while (header.type != RPC_REPLY || header.serial != client->serial);
+    if (header.status == RPC_ERROR)
+        return rpc_get_error(&reader, err);
+    r = rpc_decode(remote_find(RPC_PROGRAM_REMOTE, procedure)->results, &reader, &client->arena, client->result);
+    return r < 0 ? err_set(err, r, "ferryd's answer cannot be read") : 0;
+}
+
+int daemon_client_call(struct daemon_client *client, int32_t procedure, struct err *err)
+{
+    int r = daemon_client_send(client, procedure, err);
+
+    return r < 0 ? r : daemon_client_receive(client, procedure, err);
+}
+
+int daemon_client_stream_send(struct daemon_client *client, int32_t procedure, uint32_t status, const void *data, size_t size)
+{
+    const struct rpc_header header = {.program = RPC_PROGRAM_REMOTE, .version = 1, .procedure = procedure, .type = RPC_STREAM,
+                                      .serial = client->serial, .status = status};
+
+    return send_packet(client, &header, data, size);
+}
+
+int daemon_client_stream_receive(struct daemon_client *client, uint32_t *ret_status, const uint8_t **ret_data, size_t *ret_size,
+                                 struct err *err)
+{
+    struct rpc_header header;
+    struct xdr_reader reader;
+    int r;
+
+    do {
+        r = receive_packet(client, &header, &reader);
+        if (r < 0)
+            return err_set(err, r, "ferryd hung up: %s", strerror(-r));
+    } while (header.type != RPC_STREAM || header.serial != client->serial);
+    if (header.status == RPC_ERROR)
+        return rpc_get_error(&reader, err);
+    *ret_status = header.status;
+    *ret_data = reader.data;
+    *ret_size = reader.size;
+    return 0;
+}
