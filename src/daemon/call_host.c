@@ -99,22 +99,6 @@ static int get_domain_capabilities(struct call *call)
     return put_document(call, &document);
 }
 
-static int get_cpu_model_names(struct call *call)
-{
-    const struct host *host = call->daemon->host;
-    unsigned count = 0;
-
-    if (!text_equal(call->arg[0].s, "x86_64"))
-        return err_set(&call->err, -EINVAL, "no CPU models are known for architecture %.60s; there is x86_64", call->arg[0].s);
-    while (host->models[count] != NULL)
-        count++;
-    xdr_put_u32(&call->out, call->arg[1].i != 0 ? count : 0);
-    for (unsigned i = 0; call->arg[1].i != 0 && i < count; i++)
-        xdr_put_string(&call->out, host->models[i]);
-    xdr_put_i32(&call->out, (int32_t)count);
-    return 0;
-}
-
 static int node_get_free_memory(struct call *call)
 {
     xdr_put_u64(&call->out, host_memory_kib("MemFree") * 1024);
@@ -232,7 +216,6 @@ const struct call_handler host_calls[] = {
     {REMOTE_NODE_GET_INFO, node_get_info},
     {REMOTE_CONNECT_GET_CAPABILITIES, get_capabilities},
     {REMOTE_CONNECT_GET_DOMAIN_CAPABILITIES, get_domain_capabilities},
-    {REMOTE_CONNECT_GET_CPU_MODEL_NAMES, get_cpu_model_names},
     {REMOTE_NODE_GET_FREE_MEMORY, node_get_free_memory},
     {REMOTE_NODE_GET_CELLS_FREE_MEMORY, node_get_cells_free_memory},
     {REMOTE_NODE_GET_CPU_MAP, node_get_cpu_map},

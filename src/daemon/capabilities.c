@@ -13,12 +13,12 @@ static void put_host(const struct host *host, struct buffer *out)
 
     uuid_format(host->uuid, uuid);
     buffer_printf(out,
-                  "<capabilities>\n\n  <host>\n    <uuid>%s</uuid>\n    <cpu>\n      <arch>x86_64</arch>\n      <model>x86-64-v2</model>\n"
+                  "<capabilities>\n\n  <host>\n    <uuid>%s</uuid>\n    <cpu>\n      <arch>x86_64</arch>\n      <model>x86-64-v%u</model>\n"
                   "      <vendor>%s</vendor>\n      <topology sockets='%u' dies='1' cores='%u' threads='%u'/>\n    </cpu>\n"
                   "    <power_management/>\n    <iommu support='no'/>\n"
                   "    <migration_features>\n      <live/>\n      <uri_transports>\n        <uri_transport>tcp</uri_transport>\n"
                   "      </uri_transports>\n    </migration_features>\n",
-                  uuid, host->cpu_vendor, host->sockets, host->cores, host->threads);
+                  uuid, host_level(host), host->cpu_vendor, host->sockets, host->cores, host->threads);
 }
 
 static void put_topology(const struct host *host, struct buffer *out)
@@ -67,8 +67,11 @@ static void put_cpu_modes(const struct host *host, struct buffer *out)
                   "        <value>on</value>\n      </enum>\n    </mode>\n    <mode name='maximum' supported='yes'>\n"
                   "      <enum name='maximumMigratable'>\n        <value>on</value>\n      </enum>\n    </mode>\n"
                   "    <mode name='host-model' supported='no'/>\n    <mode name='custom' supported='yes'>\n");
-    for (unsigned i = 0; host->models[i] != NULL; i++)
-        buffer_printf(out, "      <model usable='yes' vendor='unknown'>%s</model>\n", host->models[i]);
+    for (unsigned i = 0; host->models[i] != NULL; i++) {
+        if (host_level_of(host->models[i]) != 0)
+            buffer_printf(out, "      <model usable='%s' vendor='unknown'>%s</model>\n", host->model_usable[i] ? "yes" : "no",
+                          host->models[i]);
+    }
     buffer_printf(out, "    </mode>\n  </cpu>\n");
 }
 

@@ -21,6 +21,7 @@ static const struct {
 } tables[] = {
     {RPC_PROGRAM_REMOTE, connect_calls},
     {RPC_PROGRAM_REMOTE, host_calls},
+    {RPC_PROGRAM_REMOTE, cpu_calls},
     {RPC_PROGRAM_REMOTE, event_calls},
     {RPC_PROGRAM_REMOTE, network_calls},
     {RPC_PROGRAM_REMOTE, storage_calls},

@@ -120,9 +120,33 @@ static void take_models(struct host *host, const json_t *models)
     json_t *model;
 
     json_array_foreach (models, i, model) {
-        if (i < HOST_MODELS_MAX && json_is_string(model))
-            host->models[i] = strdup(json_string_value(model));
+        const char *name = json_string_value(json_object_get(model, "name"));
+
+        if (i >= HOST_MODELS_MAX || name == NULL)
+            break;
+        host->models[i] = strdup(name);
+        host->model_usable[i] = json_is_true(json_object_get(model, "usable"));
     }
+}
+
+unsigned host_level_of(const char *model)
+{
+    static const char prefix[] = "x86-64-v";
+
+    const char *digit = model + sizeof(prefix) - 1;
+
+    return text_starts_with(model, prefix) && digit[0] >= '1' && digit[0] <= '4' && digit[1] == 0 ? (unsigned)(digit[0] - '0') : 0;
+}
+
+unsigned host_level(const struct host *host)
+{
+    unsigned level = 1;
+
+    for (unsigned i = 0; host->models[i] != NULL; i++) {
+        if (host->model_usable[i] && host_level_of(host->models[i]) > level)
+            level = host_level_of(host->models[i]);
+    }
+    return level;
 }
 
 /* `ferry-vmm --capabilities`, once: a few milliseconds. */

@@ -21,6 +21,7 @@ struct host {
     char kvm_reason[256];   /* why not */
     unsigned cpus_max;      /* of one VM */
     char *models[HOST_MODELS_MAX + 1]; /* CPU models, ends with NULL */
+    bool model_usable[HOST_MODELS_MAX];
     char cpu_vendor[16], cpu_model[64];
     unsigned cpus, sockets, cores, threads, mhz;
     uint64_t memory;        /* bytes */
@@ -32,6 +33,10 @@ void host_free(struct host *host); /* accepts NULL */
 
 /* "Total", "MemFree" ... of /proc/meminfo in KiB; 0 when there is no such line. */
 uint64_t host_memory_kib(const char *name);
+
+/* x86-64-v1 to -v4 as 1 to 4: of a model by its name, 0 for another; the highest that this host offers. */
+unsigned host_level_of(const char *model);
+unsigned host_level(const struct host *host);
 
 /* The documents that clients choose devices by: append to out. */
 int host_capabilities(const struct host *host, struct buffer *out);

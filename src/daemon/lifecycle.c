@@ -333,5 +333,5 @@ bool lifecycle_adopt(struct domain *domain)
     }
     take_status(domain);
     domain_write_status(domain);
-    return true;
+    return migration_adopt(domain);
 }

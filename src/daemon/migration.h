@@ -78,6 +78,10 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
 int migration_finish(struct daemon *daemon, const struct migration_request *request, bool cancelled, struct domain **ret_domain,
                      struct err *err);
 
+/* A domain that was found again after a restart of ferryd may stand in the middle of a migration: it is watched to its end, which the
+ * VMs know. False: its guest has left, and it is off now. */
+bool migration_adopt(struct domain *domain);
+
 /* The client has gone: what it conducted is brought to an end. */
 void migration_client_gone(struct daemon *daemon, const struct client *client);
 

@@ -231,6 +231,30 @@ static void watch(void *ctx)
     domain_release(domain);
 }
 
+/* Under the job, which the watcher ends. */
+static int start_watching(struct domain *domain)
+{
+    int r;
+
+    domain_hold(domain);
+    r = coroutine_start(domain->daemon->scheduler, watch, domain);
+    if (r < 0)
+        domain_release(domain);
+    return r;
+}
+
+int migration_watch_incoming(struct domain *domain)
+{
+    int r = migration_record(domain, NULL, 0, NULL);
+
+    if (r < 0)
+        return r;
+    domain->migration->client_gone = true;
+    domain->job = JOB_MIGRATE_IN;
+    domain->job_start_ns = host_monotonic_ns();
+    return start_watching(domain);
+}
+
 /* domain->live is there; the job is held. */
 static int wait_for_guest(struct domain *domain, const struct client *client, const struct migration_request *request,
                           const char *listen_at, struct err *err)
@@ -248,11 +272,7 @@ static int wait_for_guest(struct domain *domain, const struct client *client, co
         return r;
     }
     domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
-    domain_hold(domain);
-    r = coroutine_start(domain->daemon->scheduler, watch, domain);
-    if (r < 0)
-        domain_release(domain);
-    return r;
+    return start_watching(domain);
 }
 
 int migration_prepare(struct daemon *daemon, const struct client *client, const struct migration_request *request, const void *cookie,

@@ -284,6 +284,53 @@ void migration_settle_alone(struct domain *domain)
     domain_end_job(domain);
 }
 
+static void watch_alone(void *ctx)
+{
+    struct domain *domain = ctx;
+    struct err err = ERR_INIT;
+
+    if (domain_active(domain))
+        watch(domain, &err);
+    migration_settle_alone(domain);
+    domain_release(domain);
+}
+
+static int watch_outgoing(struct domain *domain)
+{
+    int r = migration_record(domain, NULL, 0, NULL);
+
+    if (r < 0)
+        return r;
+    domain->migration->client_gone = true;
+    domain->job = JOB_MIGRATE_OUT;
+    domain->job_start_ns = host_monotonic_ns();
+    domain_hold(domain);
+    r = coroutine_start(domain->daemon->scheduler, watch_alone, domain);
+    if (r < 0)
+        domain_release(domain);
+    return r;
+}
+
+bool migration_adopt(struct domain *domain)
+{
+    json_t *answer = NULL;
+    char machine[32] = "", status[32] = "none";
+
+    if (monitor_call(domain->monitor, "query-status", NULL, &answer, NULL) < 0 || migration_query(domain, status, NULL) < 0) {
+        json_decref(answer);
+        return true;
+    }
+    text_format(machine, sizeof(machine), "%s", json_string_value(json_object_get(answer, "status")));
+    json_decref(answer);
+    if (text_equal(machine, "inmigrate")) {
+        migration_watch_incoming(domain);
+    } else if (text_equal(machine, "postmigrate") || text_equal(status, "active") || text_equal(status, "setup") ||
+               text_equal(status, "device") || text_equal(status, "cancelling")) {
+        watch_outgoing(domain);
+    }
+    return domain_active(domain);
+}
+
 /* The other daemon, as its client. */
 
 static void put_text_param(struct rpc_param_list *list, const char *name, const char *value)

@@ -15,6 +15,9 @@ int migration_record(struct domain *domain, const struct client *client, uint32_
 int migration_query(struct domain *domain, char ret_status[static 32], struct err *err);
 void migration_take_figures(struct migration *migration, const json_t *answer);
 
+/* Watches a VM that waits for its guest, when nobody conducts any more. */
+int migration_watch_incoming(struct domain *domain);
+
 /* The conductor is gone: ends the source's part by what its VM knows, and its job. */
 void migration_settle_alone(struct domain *domain);
 

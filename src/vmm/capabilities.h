@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-/* One JSON object: {"engines": {NAME: {"usable", "native", "reason"}}, "cpu-models": [...], "cpus-max": N}. A few
+/* One JSON object: {"engines": {NAME: {"usable", "native", "reason"}}, "cpu-models": [{"name", "usable"}...], "cpus-max": N}. A few
  * milliseconds: the engines are probed. */
 void capabilities_print(FILE *out);
 
