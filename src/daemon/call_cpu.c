@@ -62,8 +62,8 @@ static int compare_cpu(struct call *call)
     if (r < 0)
         return r;
     if (level > own && (call->arg[1].u & COMPARE_FAIL) != 0)
-        return err_set(&call->err, RPC_FAULT(RPC_CPU_INCOMPATIBLE), "the CPU is incompatible with host CPU: it is x86-64-v%u, and this host "
-                       "offers x86-64-v%u", level, own);
+        return err_set(&call->err, RPC_FAULT(RPC_CPU_INCOMPATIBLE), "the CPU is incompatible with host CPU: it is x86-64-v%u, and this "
+                       "host offers x86-64-v%u", level, own);
     xdr_put_i32(&call->out, level > own ? COMPARE_INCOMPATIBLE : level == own ? COMPARE_IDENTICAL : COMPARE_SUPERSET);
     return 0;
 }
