@@ -218,12 +218,15 @@ static const struct daemon_verb *find_verb(const char *name)
 
 bool daemon_verb_find(int argc, char *const argv[])
 {
+    const struct daemon_verb *verb = find_verb(argv[0]);
+    bool named = verb != NULL && verb->words_min == 0;
+
     for (int i = 1; i < argc; i++) {
         if (text_starts_with(argv[i], "--control"))
             return false;
+        named |= argv[i][0] != '-';
     }
-    /* without any argument it is the other verb's place to complain */
-    return find_verb(argv[0]) != NULL && (argc > 1 || find_verb(argv[0])->words_min == 0);
+    return verb != NULL && named; /* without a name it is the other verb's place to complain */
 }
 
 void daemon_verbs_print_help(FILE *out)

@@ -64,6 +64,7 @@ class Verbs(InteropTest):
         self.assertIn("no domain with matching name 'x'", self.ferry("start", "x", code=1))
         self.assertIn("not running", self.ferry("stop", "t1", code=1))
         self.assertIn("usage: ferry start NAME", self.ferry("start", "a", "b", code=2))
+        self.assertIn("--settle", self.ferry("migrate", "--help"))
         self.assertIn("unknown option '--wrong'", self.ferry("list", "--wrong", code=2))
         self.assertIn("cannot be told to 'dance'", self.ferry("net", "dance", "default", code=1))
         self.assertIn("cannot reach ferryd at /nowhere", self.ferry("list", "--connect", "qemu+unix:///system?socket=/nowhere", code=1))
