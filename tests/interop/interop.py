@@ -89,7 +89,8 @@ class InteropTest(unittest.TestCase):
         self.addCleanup(self.clean_up)
 
     def clean_up(self):
-        self.daemon.end()
+        code = self.daemon.end()
+        self.assertIn(code, (0, -signal.SIGKILL), self.daemon.log()[-6000:])  # a sanitizer's complaint is another
         for path in (self.place / "run").glob("**/*.lock"):
             pid = path.read_text().strip()
             if pid.isdigit() and os.path.exists(f"/proc/{pid}") and "ferry-vmm" in os.readlink(f"/proc/{pid}/exe"):
