@@ -26,7 +26,7 @@ struct options {
 static const char help[] =
     "usage: ferry migrate --control SOCKET URI [OPTION]...\n"
     "Moves a running VM to one that was started with the same options and --incoming URI.\n"
-    "URI: tcp:HOST:PORT, unix:PATH, fd:NUMBER (a descriptor of the VM's process)\n\n"
+    "URI: tcp:HOST:PORT, tls:HOST:PORT, unix:PATH, fd:NUMBER (a descriptor of the VM's process)\n\n"
     "  --bandwidth RATE    at most so much a second while the VM runs here, like 100M; 0: no limit\n"
     "  --downtime MS       stop the VM when what remains takes no longer than this\n"
     "  --channels N        several connections at once\n"

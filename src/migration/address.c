@@ -19,7 +19,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 
-#define FORMS "there are: tcp:HOST:PORT, unix:PATH, fd:NUMBER"
+#define FORMS "there are: tcp:HOST:PORT, tls:HOST:PORT, unix:PATH, fd:NUMBER"
 #define BACKLOG 64
 
 static int parse_tcp(const char *text, struct address *address, struct err *err)
@@ -62,6 +62,10 @@ int address_parse(const char *text, struct address *ret_address, struct err *err
 
     if (text_starts_with(text, "tcp:")) {
         address.kind = ADDRESS_TCP;
+        r = parse_tcp(text + 4, &address, err);
+    } else if (text_starts_with(text, "tls:")) {
+        address.kind = ADDRESS_TCP;
+        address.tls = true;
         r = parse_tcp(text + 4, &address, err);
     } else if (text_starts_with(text, "unix:")) {
         address.kind = ADDRESS_UNIX;

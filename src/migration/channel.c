@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "migration/tls.h"
 
 #define IOV_MAX_AT_ONCE 1024
 #define DEAD_AFTER_MS 15000
@@ -20,6 +21,7 @@
 
 struct channel {
     int fd;
+    gnutls_session_t session; /* NULL: plain */
     _Atomic bool broken;
     _Atomic uint64_t sent;
 };
@@ -56,8 +58,15 @@ void channel_free(struct channel *channel)
 {
     if (channel == NULL)
         return;
+    if (channel->session != NULL)
+        gnutls_deinit(channel->session);
     fd_close(&channel->fd);
     free(channel);
+}
+
+int channel_start_tls(struct channel *channel, struct tls *tls, const char *host, int timeout_ms, struct err *err)
+{
+    return tls_handshake(tls, channel->fd, host, timeout_ms, &channel->session, err);
 }
 
 /* Moves past `done` bytes. */
@@ -83,14 +92,45 @@ static int failure(const struct channel *channel, ssize_t result)
     return result == 0 || errno == ECONNRESET ? -EPIPE : -errno;
 }
 
+/* As sendmsg() and recvmsg() answer, errno included, of the first part of iov. */
+static ssize_t tls_answer(ssize_t done)
+{
+    if (done >= 0)
+        return done;
+    if (done == GNUTLS_E_INTERRUPTED)
+        errno = EINTR;
+    else if (done == GNUTLS_E_AGAIN)
+        errno = EAGAIN;
+    else
+        errno = done == GNUTLS_E_PREMATURE_TERMINATION || done == GNUTLS_E_PUSH_ERROR || done == GNUTLS_E_PULL_ERROR ? ECONNRESET : EPROTO;
+    return -1;
+}
+
+static ssize_t send_some(struct channel *channel, struct iovec *iov, unsigned count)
+{
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < IOV_MAX_AT_ONCE ? count : IOV_MAX_AT_ONCE};
+
+    if (channel->session == NULL)
+        return sendmsg(channel->fd, &message, MSG_NOSIGNAL);
+    return tls_answer(gnutls_record_send(channel->session, iov->iov_base, iov->iov_len));
+}
+
+static ssize_t receive_some(struct channel *channel, struct iovec *iov, unsigned count)
+{
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < IOV_MAX_AT_ONCE ? count : IOV_MAX_AT_ONCE};
+
+    if (channel->session == NULL)
+        return recvmsg(channel->fd, &message, MSG_WAITALL);
+    return tls_answer(gnutls_record_recv(channel->session, iov->iov_base, iov->iov_len));
+}
+
 int channel_send(struct channel *channel, struct iovec *iov, unsigned count, bool *ret_untouched)
 {
-    bool untouched = true;
+    bool untouched = channel->session == NULL; /* of what TLS has in its hands nothing can be said */
 
     advance(&iov, &count, 0);
     while (count > 0) {
-        struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < IOV_MAX_AT_ONCE ? count : IOV_MAX_AT_ONCE};
-        ssize_t done = channel->broken ? -1 : sendmsg(channel->fd, &message, MSG_NOSIGNAL);
+        ssize_t done = channel->broken ? -1 : send_some(channel, iov, count);
 
         if (done < 0 && errno == EINTR && !channel->broken)
             continue;
@@ -110,8 +150,7 @@ int channel_receive_vector(struct channel *channel, struct iovec *iov, unsigned 
 {
     advance(&iov, &count, 0);
     while (count > 0) {
-        struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < IOV_MAX_AT_ONCE ? count : IOV_MAX_AT_ONCE};
-        ssize_t done = channel->broken ? -1 : recvmsg(channel->fd, &message, MSG_WAITALL);
+        ssize_t done = channel->broken ? -1 : receive_some(channel, iov, count);
 
         if (done < 0 && errno == EINTR && !channel->broken)
             continue;
@@ -134,6 +173,8 @@ int channel_wait(struct channel *channel, int timeout_ms)
     struct pollfd wait = {.fd = channel->fd, .events = POLLIN};
     int r;
 
+    if (channel->session != NULL && gnutls_record_check_pending(channel->session) > 0)
+        return 0;
     do
         r = poll(&wait, 1, timeout_ms);
     while (r < 0 && errno == EINTR);

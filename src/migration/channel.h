@@ -12,10 +12,15 @@
 #include <sys/uio.h>
 
 struct channel;
+struct err;
+struct tls;
 
 /* Takes fd over, on failure too (it is closed). A connection whose peer does not answer any more fails after 15 s. */
 int channel_new(int fd, struct channel **ret_channel);
 void channel_free(struct channel *channel); /* accepts NULL */
+
+/* From now on by TLS; before anything is sent or received. host: what the other side's certificate must be for; NULL: anything. */
+int channel_start_tls(struct channel *channel, struct tls *tls, const char *host, int timeout_ms, struct err *err);
 
 /* Sends all of iov, which it changes. ret_untouched (may be NULL) is set on failure: true when not one byte was taken,
  * so that the other side can't have got anything of it. */

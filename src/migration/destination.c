@@ -19,6 +19,7 @@
 #include "migration/migration.h"
 #include "migration/pages_in.h"
 #include "migration/stream.h"
+#include "migration/tls.h"
 
 #define SETUP_MS 10000
 #define TAKE_MS 5000
@@ -39,6 +40,8 @@ struct migration_destination {
     migration_finished_fn *finished;
     void *finished_ctx;
     unsigned channels_max;
+    bool use_tls;
+    struct tls *tls;
     pthread_t thread;
     struct migration_progress progress;
     struct hello hello;
@@ -177,6 +180,8 @@ static bool join(struct arrival *own)
     bool joined;
 
     channel_set_patience(own->channel, SETUP_MS);
+    if (destination->tls != NULL && channel_start_tls(own->channel, destination->tls, NULL, SETUP_MS, NULL) < 0)
+        return false;
     if (stream_receive_hello(own->channel, &hello, NULL) < 0)
         return false;
     channel_set_patience(own->channel, 0);
@@ -393,6 +398,9 @@ static enum destination_outcome serve(struct migration_destination *destination,
     bool running = false;
 
     set_status(destination, MIGRATION_SETUP);
+    if (destination->use_tls && (tls_new(destination->machine.tls_directory, true, &destination->tls, err) < 0 ||
+                                 channel_start_tls(channel, destination->tls, NULL, SETUP_MS, err) < 0))
+        return DESTINATION_AGAIN;
     channel_set_patience(channel, SETUP_MS); /* others wait behind who says nothing */
     if (negotiate(destination, channel, err) < 0 || examine(destination, channel, err) < 0)
         return DESTINATION_AGAIN;
@@ -466,7 +474,7 @@ static int add_first(struct migration_destination *destination, int fd)
     return r;
 }
 
-int migration_destination_start(const struct migration_machine *machine, int fd, unsigned channels_max,
+int migration_destination_start(const struct migration_machine *machine, int fd, bool use_tls, unsigned channels_max,
                                 migration_finished_fn *finished, void *finished_ctx,
                                 struct migration_destination **ret_destination, struct err *err)
 {
@@ -480,6 +488,7 @@ int migration_destination_start(const struct migration_machine *machine, int fd,
     destination->machine = *machine;
     destination->finished = finished;
     destination->finished_ctx = finished_ctx;
+    destination->use_tls = use_tls;
     destination->channels_max = channels_max < STREAM_CHANNELS_MAX ? channels_max : STREAM_CHANNELS_MAX;
     destination->progress.start_ns = host_monotonic_ns();
     destination->progress.ram_total = machine->memory->size;
@@ -566,6 +575,7 @@ void migration_destination_free(struct migration_destination *destination)
         compressor_free(destination->arrival[i]->compressor);
         free(destination->arrival[i]);
     }
+    tls_free(destination->tls);
     pthread_cond_destroy(&destination->changed);
     pthread_mutex_destroy(&destination->lock);
     free(destination);

@@ -26,6 +26,7 @@ struct migration_machine {
     struct memory *memory;
     const struct engine_type *engine_type;
     struct engine_vm *vm;
+    const char *tls_directory; /* of certificates, for tls: addresses: tls.h */
 
     /* This side's DESCRIPTION, appended to out. active: the source's, which shows its beacons. */
     int (*describe)(void *ctx, struct buffer *out, struct err *err);
@@ -95,7 +96,7 @@ enum destination_outcome {
 /* Serves one session on a connected socket, which it takes over on failure too. finished() is called once, from its
  * thread, at the very end; -errno and a sentence for AGAIN and ENDED. */
 typedef void migration_finished_fn(void *ctx, enum destination_outcome outcome, const struct err *err);
-int migration_destination_start(const struct migration_machine *machine, int fd, unsigned channels_max,
+int migration_destination_start(const struct migration_machine *machine, int fd, bool use_tls, unsigned channels_max,
                                 migration_finished_fn *finished, void *finished_ctx,
                                 struct migration_destination **ret_destination, struct err *err);
 

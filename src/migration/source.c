@@ -10,6 +10,7 @@
 #include "memory/memory.h"
 #include "migration/channel.h"
 #include "migration/source_internal.h"
+#include "migration/tls.h"
 
 void source_set_status(struct migration_source *source, enum migration_status status)
 {
@@ -202,6 +203,7 @@ void migration_source_free(struct migration_source *source)
     if (source->thread != 0)
         pthread_join(source->thread, NULL);
     link_free(source->link);
+    tls_free(source->tls);
     rate_fini(&source->rate);
     pthread_cond_destroy(&source->settled);
     pthread_mutex_destroy(&source->lock);

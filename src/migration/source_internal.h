@@ -34,6 +34,7 @@ struct migration_source {
     /* The thread's own: */
     char session[STREAM_SESSION_SIZE + 1];
     struct rate rate;
+    struct tls *tls; /* NULL: plain */
     struct convergence convergence;
     uint64_t *bitmap, *bitmap_late;
     unsigned round;

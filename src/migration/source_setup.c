@@ -10,6 +10,7 @@
 #include "memory/memory.h"
 #include "migration/channel.h"
 #include "migration/source_internal.h"
+#include "migration/tls.h"
 
 #define CONNECT_MS 10000
 
@@ -25,6 +26,14 @@ static int add_channel(struct migration_source *source, struct link *link, unsig
     if (r < 0)
         return r;
     r = channel_new(fd, &channel);
+    if (r == 0 && source->tls != NULL) {
+        r = channel_start_tls(channel, source->tls, source->address.host[0] != 0 ? source->address.host : "localhost",
+                              CONNECT_MS, err);
+        if (r < 0) {
+            channel_free(channel);
+            return r;
+        }
+    }
     memcpy(hello.session, source->session, sizeof(hello.session));
     if (r == 0 && (r = stream_send_hello(channel, &hello)) < 0)
         channel_free(channel);
@@ -52,7 +61,10 @@ static int open_link(struct migration_source *source, struct err *err)
     if (r < 0)
         return err_set(err, r, "out of memory");
     name_session(source);
-    r = add_channel(source, link, 0, err);
+    if (source->address.tls)
+        r = tls_new(source->machine.tls_directory, false, &source->tls, err);
+    if (r == 0)
+        r = add_channel(source, link, 0, err);
     pthread_mutex_lock(&source->lock);
     if (r == 0 && !source->cancel)
         source->link = link;

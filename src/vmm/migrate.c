@@ -23,6 +23,7 @@
 #include "vmm/machine_state.h"
 
 #define CHANNELS_MAX 16
+#define TLS_DIRECTORY "/etc/pki/qemu" /* where libvirt's users have them */
 #define FLUSH_SECONDS 2
 
 typedef int work_fn(struct migrate *migrate, void *argument, struct err *err);
@@ -430,7 +431,7 @@ static int serve(struct migrate *migrate, int fd, struct err *err)
 {
     int r;
 
-    r = migration_destination_start(&migrate->interface, fd, CHANNELS_MAX, finished, migrate, &migrate->destination,
+    r = migration_destination_start(&migrate->interface, fd, migrate->address.tls, CHANNELS_MAX, finished, migrate, &migrate->destination,
                                     err);
     migrate->serving = r == 0;
     return r;
@@ -640,6 +641,7 @@ int migrate_new(struct machine *machine, struct err *err)
         .memory = machine->memory,
         .engine_type = machine->engine_type,
         .vm = machine->vm,
+        .tls_directory = machine->config->tls_directory != NULL ? machine->config->tls_directory : TLS_DIRECTORY,
         .describe = describe,
         .take_disks = take_disks,
         .release_disks = release_disks,

@@ -260,8 +260,9 @@ static const struct option options[] = {
      offsetof(struct vm_config, console), parse_character},
     {"control", "SOCKET", "control socket to listen on (QMP)", TEXT(control)},
     {"load", "FILE", "continue a VM that x-ferry-save wrote; the other options as they were then", TEXT(load)},
-    {"incoming", "tcp:HOST:PORT|unix:PATH|fd:N|defer",
+    {"incoming", "tcp:HOST:PORT|tls:HOST:PORT|unix:PATH|fd:N|defer",
      "wait for a VM that is migrated to here; the other options as the source's", TEXT(incoming)},
+    {"tls-dir", "DIRECTORY", "certificates for migrations by tls: (default: /etc/pki/qemu)", TEXT(tls_directory)},
     {"paused", NULL, "don't start the CPUs until told to by the control socket", FLAG(paused)},
     {"testdev", NULL, "add the devices that test kernels use (exit port, interrupt lines, ...)", FLAG(testdev)},
     {"no-reboot", NULL, "end when the guest resets itself", FLAG(no_reboot)},
@@ -390,7 +391,7 @@ void vm_config_fini(struct vm_config *config)
 {
     char *const texts[] = {config->name, config->engine, config->engine_options, config->cpu,    config->kernel,
                            config->initrd, config->append, config->control,      config->serial, config->load,
-                           config->console, config->incoming};
+                           config->console, config->incoming, config->tls_directory};
 
     for (unsigned i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);

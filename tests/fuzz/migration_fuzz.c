@@ -129,7 +129,7 @@ static void serve(struct memory *memory, const uint8_t *data, size_t size)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return;
     setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size_max, sizeof(size_max));
-    if (migration_destination_start(&machine, pair[1], 1, finished, &finish, &destination, NULL) == 0) {
+    if (migration_destination_start(&machine, pair[1], false, 1, finished, &finish, &destination, NULL) == 0) {
         send(pair[0], data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
         close(pair[0]);
         /* A copy that is complete waits to be settled. */

@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Migration by TLS: who has a certificate of the authority gets through, on every channel; nobody else does."""
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+
+from migration import MigrationTest, free_port, main, wait_over
+
+PLACE = pathlib.Path(tempfile.mkdtemp(prefix="ferry-tls-"))
+
+
+def certtool(*arguments, template):
+    config = PLACE / "template"
+    config.write_text(template)
+    subprocess.run(["certtool", *map(str, arguments), "--template", config], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def authority(name):
+    """A directory with certificates of both kinds."""
+    place = PLACE / name
+    place.mkdir()
+    for kind in "ca", "server", "client":
+        subprocess.run(["certtool", "--generate-privkey", "--key-type", "ecdsa", "--outfile", place / f"{kind}-key.pem"], check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    certtool("--generate-self-signed", "--load-privkey", place / "ca-key.pem", "--outfile", place / "ca-cert.pem",
+             template=f"cn = {name}\nca\ncert_signing_key\nexpiration_days = 10\n")
+    for kind, more in (("server", "tls_www_server\ndns_name = localhost\nip_address = 127.0.0.1\n"), ("client", "tls_www_client\n")):
+        certtool("--generate-certificate", "--load-privkey", place / f"{kind}-key.pem", "--load-ca-certificate", place / "ca-cert.pem",
+                 "--load-ca-privkey", place / "ca-key.pem", "--outfile", place / f"{kind}-cert.pem",
+                 template=f"cn = {kind}\nsigning_key\nencryption_key\nexpiration_days = 10\n{more}")
+    return place
+
+
+class Tls(MigrationTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.good, cls.other = authority("good"), authority("other")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(PLACE)
+
+    def test_move(self):
+        for host, channels in (("127.0.0.1", 1), ("localhost", 4)):
+            with self.subTest(host=host):
+                uri = f"tls:{host}:{free_port()}"
+                source, target, out, _ = self.pair(uri, "--tls-dir", self.good, guest="dirty")
+                self.type(source, "ab")
+                out.call("migrate-set-parameters", **{"multifd-channels": channels})
+                out.call("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": True}])
+                out.call("migrate", uri=uri)
+                answer = wait_over(out)
+                self.assertEqual(answer["status"], "completed", answer)
+                self.type(target, "cd")
+                self.doCleanups()
+                self.setUp()
+
+    def refused(self, sentence, source_options=(), target_options=(), uri=None, scheme="tls"):
+        listen = f"tls:127.0.0.1:{free_port()}"
+        uri = (uri or listen).replace("PORT", listen.rsplit(":", 1)[1]).replace("tls:", scheme + ":")
+        source, target, out, into = self.pair(listen, source_options=source_options, target_options=target_options)
+        self.type(source, "ab")
+        out.call("migrate", uri=uri)
+        answer = wait_over(out)
+        self.assertEqual(answer["status"], "failed")
+        self.assertRegex(answer["error-desc"], sentence)
+        self.type(source, "cd")
+        self.assertIsNone(target.process.poll())
+        self.assertEqual(into.call("query-status")["status"], "inmigrate")
+
+    def test_source_of_another_authority(self):
+        self.refused("certificate is refused", ("--tls-dir", self.other), ("--tls-dir", self.good))
+
+    def test_destination_of_another_name(self):
+        self.refused("certificate is refused", ("--tls-dir", self.good), ("--tls-dir", self.good), uri="tls:[::ffff:127.0.0.1]:PORT")
+
+    def test_source_without_a_certificate(self):
+        bare = self.place / "bare"
+        bare.mkdir()
+        shutil.copy(self.good / "ca-cert.pem", bare)
+        self.refused("cannot read .*client-cert.pem", ("--tls-dir", bare), ("--tls-dir", self.good))
+
+    def test_plain_source(self):
+        self.refused("no TLS with the other side", ("--tls-dir", self.good), ("--tls-dir", self.good), scheme="tcp")
+
+    def test_somebody_else(self):
+        listen = f"tls:127.0.0.1:{free_port()}"
+        target = self.start("target", "--incoming", listen, "--tls-dir", self.good)
+        self.control("target")
+        with socket.create_connection(("127.0.0.1", int(listen.rsplit(":", 1)[1]))) as peer:
+            peer.sendall(b"GET / HTTP/1.0\r\n\r\n" * 100)
+        self.assertIsNone(target.process.poll())
+
+
+if __name__ == "__main__":
+    if shutil.which("certtool") is None:
+        print("no certtool (package gnutls-bin)")
+        sys.exit(77)
+    main()
