@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Where a migration goes to or comes from: tcp:HOST:PORT, tls:HOST:PORT, unix:PATH, fd:NUMBER, as QEMU's users know them.
+/* Where a migration goes to or comes from: tcp:HOST:PORT, tls:HOST:PORT, unix:PATH, fd:NUMBER, as QEMU's users know
+ * them.
  *
  * HOST may be a name, an IPv4 address, an IPv6 address in brackets; empty or 0 stands for every address of this host
  * when listening, and for this host when connecting. fd: is a connected stream socket that the process was started

@@ -102,7 +102,9 @@ static ssize_t tls_answer(ssize_t done)
     else if (done == GNUTLS_E_AGAIN)
         errno = EAGAIN;
     else
-        errno = done == GNUTLS_E_PREMATURE_TERMINATION || done == GNUTLS_E_PUSH_ERROR || done == GNUTLS_E_PULL_ERROR ? ECONNRESET : EPROTO;
+        errno = done == GNUTLS_E_PREMATURE_TERMINATION || done == GNUTLS_E_PUSH_ERROR || done == GNUTLS_E_PULL_ERROR
+                    ? ECONNRESET
+                    : EPROTO;
     return -1;
 }
 

@@ -19,7 +19,8 @@ struct tls;
 int channel_new(int fd, struct channel **ret_channel);
 void channel_free(struct channel *channel); /* accepts NULL */
 
-/* From now on by TLS; before anything is sent or received. host: what the other side's certificate must be for; NULL: anything. */
+/* From now on by TLS; before anything is sent or received. host: what the other side's certificate must be for; NULL:
+ * anything. */
 int channel_start_tls(struct channel *channel, struct tls *tls, const char *host, int timeout_ms, struct err *err);
 
 /* Sends all of iov, which it changes. ret_untouched (may be NULL) is set on failure: true when not one byte was taken,

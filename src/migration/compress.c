@@ -11,9 +11,9 @@
 #include "base/clock.h"
 #include "migration/stream.h"
 
-#define ZSTD_LEVEL 1   /* the faster ones give a tenth less, the slower ones cost twice as much */
-#define TRY_EVERY 16   /* messages after which COMPRESSION_AUTO measures again what it does not do */
-#define WEIGHT 4       /* of the past in what is measured: the last value counts one part in so many */
+#define ZSTD_LEVEL 1 /* the faster ones give a tenth less, the slower ones cost twice as much */
+#define TRY_EVERY 16 /* messages after which COMPRESSION_AUTO measures again what it does not do */
+#define WEIGHT 4     /* of the past in what is measured: the last value counts one part in so many */
 
 struct area {
     uint8_t *data;
@@ -26,7 +26,8 @@ struct compressor {
     ZSTD_DCtx *unpack;
     struct area plain, packed;
     unsigned messages;
-    /* Measured, nanoseconds a MiB of pages: on the way as they are; packing; and how many of 1000 bytes are left then. */
+    /* Measured, nanoseconds a MiB of pages: on the way as they are; packing; and how many of 1000 bytes are left then.
+     */
     int64_t way_ns, pack_ns;
     uint64_t left;
 };
@@ -150,7 +151,8 @@ static void scatter(const struct iovec *iov, unsigned count, const uint8_t *from
     }
 }
 
-int compressor_unpack(struct compressor *c, unsigned flags, size_t packed_size, const struct iovec *iov, unsigned count, size_t size)
+int compressor_unpack(struct compressor *c, unsigned flags, size_t packed_size, const struct iovec *iov, unsigned count,
+                      size_t size)
 {
     uint8_t *plain = grow(&c->plain, size);
     size_t done;

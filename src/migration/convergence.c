@@ -20,7 +20,8 @@ static uint64_t expect(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_u
 }
 
 /* What another round can't make shorter may take up half of the limit at most, or a slow way would never do. */
-static bool fits(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_us, const struct migration_parameters *parameters)
+static bool fits(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_us,
+                 const struct migration_parameters *parameters)
 {
     uint64_t limit_us = parameters->downtime_limit_ms * 1000, fixed_us = expect(0, bandwidth, round_trip_us);
 

@@ -150,7 +150,8 @@ static int receive_rounds(struct migration_destination *destination, struct arri
     for (;;) {
         r = stream_receive(own->channel, true, &message, err);
         if (r == 0 && message.type == MESSAGE_PAGES && (destination->hello.flags & SESSION_DRY_RUN) == 0)
-            r = pages_receive(own->channel, &message, own->compressor, destination->machine.memory, &destination->progress, err);
+            r = pages_receive(own->channel, &message, own->compressor, own->round == 0, destination->machine.memory,
+                              &destination->progress, err);
         else if (r == 0 && message.type == MESSAGE_PROBE && (destination->hello.flags & SESSION_DRY_RUN) != 0)
             r = skip(own->channel, message.size, err);
         else if (r == 0 && message.type == MESSAGE_ROUND)
@@ -354,7 +355,8 @@ static enum destination_outcome await_settlement(struct migration_destination *d
             run(destination, running);
             outcome = DESTINATION_RUNS;
         } else if (ending || !run_here || err->code == -ESTALE) {
-            destination->machine.forget(destination->machine.ctx, destination->hello.session); /* this copy never runs now */
+            destination->machine.forget(destination->machine.ctx,
+                                        destination->hello.session); /* this copy never runs now */
             outcome = DESTINATION_ENDED;
         }
     }

@@ -43,7 +43,8 @@ struct migration_machine {
 
     /* The source's: */
     int (*examine)(void *ctx, const void *description, size_t size, struct err *err); /* the destination's */
-    void (*flush_disks)(void *ctx); /* while the guest runs, so that the stop finds little to write; waits 2 s at most */
+    void (*flush_disks)(
+        void *ctx); /* while the guest runs, so that the stop finds little to write; waits 2 s at most */
     int (*stop)(void *ctx, bool *ret_running, struct err *err); /* ret_running: it was, and is to run on */
     int (*save)(void *ctx, struct buffer *out, struct err *err);
     void (*resume)(void *ctx); /* as before stop */

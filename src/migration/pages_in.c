@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "base/fd.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
 #include "migration/compress.h"
@@ -14,33 +15,34 @@
 struct incoming {
     uint8_t table[STREAM_RUNS_MAX * STREAM_RUN_SIZE];
     struct iovec iov[STREAM_RUNS_MAX];
+    uint64_t offset[STREAM_RUNS_MAX]; /* of each iov in the memfd */
     unsigned iov_count;
     uint64_t contents;
 };
 
-/* Host address of a run that lies in one region, ROM included: it is the machine's as RAM is. */
-static uint8_t *host_of(const struct memory *memory, uint64_t address, uint64_t size)
+/* The region in which a run lies whole, ROM included: it is the machine's as RAM is. */
+static const struct memory_region *region_of(const struct memory *memory, uint64_t address, uint64_t size)
 {
     const struct memory_region *region = memory_find(memory, address);
-    uint64_t offset = region != NULL ? address - region->address : 0;
 
-    return region != NULL && size <= region->size - offset ? region->host + offset : NULL;
+    return region != NULL && size <= region->size - (address - region->address) ? region : NULL;
 }
 
 static int check_run(const struct memory *memory, const uint8_t *run, struct incoming *in, struct err *err)
 {
     uint64_t address = load_le64(run), size = (uint64_t)load_le32(run + 8) * MEMORY_PAGE_SIZE;
     uint32_t kind = load_le32(run + 12);
-    uint8_t *host =
-        size > 0 && address % MEMORY_PAGE_SIZE == 0 && kind <= RUN_ZERO ? host_of(memory, address, size) : NULL;
+    bool sound = size > 0 && address % MEMORY_PAGE_SIZE == 0 && kind <= RUN_ZERO;
+    const struct memory_region *region = sound ? region_of(memory, address, size) : NULL;
 
-    if (host == NULL)
+    if (region == NULL)
         return err_set(err, -EBADMSG,
                        "PAGES holds %llu bytes at guest address %#llx, which are not pages of this VM's memory",
                        (unsigned long long)size, (unsigned long long)address);
     if (kind == RUN_ZERO)
         return 0;
-    in->iov[in->iov_count++] = (struct iovec){host, size};
+    in->offset[in->iov_count] = region->offset + (address - region->address);
+    in->iov[in->iov_count++] = (struct iovec){region->host + (address - region->address), size};
     in->contents += size;
     return 0;
 }
@@ -81,6 +83,26 @@ static int receive_plain(struct channel *channel, struct incoming *in, size_t si
     return r < 0 ? stream_lost(err, r, "source") : 0;
 }
 
+/* Through a buffer that is in the caches already into the memfd, whose pages need neither be cleared nor mapped then.
+ */
+static int receive_fresh(struct channel *channel, struct compressor *compressor, int fd, struct incoming *in,
+                         size_t size, struct err *err)
+{
+    uint8_t *buffer = size == in->contents ? compressor_input(compressor, size) : NULL;
+    int r;
+
+    if (buffer == NULL)
+        return receive_plain(channel, in, size, err);
+    r = channel_receive(channel, buffer, size);
+    if (r < 0)
+        return stream_lost(err, r, "source");
+    for (unsigned i = 0; r == 0 && i < in->iov_count; i++) {
+        r = fd_pwrite_all(fd, buffer, in->iov[i].iov_len, in->offset[i]);
+        buffer += in->iov[i].iov_len;
+    }
+    return r < 0 ? err_set(err, r, "cannot write the guest's memory: %s", strerror(-r)) : 0;
+}
+
 static int receive_packed(struct channel *channel, struct compressor *compressor, unsigned flags, struct incoming *in,
                           size_t size, struct err *err)
 {
@@ -95,7 +117,7 @@ static int receive_packed(struct channel *channel, struct compressor *compressor
                  : 0;
 }
 
-int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor,
+int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor, bool fresh,
                   struct memory *memory, struct migration_progress *progress, struct err *err)
 {
     unsigned runs = message->argument;
@@ -114,7 +136,9 @@ int pages_receive(struct channel *channel, const struct message *message, struct
         r = check_run(memory, in.table + (size_t)i * STREAM_RUN_SIZE, &in, err);
     if (r == 0 && in.contents > STREAM_CONTENTS_MAX)
         r = err_set(err, -EBADMSG, "PAGES has contents of more than %u bytes", STREAM_CONTENTS_MAX);
-    if (r == 0 && message->flags == PAGES_PLAIN)
+    if (r == 0 && message->flags == PAGES_PLAIN && fresh && in.contents > 0)
+        r = receive_fresh(channel, compressor, memory->fd, &in, message->size - table, err);
+    else if (r == 0 && message->flags == PAGES_PLAIN)
         r = receive_plain(channel, &in, message->size - table, err);
     else if (r == 0)
         r = receive_packed(channel, compressor, message->flags, &in, message->size - table, err);

@@ -35,8 +35,8 @@ struct page_sender {
     struct rate *rate; /* NULL: no limit */
     const _Atomic bool *cancel;
     struct compressor *compressor; /* NULL: contents go as they are */
-    bool skip_zero;    /* the other side's memory is zero where nothing was sent */
-    int64_t waited_ns; /* for the limit, since it was last set to 0 */
+    bool skip_zero;                /* the other side's memory is zero where nothing was sent */
+    int64_t waited_ns;             /* for the limit, since it was last set to 0 */
     /* The message under way: */
     unsigned runs, iov_count;
     size_t contents;

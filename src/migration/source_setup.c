@@ -55,8 +55,8 @@ static void name_session(struct migration_source *source)
 static int open_link(struct migration_source *source, struct err *err)
 {
     struct link *link;
-    int r = link_new(source->machine.memory, &source->progress, &source->cancel,
-                     source_parameters(source).compression, &link);
+    int r = link_new(source->machine.memory, &source->progress, &source->cancel, source_parameters(source).compression,
+                     &link);
 
     if (r < 0)
         return err_set(err, r, "out of memory");

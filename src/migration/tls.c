@@ -55,7 +55,9 @@ static int load_own(struct tls *tls, const char *directory, struct err *err)
     if (r < 0)
         return r;
     r = gnutls_certificate_set_x509_key_file(tls->credentials, certificate, key, GNUTLS_X509_FMT_PEM);
-    return r < 0 ? err_set(err, -EINVAL, "%s and %s are no certificate and its key: %s", certificate, key, gnutls_strerror(r)) : 0;
+    return r < 0 ? err_set(err, -EINVAL, "%s and %s are no certificate and its key: %s", certificate, key,
+                           gnutls_strerror(r))
+                 : 0;
 }
 
 int tls_new(const char *directory, bool server, struct tls **ret_tls, struct err *err)
@@ -115,7 +117,8 @@ static int set_up(struct tls *tls, gnutls_session_t session, int fd, const char 
     return r;
 }
 
-int tls_handshake(struct tls *tls, int fd, const char *host, int timeout_ms, gnutls_session_t *ret_session, struct err *err)
+int tls_handshake(struct tls *tls, int fd, const char *host, int timeout_ms, gnutls_session_t *ret_session,
+                  struct err *err)
 {
     gnutls_session_t session;
     int r = gnutls_init(&session, (tls->server ? GNUTLS_SERVER : GNUTLS_CLIENT) | GNUTLS_NO_SIGNAL);

@@ -263,10 +263,21 @@ int control_query_migrate(struct machine *machine, json_t *arguments, json_t **r
 
 /* --- commands ------------------------------------------------------------------------------------------- */
 
-static int get_uri(json_t *arguments, const char **ret_uri, struct err *err)
+/* The URI; "fd:NAME" of a descriptor that came by getfd becomes fd:NUMBER, and the descriptor is the migration's then.
+ */
+static int get_uri(struct machine *machine, json_t *arguments, char *ret_uri, size_t size, struct err *err)
 {
-    *ret_uri = json_string_value(json_object_get(arguments, "uri"));
-    return *ret_uri == NULL ? err_set(err, -EINVAL, "Parameter 'uri' is missing") : 0;
+    const char *uri = json_string_value(json_object_get(arguments, "uri"));
+    uint64_t number;
+    int fd, r;
+
+    if (uri == NULL)
+        return err_set(err, -EINVAL, "Parameter 'uri' is missing");
+    if (text_starts_with(uri, "fd:") && text_parse_u64(uri + 3, &number) < 0) {
+        r = fd_store_take(&machine->fds, uri + 3, &fd, err);
+        return r < 0 ? r : text_format(ret_uri, size, "fd:%d", fd);
+    }
+    return text_format(ret_uri, size, "%s", uri) < 0 ? err_set(err, -EINVAL, "the URI is too long") : 0;
 }
 
 /* QEMU's further arguments are accepted where their only value is what we do anyway. */
@@ -293,18 +304,18 @@ static int check_migrate_arguments(json_t *arguments, struct err *err)
 
 int control_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
-    const char *uri;
+    char uri[512];
     int r = check_migrate_arguments(arguments, err);
 
     if (r == 0)
-        r = get_uri(arguments, &uri, err);
+        r = get_uri(machine, arguments, uri, sizeof(uri), err);
     return r < 0 ? r : migrate_outgoing(machine, uri, json_is_true(json_object_get(arguments, "x-ferry-dry-run")), err);
 }
 
 int control_migrate_incoming(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
-    const char *uri;
-    int r = get_uri(arguments, &uri, err);
+    char uri[512];
+    int r = get_uri(machine, arguments, uri, sizeof(uri), err);
 
     return r < 0 ? r : migrate_incoming(machine, uri, err);
 }

@@ -431,8 +431,8 @@ static int serve(struct migrate *migrate, int fd, struct err *err)
 {
     int r;
 
-    r = migration_destination_start(&migrate->interface, fd, migrate->address.tls, CHANNELS_MAX, finished, migrate, &migrate->destination,
-                                    err);
+    r = migration_destination_start(&migrate->interface, fd, migrate->address.tls, CHANNELS_MAX, finished, migrate,
+                                    &migrate->destination, err);
     migrate->serving = r == 0;
     return r;
 }

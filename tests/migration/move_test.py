@@ -95,6 +95,23 @@ class Move(MigrationTest):
         self.assertEqual(wait_over(out)["status"], "completed")
         self.type(target, "cd")
 
+    def test_socket_from_the_control_socket(self):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        source, target = self.start("source"), self.start("target", "--incoming", "defer")
+        self.type(source, "ab")
+        out, into = self.control("source"), self.control("target")
+        for qmp, end in ((out, ours), (into, theirs)):
+            socket.send_fds(qmp.socket, [b'{"execute": "getfd", "arguments": {"fdname": "way"}}'], [end.fileno()])
+            self.assertIn("return", qmp.message())
+            end.close()
+        self.assertIn("nothing", out.execute("migrate", uri="fd:nothing")["error"]["desc"])
+        into.call("migrate-incoming", uri="fd:way")
+        out.call("migrate", uri="fd:way")
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.type(target, "cd")
+
     def test_paused_stays_paused(self):
         uri = f"unix:{self.place}/m"
         source, target, out, into = self.pair(uri)
