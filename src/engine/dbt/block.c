@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "engine/dbt/decoded.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/mail.h"
 #include "engine/dbt/thunk.h"
@@ -209,7 +210,7 @@ static void decode_crossing(struct dbt_vcpu *v, struct source *source, uint32_t 
     source->second_page = dbt_fetch_page(v, next, &second);
     dbt_watch_page(v, source->second_page);
     memcpy(joined + source->avail, second, 15 - source->avail);
-    dbt_decode(v, joined, 15, mode, op);
+    dbt_decoded(v, joined, 15, mode, op);
 }
 
 /* Decodes up to the end of the page, of the block, or of the arena's room for one. */
@@ -219,9 +220,8 @@ static unsigned decode_ops(struct dbt_vcpu *v, struct source *source, uint32_t m
 
     while (count < BLOCK_OPS_MAX && source->avail > 0) {
         struct op *op = &block->op[count];
-        unsigned avail = source->avail < 15 ? source->avail : 15;
 
-        if (dbt_decode(v, source->bytes, avail, mode, op) == 0) {
+        if (dbt_decoded(v, source->bytes, source->avail, mode, op) == NULL) {
             if (count > 0)
                 break; /* it becomes a block of its own */
             decode_crossing(v, source, mode, op);
@@ -253,6 +253,7 @@ void dbt_blocks_reuse(struct dbt_vcpu *v)
 
     dbt_blocks_clear(v);
     dbt_thunks_clear(v);
+    dbt_decoded_clear(v);
     cache->most_used = dbt_blocks_used(v);
     cache->used = 0;
     cache->full = false;
@@ -287,6 +288,8 @@ static struct block *decode_block(struct dbt_vcpu *v, uint64_t linear, uint64_t 
 
     if (cache->full || cache->used + largest > cache->size || dbt_thunks_full(v))
         dbt_blocks_reuse(v);
+    if (dbt_decoded_full(v))
+        dbt_decoded_clear(v);
     block = decode_stable(v, linear, physical, page_bytes);
     cache->used += align_up(sizeof(*block) + block->count * sizeof(struct op), 16);
 

@@ -130,7 +130,7 @@ static void fill_prefixes(const ZydisDecodedInstruction *instruction, struct op 
         op->flags |= OP_REPNE;
 }
 
-void dbt_decoder_init(ZydisDecoder *decoder, uint32_t mode)
+static void init_decoder(ZydisDecoder *decoder, uint32_t mode)
 {
     switch (mode & MODE_CODE_MASK) {
     case MODE_CODE64: ZydisDecoderInit(decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64); break;
@@ -157,18 +157,11 @@ static op_fn *bind(const struct decode *d, struct op *op)
     return dbt_op_undefined;
 }
 
-static void make_fault(struct op *op, op_fn *handler)
+static void make_fault(struct op *op, ZydisDecodedInstruction *instruction, op_fn *handler)
 {
+    *instruction = (ZydisDecodedInstruction){0};
     *op = (struct op){.execute = handler, .length = 1, .size = 1, .base = GPR_ZERO, .index = GPR_ZERO, .segment = X86_DS,
                       .flags = OP_END};
-}
-
-int dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op)
-{
-    ZydisDecodedInstruction instruction;
-    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-
-    return dbt_decode_all(v, bytes, avail, mode, ret_op, &instruction, operands);
 }
 
 int dbt_decode_all(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op,
@@ -178,16 +171,16 @@ int dbt_decode_all(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uin
     struct decode d = {.v = v, .instruction = ret_instruction, .operand = ret_operands, .bytes = bytes, .mode = mode};
     ZyanStatus status;
 
-    dbt_decoder_init(&decoder, mode);
+    init_decoder(&decoder, mode);
     status = ZydisDecoderDecodeFull(&decoder, bytes, avail, ret_instruction, ret_operands);
     if (status == ZYDIS_STATUS_NO_MORE_DATA && avail < 15)
         return 0;
     if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) {
-        make_fault(ret_op, dbt_op_general_protection);
+        make_fault(ret_op, ret_instruction, dbt_op_general_protection);
         return 1;
     }
     if (ZYAN_FAILED(status)) {
-        make_fault(ret_op, dbt_op_undefined);
+        make_fault(ret_op, ret_instruction, dbt_op_undefined);
         return 1;
     }
     *ret_op = (struct op){0};

@@ -11,6 +11,7 @@
 #include "engine/dbt/block.h"
 #include "engine/dbt/clock.h"
 #include "engine/dbt/cpuid.h"
+#include "engine/dbt/decoded.h"
 #include "engine/dbt/dbt.h"
 #include "engine/dbt/doorbell.h"
 #include "engine/dbt/fpu.h"
@@ -191,6 +192,7 @@ static void dbt_vcpu_free(struct engine_vcpu *vcpu)
     dbt_blocks_free(v);
     dbt_translations_free(v);
     dbt_thunks_free(v);
+    dbt_decoded_free(v);
     dbt_tlb_free(v);
     free(v->mail);
     pthread_mutex_destroy(&v->lock);
@@ -230,7 +232,8 @@ static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct c
     pthread_cond_init(&v->wake, NULL);
     read_limits(v);
     v->mail = calloc(1, sizeof(*v->mail));
-    if (v->mail == NULL || dbt_tlb_new(v) < 0 || dbt_blocks_new(v, BLOCK_ARENA_SIZE) < 0)
+    if (v->mail == NULL || dbt_tlb_new(v) < 0 || dbt_decoded_new(v) < 0 ||
+        dbt_blocks_new(v, BLOCK_ARENA_SIZE) < 0)
         goto fail_built;
     r = dbt_thunks_new(v);
     if (r == 0 && vm->translate)
@@ -396,7 +399,8 @@ static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t 
     size_t used = strnlen(out, size), code = 0;
 
     for (unsigned i = 0; i < vm->cpus; i++)
-        code += vm->vcpu[i] != NULL ? dbt_blocks_used(vm->vcpu[i]) + dbt_translations_used(vm->vcpu[i]) : 0;
+        code += vm->vcpu[i] != NULL ? dbt_blocks_used(vm->vcpu[i]) + dbt_decoded_used(vm->vcpu[i]) +
+                                            dbt_translations_used(vm->vcpu[i]) : 0;
     text_format(out + used, size - used, "code-cache-bytes %zu\n", code);
     used += strnlen(out + used, size - used);
     for (unsigned n = 0; n < STATISTIC_COUNT; n++) {

@@ -61,13 +61,10 @@ op_fn *dbt_bind_system(const struct decode *d, struct op *op);   /* segments, fa
 op_fn *dbt_bind_vector(const struct decode *d, struct op *op);   /* x87 MMX SSE AVX BMI AES ..., XSAVE family */
 
 /* Decodes the bytes (avail of them, at most 15) as an instruction in the mode. 1: done; 0: more bytes needed than there are;
- * never fails otherwise: what can't be decoded becomes an op that raises #UD (or #GP if longer than 15 bytes). */
-int dbt_decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op);
-
-/* The same, and what Zydis said, for the translator; undefined where the op raises. */
+ * never fails otherwise: what can't be decoded becomes an op that raises #UD (or #GP if longer than 15 bytes), and what Zydis said is
+ * all zeros then. Whoever wants to do this often asks dbt_decoded(). */
 int dbt_decode_all(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op,
                    ZydisDecodedInstruction *ret_instruction, ZydisDecodedOperand ret_operands[static ZYDIS_MAX_OPERAND_COUNT]);
-void dbt_decoder_init(ZydisDecoder *decoder, uint32_t mode);
 
 /* Handlers that raise. */
 void dbt_op_undefined(struct dbt_vcpu *v, const struct op *op);            /* #UD */

@@ -11,7 +11,7 @@
 #include "engine/dbt/arena.h"
 
 #define ARENA_SIZE MIB(16)
-#define ARENA_RESERVE KIB(64) /* what the thunks of one block never exceed */
+#define ARENA_RESERVE KIB(128) /* what the thunks of one block never exceed, each made twice (decoded.c) */
 #define CACHE_SLOTS 65536u    /* power of two; with the arena's size never more than half full */
 #define CODE_MAX 1024u
 

@@ -16,7 +16,7 @@ static bool raises(op_fn *execute)
     return execute == dbt_op_undefined || execute == dbt_op_device_not_available || execute == dbt_op_general_protection;
 }
 
-static void choose(struct translator *t, struct guest_instruction *g)
+static void choose_anew(struct translator *t, struct guest_instruction *g)
 {
     static translate_fn *(*const choosers[])(struct translator *, struct guest_instruction *) = {
         dbt_choose_integer, dbt_choose_control, dbt_choose_vector, dbt_choose_system, dbt_choose_x87, dbt_choose_string,
@@ -38,19 +38,45 @@ static void choose(struct translator *t, struct guest_instruction *g)
     }
 }
 
-static bool decode(struct translator *t, struct source *source)
+/* What is chosen for an instruction holds for all that decode to the same; but a jump's distance counts. */
+static void choose(struct translator *t, struct guest_instruction *g, struct decoded *d)
+{
+    if (!d->chosen) {
+        choose_anew(t, g);
+        d->translate = g->translate;
+        d->vector = g->vector;
+        d->flags_read = g->flags_read;
+        d->flags_written = g->flags_written;
+        d->chosen = !dbt_is_relative(g);
+        return;
+    }
+    g->translate = d->translate;
+    g->vector = d->vector;
+    g->flags_read = d->flags_read;
+    g->flags_written = d->flags_written;
+}
+
+static struct decoded *decode_bytes(struct translator *t, struct guest_instruction *g, const uint8_t *bytes, unsigned avail)
+{
+    struct decoded *d = dbt_decoded(t->v, bytes, avail, t->v->mode, &g->op);
+
+    if (d == NULL)
+        return NULL;
+    g->decoded = d->instruction;
+    g->operand = d->operand;
+    return d;
+}
+
+static struct decoded *decode(struct translator *t, struct source *source)
 {
     struct guest_instruction *g = &t->instruction[t->count];
-    unsigned avail = source->avail < 15 ? source->avail : 15;
 
-    if (dbt_decode_all(t->v, source->bytes, avail, t->v->mode, &g->op, &g->decoded, g->operand) == 0)
-        return false;
-    memcpy(g->bytes, source->bytes, avail);
-    return true;
+    memcpy(g->bytes, source->bytes, source->avail < 15 ? source->avail : 15);
+    return decode_bytes(t, g, source->bytes, source->avail);
 }
 
 /* An instruction that crosses into the next page: assembled from both; alone in its translation. */
-static void decode_crossing(struct translator *t, struct source *source)
+static struct decoded *decode_crossing(struct translator *t, struct source *source)
 {
     struct guest_instruction *g = &t->instruction[0];
     const uint8_t *second;
@@ -61,7 +87,7 @@ static void decode_crossing(struct translator *t, struct source *source)
     t->out->second_page = dbt_fetch_page(t->v, t->code64 ? next : (uint32_t)next, &second);
     dbt_watch_page(t->v, t->out->second_page);
     memcpy(g->bytes + source->avail, second, 15 - source->avail);
-    dbt_decode_all(t->v, g->bytes, 15, t->v->mode, &g->op, &g->decoded, g->operand);
+    return decode_bytes(t, g, g->bytes, 15);
 }
 
 /* A conditional jump ends nothing: what is behind it is likely to follow. */
@@ -79,18 +105,19 @@ static void decode_all(struct translator *t, struct source source)
     t->count = 0;
     while (more && t->count < BLOCK_OPS_MAX && source.avail > 0) {
         struct guest_instruction *g = &t->instruction[t->count];
+        struct decoded *d = decode(t, &source);
 
-        if (!decode(t, &source)) {
+        if (d == NULL) {
             if (t->count > 0)
                 break;
-            decode_crossing(t, &source);
+            d = decode_crossing(t, &source);
             more = false;
         }
         source.linear += g->op.length;
         g->next_rip = t->code64 ? source.linear : (uint32_t)source.linear;
         source.bytes += g->op.length;
         source.avail -= more ? g->op.length : 0;
-        choose(t, g);
+        choose(t, g, d);
         t->vector = t->vector || g->vector;
         t->out->bytes = (uint16_t)(t->out->bytes + g->op.length);
         t->count++;

@@ -17,6 +17,7 @@
 #define FERRY_ENGINE_DBT_TRANSLATE_H
 
 #include "engine/dbt/alu.h"
+#include "engine/dbt/decoded.h"
 #include "engine/dbt/emit.h"
 #include "engine/dbt/translation.h"
 
@@ -28,15 +29,9 @@
 /* All arithmetic flags, as Zydis and RFLAGS number them. */
 #define FLAGS_ALL (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF | X86_OF)
 
-struct translator;
-struct guest_instruction;
-
-/* Emits one instruction. */
-typedef void translate_fn(struct translator *t, const struct guest_instruction *g);
-
 struct guest_instruction {
-    ZydisDecodedInstruction decoded;
-    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
+    ZydisDecodedInstruction decoded;    /* immediates of more than a byte and displacements are not here but in `op` (decoded.h) */
+    const ZydisDecodedOperand *operand;
     uint8_t bytes[16];
     struct op op;
     uint64_t next_rip;

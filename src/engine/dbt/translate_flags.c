@@ -131,27 +131,37 @@ static const uint8_t *peek_page(struct translator *t, uint64_t linear)
     return (const uint8_t *)entry->host;
 }
 
+static const struct decoded *peek(struct translator *t, const uint8_t *bytes, unsigned avail)
+{
+    struct op op;
+    struct decoded *d = dbt_decoded(t->v, bytes, avail, t->v->mode, &op);
+
+    if (d != NULL && !d->peeked) {
+        d->peeked = true;
+        d->plain = is_plain(&d->instruction);
+        d->flags_tested = flags_tested(&d->instruction);
+        d->flags_overwritten = flags_overwritten(&d->instruction);
+    }
+    return d;
+}
+
 uint32_t dbt_flags_live_at(struct translator *t, uint64_t linear)
 {
     const uint8_t *page = t->v->vm->exact_flags ? NULL : peek_page(t, linear);
     uint32_t open = FLAGS_ALL; /* flags that nobody has overwritten yet */
     unsigned offset = (unsigned)(linear & 0xfff);
-    ZydisDecoder decoder;
 
     if (page == NULL)
         return FLAGS_ALL;
-    dbt_decoder_init(&decoder, t->out->mode);
-    for (unsigned i = 0; i < PEEK_MAX && offset < 4096; i++) {
-        ZydisDecodedInstruction in;
+    for (unsigned i = 0; i < PEEK_MAX && offset < 4096 && !dbt_decoded_full(t->v); i++) {
+        const struct decoded *d = peek(t, page + offset, 4096 - offset);
 
-        if (ZYAN_FAILED(ZydisDecoderDecodeInstruction(&decoder, NULL, page + offset, 4096 - offset, &in)))
+        if (d == NULL || !d->plain || (d->flags_tested & open))
             return FLAGS_ALL;
-        if (!is_plain(&in) || (flags_tested(&in) & open))
-            return FLAGS_ALL;
-        open &= ~flags_overwritten(&in);
+        open &= ~d->flags_overwritten;
         if (open == 0)
             return 0;
-        offset += in.length;
+        offset += d->op.length;
     }
     return FLAGS_ALL;
 }

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "engine/dbt/arena.h"
+#include "engine/dbt/decoded.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/thunk.h"
@@ -302,6 +303,8 @@ static void make_room(struct dbt_vcpu *v)
 
     if (dbt_thunks_full(v))
         dbt_blocks_reuse(v);
+    if (dbt_decoded_full(v))
+        dbt_decoded_clear(v);
     if (!cache->full && !no_room)
         return;
     if (no_room) {

@@ -22,6 +22,7 @@
 struct block;
 struct block_cache;
 struct dbt_vm;
+struct decoded_cache;
 struct memory;
 struct op;
 struct thunk_cache;
@@ -220,6 +221,7 @@ struct dbt_vcpu {
     struct translation_cache *translations; /* NULL: the first tier does everything */
     struct translator *translator;
     struct thunk_cache *thunks;      /* thunk.h */
+    struct decoded_cache *decoded;   /* decoded.h */
 
     /* Mail and sleep; the mutex guards the mail, the condition wakes a halted vCPU. */
     pthread_mutex_t lock;

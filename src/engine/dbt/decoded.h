@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Decoded instructions, kept by their bytes: the same bytes in the same mode mean the same everywhere.
+ *
+ * Displacements and immediates of more than a byte, and the distances of jumps, are left out of the comparison where only the op
+ * depends on them; those numbers stand in the op, not in what Zydis said. Each vCPU has a cache of its own. */
+#ifndef FERRY_ENGINE_DBT_DECODED_H
+#define FERRY_ENGINE_DBT_DECODED_H
+
+#include "engine/dbt/op.h"
+
+struct guest_instruction;
+
+/* Emits one instruction (translate.h). */
+typedef void translate_fn(struct translator *t, const struct guest_instruction *g);
+
+struct decoded {
+    struct decoded *next;    /* of the same hash */
+    uint64_t key[2];         /* bytes that were compared */
+    uint32_t mode;
+    uint8_t displacement_at, displacement_size, immediate_at, immediate_size; /* numbers that were not; size 0: none */
+    bool immediate_signed;
+    bool whole;              /* the numbers were compared, too */
+    uint8_t bytes[16];
+
+    /* The translator's notes; it fills them at first use. */
+    bool chosen, vector;
+    translate_fn *translate;
+    uint32_t flags_read, flags_written;
+    bool peeked, plain;
+    uint32_t flags_tested, flags_overwritten;
+
+    struct op op;
+    ZydisDecodedInstruction instruction; /* undefined where the op raises */
+    ZydisDecodedOperand operand[];       /* instruction.operand_count of them */
+};
+
+int dbt_decoded_new(struct dbt_vcpu *v); /* v->decoded; -ENOMEM */
+void dbt_decoded_free(struct dbt_vcpu *v);
+
+/* Decodes the bytes (avail of them are there) as an instruction in the mode: its op, and what is kept of it, which is good until
+ * dbt_decoded_clear(). NULL: more bytes are needed than there are, which can't be with 15. */
+struct decoded *dbt_decoded(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op);
+
+/* Whether less than what one block needs is left: then clear, which also must be done when thunks are cleared. */
+bool dbt_decoded_full(const struct dbt_vcpu *v);
+void dbt_decoded_clear(struct dbt_vcpu *v);
+size_t dbt_decoded_used(const struct dbt_vcpu *v); /* bytes; the most so far */
+
+#endif
