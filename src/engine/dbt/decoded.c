@@ -25,7 +25,7 @@ struct decoded_cache {
 
 enum { /* what follows an opcode */
     HAS_MODRM = 1 << 0,
-    HAS_BYTE = 1 << 1,  /* an immediate byte, which belongs to what is compared */
+    HAS_BYTE = 1 << 1,  /* an immediate byte; it is compared: a shift by zero is something else */
     HAS_WORD = 1 << 2,  /* an immediate of the operand size, at most 4 bytes */
     HAS_SHORT = 1 << 3, /* the distance of a jump: a byte */
     HAS_NEAR = 1 << 4,  /* and 4 bytes */
@@ -323,7 +323,7 @@ static struct decoded *decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned
     memcpy(d->bytes, bytes, avail);
     operands_size = d->instruction.operand_count * sizeof(operands[0]);
     memcpy(d->operand, operands, operands_size);
-    cache->used += align_up(sizeof(*d) + operands_size, 16);
+    cache->used += align_up(sizeof(*d) + operands_size, 64);
     if (shape != NULL && shape->total == d->instruction.length)
         enter(v, d, shape);
     return d;

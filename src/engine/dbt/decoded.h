@@ -13,23 +13,21 @@ struct guest_instruction;
 /* Emits one instruction (translate.h). */
 typedef void translate_fn(struct translator *t, const struct guest_instruction *g);
 
-struct decoded {
+struct decoded {             /* two cache lines are all that most users look at */
     struct decoded *next;    /* of the same hash */
     uint64_t key[2];         /* bytes that were compared */
     uint32_t mode;
     uint8_t displacement_at, displacement_size, immediate_at, immediate_size; /* numbers that were not; size 0: none */
     bool immediate_signed;
     bool whole;              /* the numbers were compared, too */
-    uint8_t bytes[16];
 
     /* The translator's notes; it fills them at first use. */
-    bool chosen, vector;
+    bool chosen, vector, peeked, plain;
+    uint16_t flags_read, flags_written, flags_tested, flags_overwritten;
     translate_fn *translate;
-    uint32_t flags_read, flags_written;
-    bool peeked, plain;
-    uint32_t flags_tested, flags_overwritten;
 
-    struct op op;
+    struct op op __attribute__((aligned(64)));
+    uint8_t bytes[16];
     ZydisDecodedInstruction instruction; /* undefined where the op raises */
     ZydisDecodedOperand operand[];       /* instruction.operand_count of them */
 };

@@ -45,8 +45,8 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
         choose_anew(t, g);
         d->translate = g->translate;
         d->vector = g->vector;
-        d->flags_read = g->flags_read;
-        d->flags_written = g->flags_written;
+        d->flags_read = (uint16_t)g->flags_read;
+        d->flags_written = (uint16_t)g->flags_written;
         d->chosen = !dbt_is_relative(g);
         return;
     }
@@ -62,7 +62,7 @@ static struct decoded *decode_bytes(struct translator *t, struct guest_instructi
 
     if (d == NULL)
         return NULL;
-    g->decoded = d->instruction;
+    g->decoded = &d->instruction;
     g->operand = d->operand;
     return d;
 }
@@ -93,7 +93,7 @@ static struct decoded *decode_crossing(struct translator *t, struct source *sour
 /* A conditional jump ends nothing: what is behind it is likely to follow. */
 static bool ends(const struct guest_instruction *g)
 {
-    bool goes_on = g->translate != NULL && (dbt_jump_condition(g->decoded.mnemonic) >= 0 || dbt_is_sti(g));
+    bool goes_on = g->translate != NULL && (dbt_jump_condition(g->decoded->mnemonic) >= 0 || dbt_is_sti(g));
 
     return (g->op.flags & OP_END) && !goes_on;
 }

@@ -30,7 +30,7 @@
 #define FLAGS_ALL (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF | X86_OF)
 
 struct guest_instruction {
-    ZydisDecodedInstruction decoded;    /* immediates of more than a byte and displacements are not here but in `op` (decoded.h) */
+    const ZydisDecodedInstruction *decoded; /* immediates of more than a byte and displacements are not here but in `op` (decoded.h) */
     const ZydisDecodedOperand *operand;
     uint8_t bytes[16];
     struct op op;
@@ -158,7 +158,7 @@ void dbt_emit_map_store(struct translator *t, const struct register_map *map);
 
 static inline const ZydisDecodedOperand *dbt_memory_operand(const struct guest_instruction *g)
 {
-    for (unsigned i = 0; i < g->decoded.operand_count; i++)
+    for (unsigned i = 0; i < g->decoded->operand_count; i++)
         if (g->operand[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->operand[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
             return &g->operand[i];
     return NULL;

@@ -35,7 +35,7 @@ bool dbt_can_address(const struct translator *t, const struct guest_instruction 
 
     if (m->type != ZYDIS_MEMOP_TYPE_MEM && m->type != ZYDIS_MEMOP_TYPE_AGEN)
         return false;
-    if (g->decoded.address_width == 16)
+    if (g->decoded->address_width == 16)
         return false;
     if (m->index != ZYDIS_REGISTER_NONE && index != ZYDIS_REGCLASS_GPR32 && index != ZYDIS_REGCLASS_GPR64)
         return false;
@@ -51,7 +51,7 @@ void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, co
     struct host_memory h = {.base = HOST_NONE, .index = HOST_NONE};
     const struct op *op = &g->op; /* its displacement has the decoder's quirks seen to */
 
-    wide = wide && g->decoded.address_width == 64;
+    wide = wide && g->decoded->address_width == 64;
     if (is_rip(m->base) || (op->base == GPR_ZERO && op->index == GPR_ZERO)) {
         uint64_t value = (is_rip(m->base) ? g->next_rip : 0) + (uint64_t)(int64_t)op->displacement;
 
@@ -83,7 +83,7 @@ void dbt_emit_address(struct translator *t, const struct guest_instruction *g, c
     ZydisRegister segment = operand->mem.segment;
 
     if (operand->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64)
-        emit_constant(&t->e, ADDRESS, g->decoded.address_width == 64 ? g->op.immediate : (uint32_t)g->op.immediate);
+        emit_constant(&t->e, ADDRESS, g->decoded->address_width == 64 ? g->op.immediate : (uint32_t)g->op.immediate);
     else
         dbt_emit_offset(t, g, operand, true);
     if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) { /* 64-bit code; flags are spared already */

@@ -11,7 +11,7 @@ static unsigned word_size(const struct translator *t)
 
 bool dbt_is_relative(const struct guest_instruction *g)
 {
-    return g->decoded.operand_count_visible > 0 && g->operand[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    return g->decoded->operand_count_visible > 0 && g->operand[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }
 
 uint64_t dbt_relative_target(const struct guest_instruction *g)
@@ -201,7 +201,7 @@ static void translate_jump(struct translator *t, const struct guest_instruction 
 
 static void translate_jump_if(struct translator *t, const struct guest_instruction *g)
 {
-    unsigned condition = (unsigned)dbt_jump_condition(g->decoded.mnemonic);
+    unsigned condition = (unsigned)dbt_jump_condition(g->decoded->mnemonic);
     uint64_t target = dbt_relative_target(g);
     bool save;
     uint8_t *distance;
@@ -296,7 +296,7 @@ static translate_fn *choose_branch(struct translator *t, const struct guest_inst
 {
     const ZydisDecodedOperand *memory = dbt_memory_operand(g);
 
-    if (g->decoded.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || !is_word_sized(t, g))
+    if (g->decoded->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || !is_word_sized(t, g))
         return NULL;
     if (dbt_is_relative(g))
         return !t->code64 || dbt_canonical(dbt_relative_target(g)) ? relative : NULL;
@@ -305,7 +305,7 @@ static translate_fn *choose_branch(struct translator *t, const struct guest_inst
 
 static translate_fn *choose_push_or_pop(struct translator *t, const struct guest_instruction *g)
 {
-    bool push = g->decoded.mnemonic == ZYDIS_MNEMONIC_PUSH;
+    bool push = g->decoded->mnemonic == ZYDIS_MNEMONIC_PUSH;
     const ZydisDecodedOperand *operand = &g->operand[0];
 
     if (!is_word_sized(t, g))
@@ -321,13 +321,13 @@ translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction 
 {
     if (!t->code64 && !(t->out->mode & MODE_STACK32))
         return NULL;
-    if (dbt_jump_condition(g->decoded.mnemonic) >= 0)
+    if (dbt_jump_condition(g->decoded->mnemonic) >= 0)
         return choose_branch(t, g, translate_jump_if, NULL);
-    switch (g->decoded.mnemonic) {
+    switch (g->decoded->mnemonic) {
     case ZYDIS_MNEMONIC_JMP: return choose_branch(t, g, translate_jump, translate_jump_indirect);
     case ZYDIS_MNEMONIC_CALL: return choose_branch(t, g, translate_call, translate_call_indirect);
     case ZYDIS_MNEMONIC_RET:
-        return g->decoded.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && is_word_sized(t, g) ? translate_return : NULL;
+        return g->decoded->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR && is_word_sized(t, g) ? translate_return : NULL;
     case ZYDIS_MNEMONIC_PUSH:
     case ZYDIS_MNEMONIC_POP: return choose_push_or_pop(t, g);
     case ZYDIS_MNEMONIC_LEAVE: return is_word_sized(t, g) ? translate_leave : NULL;

@@ -66,8 +66,8 @@ static uint32_t flags_overwritten(const ZydisDecodedInstruction *in)
 
 void dbt_describe_flags(struct guest_instruction *g)
 {
-    g->flags_read = flags_tested(&g->decoded);
-    g->flags_written = flags_overwritten(&g->decoded);
+    g->flags_read = flags_tested(g->decoded);
+    g->flags_written = flags_overwritten(g->decoded);
 }
 
 uint32_t dbt_flags_needed(const struct guest_instruction *g)
@@ -77,7 +77,7 @@ uint32_t dbt_flags_needed(const struct guest_instruction *g)
 
 static bool changes_flags(const struct guest_instruction *g)
 {
-    return g->flags_written != 0 || may_shift_by_zero(&g->decoded);
+    return g->flags_written != 0 || may_shift_by_zero(g->decoded);
 }
 
 /* Whether an instruction of somebody else's translation does nothing with the flags but what Zydis says, and goes on behind itself. */
@@ -139,8 +139,8 @@ static const struct decoded *peek(struct translator *t, const uint8_t *bytes, un
     if (d != NULL && !d->peeked) {
         d->peeked = true;
         d->plain = is_plain(&d->instruction);
-        d->flags_tested = flags_tested(&d->instruction);
-        d->flags_overwritten = flags_overwritten(&d->instruction);
+        d->flags_tested = (uint16_t)flags_tested(&d->instruction);
+        d->flags_overwritten = (uint16_t)flags_overwritten(&d->instruction);
     }
     return d;
 }
@@ -178,7 +178,7 @@ void dbt_flags_liveness(struct translator *t)
 
     for (unsigned i = t->count; i-- > 0;) {
         struct guest_instruction *g = &t->instruction[i];
-        int condition = dbt_jump_condition(g->decoded.mnemonic);
+        int condition = dbt_jump_condition(g->decoded->mnemonic);
 
         if (i == t->count - 1 && g->translate != NULL) {
             if (condition >= 0 || !(g->op.flags & OP_END))

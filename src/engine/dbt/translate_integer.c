@@ -25,7 +25,7 @@ bool dbt_map_registers(const struct guest_instruction *g, bool memory, struct re
 
     *ret_map = (struct register_map){0};
     memcpy(ret_map->host, dbt_host_of, sizeof(ret_map->host));
-    for (unsigned i = 0; i < g->decoded.operand_count; i++)
+    for (unsigned i = 0; i < g->decoded->operand_count; i++)
         map_register(ret_map, &g->operand[i], &scratch);
     return scratch >= (memory ? ADDRESS : ADDRESS - 1u);
 }
@@ -61,7 +61,7 @@ static unsigned host_number(ZydisRegister reg, const struct register_map *map)
 
 static struct encoding find_encoding(const struct guest_instruction *g, const struct register_map *map)
 {
-    const ZydisDecodedInstruction *in = &g->decoded;
+    const ZydisDecodedInstruction *in = g->decoded;
     struct encoding c = {.opcode = in->opcode, .modrm = (in->attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0,
                          .reg = in->raw.modrm.reg, .rm = in->raw.modrm.rm};
 
@@ -94,7 +94,7 @@ static struct encoding find_encoding(const struct guest_instruction *g, const st
 /* What 64-bit code has no room for: INC and DEC in one byte, a second opcode of group 1, MOV without ModRM. */
 static void modernise(const struct guest_instruction *g, struct encoding *c)
 {
-    if (g->decoded.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+    if (g->decoded->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
         return;
     if (c->opcode >= 0x40 && c->opcode <= 0x4f) {
         c->reg = c->opcode >> 3 & 1;
@@ -115,7 +115,7 @@ static void modernise(const struct guest_instruction *g, struct encoding *c)
 
 static void emit_encoding(struct emitter *e, const struct guest_instruction *g, const struct encoding *c)
 {
-    const ZydisDecodedInstruction *in = &g->decoded;
+    const ZydisDecodedInstruction *in = g->decoded;
     unsigned rex = (unsigned)(in->raw.rex.W << 3) | (c->modrm ? c->reg >> 3 << 2 : 0) |
                    (c->modrm || c->in_opcode ? c->rm >> 3 : 0);
 
@@ -163,7 +163,7 @@ static void translate_plain(struct translator *t, const struct guest_instruction
 
     dbt_map_registers(g, memory != NULL, &map);
     if (memory != NULL)
-        emit_memory_access(t, g, memory, g->decoded.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 15 : 0);
+        emit_memory_access(t, g, memory, g->decoded->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 15 : 0);
     dbt_flags_provide(t, g);
     dbt_emit_map_load(t, &map);
     emit_guest_instruction(t, g, &map);
@@ -181,7 +181,7 @@ static void translate_nothing(struct translator *t, const struct guest_instructi
 
 static void translate_as_it_is(struct translator *t, const struct guest_instruction *g)
 {
-    emit_bytes(&t->e, g->bytes, g->decoded.length);
+    emit_bytes(&t->e, g->bytes, g->decoded->length);
 }
 
 static void translate_lea(struct translator *t, const struct guest_instruction *g)
@@ -218,7 +218,7 @@ static void translate_divide(struct translator *t, const struct guest_instructio
     } else {
         emit_registers(e, flags, 0x8b, SCRATCH, dbt_host_of[guest]);
     }
-    if (g->decoded.mnemonic == ZYDIS_MNEMONIC_DIV) {
+    if (g->decoded->mnemonic == ZYDIS_MNEMONIC_DIV) {
         emit_registers(e, flags, 0x3b, HOST_RDX, SCRATCH);
         cold = dbt_cold(t, COLD_INTERPRET, g, emit_jump_if(e, IF_AE));
         emit_registers(e, flags, 0xf7, 6, SCRATCH);
@@ -263,7 +263,7 @@ static bool is_plain_mnemonic(ZydisMnemonic mnemonic)
 /* With a bit number in a register the operand's address depends on it. */
 static bool is_plain_bit_test(const struct guest_instruction *g)
 {
-    switch (g->decoded.mnemonic) {
+    switch (g->decoded->mnemonic) {
     case ZYDIS_MNEMONIC_BT:
     case ZYDIS_MNEMONIC_BTS:
     case ZYDIS_MNEMONIC_BTR:
@@ -279,7 +279,7 @@ static bool high_bytes_fit(const struct guest_instruction *g)
 {
     bool high = false, rex = dbt_memory_operand(g) != NULL;
 
-    for (unsigned i = 0; i < g->decoded.operand_count; i++) {
+    for (unsigned i = 0; i < g->decoded->operand_count; i++) {
         ZydisRegister reg = g->operand[i].reg.value;
 
         if (g->operand[i].type != ZYDIS_OPERAND_TYPE_REGISTER || !dbt_thunk_is_gpr(reg))
@@ -294,7 +294,7 @@ static bool high_bytes_fit(const struct guest_instruction *g)
 
 static bool general_registers_only(const struct guest_instruction *g)
 {
-    for (unsigned i = 0; i < g->decoded.operand_count; i++) {
+    for (unsigned i = 0; i < g->decoded->operand_count; i++) {
         const ZydisDecodedOperand *o = &g->operand[i];
 
         if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && !dbt_thunk_is_gpr(o->reg.value) &&
@@ -306,7 +306,7 @@ static bool general_registers_only(const struct guest_instruction *g)
 
 static translate_fn *choose_special(struct translator *t, const struct guest_instruction *g)
 {
-    switch (g->decoded.mnemonic) {
+    switch (g->decoded->mnemonic) {
     case ZYDIS_MNEMONIC_NOP:
     case ZYDIS_MNEMONIC_ENDBR32:
     case ZYDIS_MNEMONIC_ENDBR64:
@@ -338,14 +338,14 @@ translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction 
     translate_fn *special;
     struct register_map map;
 
-    if (memory != NULL && !dbt_can_address(t, g, memory) && g->decoded.mnemonic != ZYDIS_MNEMONIC_NOP)
+    if (memory != NULL && !dbt_can_address(t, g, memory) && g->decoded->mnemonic != ZYDIS_MNEMONIC_NOP)
         return NULL;
     special = choose_special(t, g);
     if (special != NULL)
         return special;
-    if (!is_plain_mnemonic(g->decoded.mnemonic) && !is_plain_bit_test(g))
+    if (!is_plain_mnemonic(g->decoded->mnemonic) && !is_plain_bit_test(g))
         return NULL;
-    if (g->decoded.mnemonic == ZYDIS_MNEMONIC_BSWAP && g->op.size == 2)
+    if (g->decoded->mnemonic == ZYDIS_MNEMONIC_BSWAP && g->op.size == 2)
         return NULL;
     if (!general_registers_only(g) || !high_bytes_fit(g) || !dbt_map_registers(g, memory != NULL, &map))
         return NULL;

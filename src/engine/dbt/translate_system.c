@@ -100,7 +100,7 @@ static void translate_direction(struct translator *t, const struct guest_instruc
 {
     dbt_flags_spare(t, g);
     t->host_flags = false;
-    if (g->decoded.mnemonic == ZYDIS_MNEMONIC_STD)
+    if (g->decoded->mnemonic == ZYDIS_MNEMONIC_STD)
         emit_set_flag(t, X86_DF);
     else
         emit_clear_flag(t, X86_DF);
@@ -147,7 +147,7 @@ bool dbt_is_sti(const struct guest_instruction *g)
 
 translate_fn *dbt_choose_system(struct translator *t, struct guest_instruction *g)
 {
-    switch (g->decoded.mnemonic) {
+    switch (g->decoded->mnemonic) {
     case ZYDIS_MNEMONIC_CLI: return t->code64 ? translate_cli : NULL;
     case ZYDIS_MNEMONIC_STI: return t->code64 ? translate_sti : NULL;
     case ZYDIS_MNEMONIC_STAC: return translate_stac;

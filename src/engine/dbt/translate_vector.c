@@ -26,7 +26,7 @@ static bool runs_as_it_is(const struct translator *t, op_fn *execute)
 static bool registers_fit(const struct guest_instruction *g, bool *ret_vector)
 {
     *ret_vector = false;
-    for (unsigned i = 0; i < g->decoded.operand_count; i++) {
+    for (unsigned i = 0; i < g->decoded->operand_count; i++) {
         const ZydisDecodedOperand *o = &g->operand[i];
 
         if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
@@ -44,7 +44,7 @@ static bool registers_fit(const struct guest_instruction *g, bool *ret_vector)
 static void translate_vector(struct translator *t, const struct guest_instruction *g)
 {
     const ZydisDecodedOperand *memory = dbt_memory_operand(g);
-    struct decode d = {.v = t->v, .instruction = &g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
+    struct decode d = {.v = t->v, .instruction = g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
     uint8_t bytes[THUNK_INSTRUCTION_MAX];
     struct register_map map;
     unsigned n;
@@ -66,7 +66,7 @@ static void translate_vector(struct translator *t, const struct guest_instructio
 static void translate_zero_upper(struct translator *t, const struct guest_instruction *g)
 {
     emit8(&t->e, 0xc5);
-    emit8(&t->e, g->decoded.mnemonic == ZYDIS_MNEMONIC_VZEROALL ? 0xfc : 0xf8);
+    emit8(&t->e, g->decoded->mnemonic == ZYDIS_MNEMONIC_VZEROALL ? 0xfc : 0xf8);
     emit8(&t->e, 0x77);
 }
 
@@ -75,13 +75,13 @@ translate_fn *dbt_choose_vector(struct translator *t, struct guest_instruction *
     const ZydisDecodedOperand *memory = dbt_memory_operand(g);
     struct register_map map;
 
-    if (g->decoded.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || g->decoded.mnemonic == ZYDIS_MNEMONIC_VZEROALL) {
+    if (g->decoded->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || g->decoded->mnemonic == ZYDIS_MNEMONIC_VZEROALL) {
         if (!t->code64) /* which leaves the upper eight registers alone */
             return NULL;
         g->vector = true;
         return translate_zero_upper;
     }
-    if (!runs_as_it_is(t, g->op.execute) || g->decoded.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
+    if (!runs_as_it_is(t, g->op.execute) || g->decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
         return NULL;
     if (!registers_fit(g, &g->vector) || !dbt_map_registers(g, memory != NULL, &map))
         return NULL;

@@ -63,7 +63,7 @@ static void emit_operand_access(struct translator *t, const struct guest_instruc
 static void translate_x87(struct translator *t, const struct guest_instruction *g)
 {
     const ZydisDecodedOperand *memory = dbt_memory_operand(g);
-    struct decode d = {.v = t->v, .instruction = &g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
+    struct decode d = {.v = t->v, .instruction = g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
     uint8_t bytes[THUNK_INSTRUCTION_MAX];
     unsigned n = dbt_thunk_encode(&d, dbt_host_of, ADDRESS, 0, bytes);
 
