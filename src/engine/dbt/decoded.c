@@ -9,16 +9,22 @@
 
 #include "engine/dbt/block.h"
 
-#define ARENA_SIZE MIB(8)
-#define HASH_SIZE 8192u
+#define DECODED_MAX 24576u
+#define ARENA_SIZE MIB(16)  /* of what Zydis said */
+#define SLOTS 65536u        /* power of two */
 #define LENGTH_MAX 15u
-#define LARGEST (sizeof(struct decoded) + ZYDIS_MAX_OPERAND_COUNT * sizeof(ZydisDecodedOperand))
-#define RESERVE ((BLOCK_OPS_MAX + 2) * LARGEST)
+#define LARGEST (sizeof(struct zydis) + ZYDIS_MAX_OPERAND_COUNT * sizeof(ZydisDecodedOperand))
+#define RESERVE (BLOCK_OPS_MAX + 2u)
 
 struct decoded_cache {
+    struct decoded *decoded; /* DECODED_MAX of them, and behind them the arena */
+    unsigned count, most;
     uint8_t *arena;
     size_t used, most_used;
-    struct decoded *hash[HASH_SIZE];
+    struct {
+        uint32_t hash;
+        uint32_t number;     /* in decoded[], from 1 on; 0: free */
+    } slot[SLOTS];
 };
 
 /* --- where an instruction's numbers are (SDM vol. 2 appendix A) -------------------------------------------------------------- */
@@ -31,23 +37,24 @@ enum { /* what follows an opcode */
     HAS_NEAR = 1 << 4,  /* and 4 bytes */
     HAS_TEST = 1 << 5,  /* group 3: an immediate, if it is TEST */
     HAS_FULL = 1 << 6,  /* an immediate of the full operand size */
-    ODD = 1 << 7,       /* left to Zydis */
+    HAS_SMALL = 1 << 7, /* an immediate byte that is but a number */
+    ODD = 1 << 8,       /* left to Zydis */
 };
 
-#define ALU_ROW HAS_MODRM, HAS_MODRM, HAS_MODRM, HAS_MODRM, HAS_BYTE, HAS_WORD, 0, 0
-static const uint8_t one_byte[256] = {
+#define ALU_ROW HAS_MODRM, HAS_MODRM, HAS_MODRM, HAS_MODRM, HAS_SMALL, HAS_WORD, 0, 0
+static const uint16_t one_byte[256] = {
     ALU_ROW, ALU_ROW, ALU_ROW, ALU_ROW, ALU_ROW, ALU_ROW, ALU_ROW, ALU_ROW,
-    [0x62] = ODD, [0x63] = HAS_MODRM, [0x68] = HAS_WORD, [0x69] = HAS_MODRM | HAS_WORD, [0x6a] = HAS_BYTE,
-    [0x6b] = HAS_MODRM | HAS_BYTE, [0x70 ... 0x7f] = HAS_SHORT, [0x80] = HAS_MODRM | HAS_BYTE, [0x81] = HAS_MODRM | HAS_WORD,
-    [0x82 ... 0x83] = HAS_MODRM | HAS_BYTE, [0x84 ... 0x8e] = HAS_MODRM, [0x8f] = ODD, [0x9a] = ODD, [0xa0 ... 0xa3] = ODD,
-    [0xa8] = HAS_BYTE, [0xa9] = HAS_WORD, [0xb0 ... 0xb7] = HAS_BYTE, [0xb8 ... 0xbf] = HAS_FULL, [0xc0 ... 0xc1] = HAS_MODRM | HAS_BYTE,
-    [0xc2] = ODD, [0xc4 ... 0xc5] = ODD, [0xc6] = HAS_MODRM | HAS_BYTE, [0xc7] = HAS_MODRM | HAS_WORD, [0xc8] = ODD, [0xca] = ODD,
+    [0x62] = ODD, [0x63] = HAS_MODRM, [0x68] = HAS_WORD, [0x69] = HAS_MODRM | HAS_WORD, [0x6a] = HAS_SMALL,
+    [0x6b] = HAS_MODRM | HAS_SMALL, [0x70 ... 0x7f] = HAS_SHORT, [0x80] = HAS_MODRM | HAS_SMALL, [0x81] = HAS_MODRM | HAS_WORD,
+    [0x82 ... 0x83] = HAS_MODRM | HAS_SMALL, [0x84 ... 0x8e] = HAS_MODRM, [0x8f] = ODD, [0x9a] = ODD, [0xa0 ... 0xa3] = ODD,
+    [0xa8] = HAS_SMALL, [0xa9] = HAS_WORD, [0xb0 ... 0xb7] = HAS_SMALL, [0xb8 ... 0xbf] = HAS_FULL, [0xc0 ... 0xc1] = HAS_MODRM | HAS_BYTE,
+    [0xc2] = ODD, [0xc4 ... 0xc5] = ODD, [0xc6] = HAS_MODRM | HAS_SMALL, [0xc7] = HAS_MODRM | HAS_WORD, [0xc8] = ODD, [0xca] = ODD,
     [0xcd] = HAS_BYTE, [0xd0 ... 0xd3] = HAS_MODRM, [0xd4 ... 0xd5] = HAS_BYTE, [0xd6] = ODD, [0xd8 ... 0xdf] = HAS_MODRM,
     [0xe0 ... 0xe3] = HAS_SHORT, [0xe4 ... 0xe7] = HAS_BYTE, [0xe8 ... 0xe9] = HAS_NEAR, [0xea] = ODD, [0xeb] = HAS_SHORT,
     [0xf6] = HAS_MODRM | HAS_TEST | HAS_BYTE, [0xf7] = HAS_MODRM | HAS_TEST | HAS_WORD, [0xfe ... 0xff] = HAS_MODRM,
 };
 
-static const uint8_t two_byte[256] = {
+static const uint16_t two_byte[256] = {
     [0x00 ... 0x03] = HAS_MODRM, [0x04] = ODD, [0x0a] = ODD, [0x0c] = ODD, [0x0d] = HAS_MODRM, [0x0f] = ODD, [0x10 ... 0x1f] = HAS_MODRM,
     [0x20 ... 0x27] = ODD, [0x28 ... 0x2f] = HAS_MODRM, [0x36] = ODD, [0x38 ... 0x3f] = ODD, [0x40 ... 0x6f] = HAS_MODRM,
     [0x70 ... 0x73] = HAS_MODRM | HAS_BYTE, [0x74 ... 0x76] = HAS_MODRM, [0x78 ... 0x79] = ODD, [0x7a ... 0x7f] = HAS_MODRM,
@@ -156,7 +163,7 @@ static bool take_modrm(struct shape *s, const uint8_t *bytes)
 
 static unsigned immediate_size(unsigned what, const struct prefixes *p)
 {
-    if (what & HAS_SHORT)
+    if (what & (HAS_SHORT | HAS_SMALL))
         return 1;
     if (what & HAS_NEAR)
         return 4;
@@ -232,17 +239,22 @@ static bool numbers_do_not_matter(struct dbt_vcpu *v, const struct decoded *d)
 
 /* --- the cache ----------------------------------------------------------------------------------------------------------- */
 
+#define MAPPING_SIZE (DECODED_MAX * sizeof(struct decoded) + ARENA_SIZE)
+
 int dbt_decoded_new(struct dbt_vcpu *v)
 {
     struct decoded_cache *cache = calloc(1, sizeof(*cache));
+    void *mapping;
 
     if (cache == NULL)
         return -ENOMEM;
-    cache->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (cache->arena == MAP_FAILED) {
+    mapping = mmap(NULL, MAPPING_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) {
         free(cache);
         return -ENOMEM;
     }
+    cache->decoded = mapping;
+    cache->arena = (uint8_t *)(cache->decoded + DECODED_MAX);
     v->decoded = cache;
     return 0;
 }
@@ -251,80 +263,97 @@ void dbt_decoded_free(struct dbt_vcpu *v)
 {
     if (v->decoded == NULL)
         return;
-    munmap(v->decoded->arena, ARENA_SIZE);
+    munmap(v->decoded->decoded, MAPPING_SIZE);
     free(v->decoded);
     v->decoded = NULL;
 }
 
 bool dbt_decoded_full(const struct dbt_vcpu *v)
 {
-    return ARENA_SIZE - v->decoded->used < RESERVE;
+    return DECODED_MAX - v->decoded->count < RESERVE || ARENA_SIZE - v->decoded->used < RESERVE * LARGEST;
 }
 
 void dbt_decoded_clear(struct dbt_vcpu *v)
 {
-    v->decoded->most_used = dbt_decoded_used(v);
-    v->decoded->used = 0;
-    memset(v->decoded->hash, 0, sizeof(v->decoded->hash));
+    struct decoded_cache *cache = v->decoded;
+
+    cache->most = cache->count > cache->most ? cache->count : cache->most;
+    cache->most_used = cache->used > cache->most_used ? cache->used : cache->most_used;
+    cache->count = 0;
+    cache->used = 0;
+    memset(cache->slot, 0, sizeof(cache->slot));
 }
 
 size_t dbt_decoded_used(const struct dbt_vcpu *v)
 {
-    return v->decoded->used > v->decoded->most_used ? v->decoded->used : v->decoded->most_used;
+    const struct decoded_cache *cache = v->decoded;
+    unsigned count = cache->count > cache->most ? cache->count : cache->most;
+
+    return count * sizeof(struct decoded) + (cache->used > cache->most_used ? cache->used : cache->most_used);
 }
 
-static unsigned hash_of(const uint64_t key[2], uint32_t mode)
+static uint32_t hash_of(const uint64_t key[2], uint32_t mode)
 {
     uint64_t h = (key[0] ^ (key[1] + mode) * UINT64_C(0xff51afd7ed558ccd)) * UINT64_C(0x9e3779b97f4a7c15);
 
-    return (unsigned)(h >> 40) & (HASH_SIZE - 1);
+    return (uint32_t)(h >> 32 ^ h);
+}
+
+static bool is_same(const struct decoded *d, const uint64_t key[2], uint32_t mode, const uint8_t *bytes)
+{
+    return d->key[0] == key[0] && d->key[1] == key[1] && d->mode == mode && (!d->whole || memcmp(d->bytes, bytes, d->op.length) == 0);
 }
 
 static struct decoded *find(const struct decoded_cache *cache, const uint64_t key[2], uint32_t mode, const uint8_t *bytes)
 {
-    struct decoded *d = cache->hash[hash_of(key, mode)];
+    uint32_t hash = hash_of(key, mode);
 
-    while (d != NULL && !(d->key[0] == key[0] && d->key[1] == key[1] && d->mode == mode &&
-                          (!d->whole || memcmp(d->bytes, bytes, d->op.length) == 0)))
-        d = d->next;
-    return d;
+    for (unsigned i = hash & (SLOTS - 1); cache->slot[i].number != 0; i = (i + 1) & (SLOTS - 1))
+        if (cache->slot[i].hash == hash && is_same(&cache->decoded[cache->slot[i].number - 1], key, mode, bytes))
+            return &cache->decoded[cache->slot[i].number - 1];
+    return NULL;
 }
 
 static void enter(struct dbt_vcpu *v, struct decoded *d, const struct shape *s)
 {
-    struct decoded **head;
+    struct decoded_cache *cache = v->decoded;
+    uint32_t hash;
+    unsigned i;
 
     memcpy(d->key, s->key, sizeof(d->key));
     d->displacement_at = s->displacement_at;
     d->displacement_size = s->displacement_size;
     d->immediate_at = s->immediate_at;
     d->immediate_size = s->immediate_size;
-    d->immediate_signed = d->instruction.raw.imm[0].is_signed;
+    d->immediate_signed = d->zydis->instruction.raw.imm[0].is_signed;
     if ((d->displacement_size | d->immediate_size) != 0 && !numbers_do_not_matter(v, d)) {
         d->whole = true;
         d->displacement_size = d->immediate_size = 0;
     }
-    head = &v->decoded->hash[hash_of(d->key, d->mode)];
-    d->next = *head;
-    *head = d;
+    hash = hash_of(d->key, d->mode);
+    for (i = hash & (SLOTS - 1); cache->slot[i].number != 0; i = (i + 1) & (SLOTS - 1))
+        ;
+    cache->slot[i].hash = hash;
+    cache->slot[i].number = (uint32_t)(d - cache->decoded) + 1;
 }
 
 static struct decoded *decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, const struct shape *shape)
 {
     struct decoded_cache *cache = v->decoded;
-    struct decoded *d = (struct decoded *)(void *)(cache->arena + cache->used);
+    struct decoded *d = &cache->decoded[cache->count];
+    struct zydis *zydis = (struct zydis *)(void *)(cache->arena + cache->used);
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     size_t operands_size;
 
-    memset(d, 0, sizeof(*d));
-    if (dbt_decode_all(v, bytes, avail, mode, &d->op, &d->instruction, operands) == 0)
+    *d = (struct decoded){.mode = mode, .zydis = zydis};
+    if (dbt_decode_all(v, bytes, avail, mode, &d->op, &zydis->instruction, operands) == 0)
         return NULL;
-    d->mode = mode;
     memcpy(d->bytes, bytes, avail);
-    operands_size = d->instruction.operand_count * sizeof(operands[0]);
-    memcpy(d->operand, operands, operands_size);
-    cache->used += align_up(sizeof(*d) + operands_size, 64);
-    if (shape != NULL && shape->total == d->instruction.length)
+    operands_size = zydis->instruction.operand_count * sizeof(operands[0]);
+    memcpy(zydis->operand, operands, operands_size);
+    cache->used += align_up(sizeof(*zydis) + operands_size, 16);
+    cache->count++;
+    if (shape != NULL && shape->total == zydis->instruction.length)
         enter(v, d, shape);
     return d;
 }

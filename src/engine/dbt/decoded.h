@@ -13,8 +13,7 @@ struct guest_instruction;
 /* Emits one instruction (translate.h). */
 typedef void translate_fn(struct translator *t, const struct guest_instruction *g);
 
-struct decoded {             /* two cache lines are all that most users look at */
-    struct decoded *next;    /* of the same hash */
+struct decoded {             /* two cache lines; what Zydis said stands elsewhere, most users do without */
     uint64_t key[2];         /* bytes that were compared */
     uint32_t mode;
     uint8_t displacement_at, displacement_size, immediate_at, immediate_size; /* numbers that were not; size 0: none */
@@ -26,9 +25,13 @@ struct decoded {             /* two cache lines are all that most users look at 
     uint16_t flags_read, flags_written, flags_tested, flags_overwritten;
     translate_fn *translate;
 
+    const struct zydis *zydis;
     struct op op __attribute__((aligned(64)));
     uint8_t bytes[16];
-    ZydisDecodedInstruction instruction; /* undefined where the op raises */
+};
+
+struct zydis {
+    ZydisDecodedInstruction instruction; /* all zeros where the op raises for want of any */
     ZydisDecodedOperand operand[];       /* instruction.operand_count of them */
 };
 

@@ -62,8 +62,8 @@ static struct decoded *decode_bytes(struct translator *t, struct guest_instructi
 
     if (d == NULL)
         return NULL;
-    g->decoded = &d->instruction;
-    g->operand = d->operand;
+    g->decoded = &d->zydis->instruction;
+    g->operand = d->zydis->operand;
     return d;
 }
 
@@ -246,7 +246,16 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
 int dbt_translator_new(struct dbt_vcpu *v)
 {
     v->translator = malloc(sizeof(*v->translator));
-    return v->translator != NULL ? 0 : -ENOMEM;
+    if (v->translator == NULL)
+        return -ENOMEM;
+    v->translator->liveness_known = true;
+    dbt_flags_forget(v->translator);
+    return 0;
+}
+
+void dbt_translator_code_changed(struct dbt_vcpu *v)
+{
+    dbt_flags_forget(v->translator);
 }
 
 void dbt_translator_free(struct dbt_vcpu *v)

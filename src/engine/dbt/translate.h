@@ -61,6 +61,7 @@ struct cold {
     bool save_flags;
 };
 
+#define LIVENESS_SLOTS 16384u
 #define COLD_MAX (BLOCK_OPS_MAX * 3)
 
 struct translator {
@@ -74,6 +75,8 @@ struct translator {
     unsigned count;
     unsigned colds;
     unsigned pending_cold;           /* first of the present instruction's */
+    bool liveness_known;             /* anything in the next */
+    uint64_t liveness[LIVENESS_SLOTS]; /* what dbt_flags_live_at() found, until some code changes */
     struct cold cold[COLD_MAX];
     struct guest_instruction instruction[BLOCK_OPS_MAX];
 };
@@ -91,6 +94,7 @@ void dbt_describe_flags(struct guest_instruction *g);
 void dbt_flags_liveness(struct translator *t);
 /* Which flags the code at a linear address may read before it overwrites them. */
 uint32_t dbt_flags_live_at(struct translator *t, uint64_t linear);
+void dbt_flags_forget(struct translator *t); /* code has changed */
 /* The flags needed from before the instruction. */
 uint32_t dbt_flags_needed(const struct guest_instruction *g);
 /* Before anything that clobbers the host's flags while the instruction is yet to come. Uses SCRATCH. */

@@ -138,21 +138,17 @@ static const struct decoded *peek(struct translator *t, const uint8_t *bytes, un
 
     if (d != NULL && !d->peeked) {
         d->peeked = true;
-        d->plain = is_plain(&d->instruction);
-        d->flags_tested = (uint16_t)flags_tested(&d->instruction);
-        d->flags_overwritten = (uint16_t)flags_overwritten(&d->instruction);
+        d->plain = is_plain(&d->zydis->instruction);
+        d->flags_tested = (uint16_t)flags_tested(&d->zydis->instruction);
+        d->flags_overwritten = (uint16_t)flags_overwritten(&d->zydis->instruction);
     }
     return d;
 }
 
-uint32_t dbt_flags_live_at(struct translator *t, uint64_t linear)
+static uint32_t look_ahead(struct translator *t, const uint8_t *page, unsigned offset)
 {
-    const uint8_t *page = t->v->vm->exact_flags ? NULL : peek_page(t, linear);
     uint32_t open = FLAGS_ALL; /* flags that nobody has overwritten yet */
-    unsigned offset = (unsigned)(linear & 0xfff);
 
-    if (page == NULL)
-        return FLAGS_ALL;
     for (unsigned i = 0; i < PEEK_MAX && offset < 4096 && !dbt_decoded_full(t->v); i++) {
         const struct decoded *d = peek(t, page + offset, 4096 - offset);
 
@@ -164,6 +160,29 @@ uint32_t dbt_flags_live_at(struct translator *t, uint64_t linear)
         offset += d->op.length;
     }
     return FLAGS_ALL;
+}
+
+/* Either all may be read, or none: a bit beside the address and the mode. The page is watched, as part of the translation. */
+uint32_t dbt_flags_live_at(struct translator *t, uint64_t linear)
+{
+    const uint8_t *page = t->v->vm->exact_flags ? NULL : peek_page(t, linear);
+    uint64_t physical = TLB_PAGE(t->out->physical) | (linear & 0xfff), key = physical << (MODE_BITS + 1) | (uint64_t)t->v->mode << 1;
+    uint64_t *slot = &t->liveness[(physical ^ physical >> 12) & (LIVENESS_SLOTS - 1)];
+
+    if (page == NULL)
+        return FLAGS_ALL;
+    if ((*slot & ~UINT64_C(1)) != key) {
+        *slot = key | (look_ahead(t, page, (unsigned)(linear & 0xfff)) != 0);
+        t->liveness_known = true;
+    }
+    return *slot & 1 ? FLAGS_ALL : 0;
+}
+
+void dbt_flags_forget(struct translator *t)
+{
+    if (t->liveness_known)
+        memset(t->liveness, 0xff, sizeof(t->liveness));
+    t->liveness_known = false;
 }
 
 /* The interpreter's handlers read flags from memory, or leave them there for whoever is next. */

@@ -292,6 +292,7 @@ void dbt_translations_clear(struct dbt_vcpu *v)
         return;
     memset(cache->hash, 0, sizeof(cache->hash));
     memset(cache->page, 0, sizeof(cache->page));
+    dbt_translator_code_changed(v);
     dbt_jump_tables_forget(v, true);
     cache->full = true;
 }
@@ -344,6 +345,7 @@ void dbt_translations_invalidate_page(struct dbt_vcpu *v, uint64_t page)
 
     if (cache == NULL)
         return;
+    dbt_translator_code_changed(v);
     place = &cache->page[page_hash(page)];
     while (*place != NULL) {
         struct translation *t = *place;

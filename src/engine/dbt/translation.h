@@ -70,6 +70,7 @@ size_t dbt_translations_used(const struct dbt_vcpu *v);
 /* Translates at the present RIP; NULL never, room has been made. In translate.c. */
 struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes);
 int dbt_translator_new(struct dbt_vcpu *v); /* v->translator; -ENOMEM */
+void dbt_translator_code_changed(struct dbt_vcpu *v); /* what it has seen of code is no longer true */
 void dbt_translator_free(struct dbt_vcpu *v);
 /* How much RSP has to be moved to take a near call's or return's step back. In control.c. */
 int64_t dbt_stack_effect(const struct op *op);
