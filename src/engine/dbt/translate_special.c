@@ -47,7 +47,7 @@ static void emit_move_address(struct translator *t, const struct guest_instructi
 static void translate_bit_string(struct translator *t, const struct guest_instruction *g)
 {
     unsigned guest = dbt_thunk_gpr_number(g->operand[1].reg.value), host = dbt_host_of[guest];
-    bool writes = g->decoded.mnemonic != ZYDIS_MNEMONIC_BT;
+    bool writes = g->decoded->mnemonic != ZYDIS_MNEMONIC_BT;
 
     dbt_flags_spare(t, g);
     dbt_emit_address(t, g, &g->operand[0]);
@@ -62,7 +62,7 @@ static void translate_bit_string(struct translator *t, const struct guest_instru
         host = SCRATCH;
         emit_load(&t->e, host, dbt_guest_slot(guest));
     }
-    emit_memory(&t->e, EMIT_0F | (g->op.size == 8 ? EMIT_W : 0) | (g->op.flags & OP_LOCK ? EMIT_LOCK : 0), g->decoded.opcode, host,
+    emit_memory(&t->e, EMIT_0F | (g->op.size == 8 ? EMIT_W : 0) | (g->op.flags & OP_LOCK ? EMIT_LOCK : 0), g->decoded->opcode, host,
                 at_base(ADDRESS, 0));
     dbt_flags_done(t, g);
 }
@@ -70,7 +70,7 @@ static void translate_bit_string(struct translator *t, const struct guest_instru
 static translate_fn *choose_bit_string(struct translator *t, const struct guest_instruction *g)
 {
     if (g->operand[0].type != ZYDIS_OPERAND_TYPE_MEMORY || g->operand[1].type != ZYDIS_OPERAND_TYPE_REGISTER || g->op.size < 4 ||
-        !t->code64 || g->decoded.address_width != 64 || !dbt_can_address(t, g, &g->operand[0]))
+        !t->code64 || g->decoded->address_width != 64 || !dbt_can_address(t, g, &g->operand[0]))
         return NULL;
     return translate_bit_string;
 }
@@ -186,11 +186,11 @@ static void translate_from_control(struct translator *t, const struct guest_inst
 
 static translate_fn *choose_move(struct translator *t, const struct guest_instruction *g)
 {
-    bool default_map = g->decoded.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
+    bool default_map = g->decoded->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
 
-    if (default_map && g->decoded.opcode == 0x8c)
+    if (default_map && g->decoded->opcode == 0x8c)
         return !(g->op.flags & OP_MEMORY) || dbt_can_address(t, g, &g->operand[0]) ? translate_from_segment : NULL;
-    if (default_map || g->decoded.opcode != 0x20 || !t->code64 || (g->op.flags & OP_LOCK) ||
+    if (default_map || g->decoded->opcode != 0x20 || !t->code64 || (g->op.flags & OP_LOCK) ||
         g->operand[1].reg.value > ZYDIS_REGISTER_CR4)
         return NULL;
     return translate_from_control;
@@ -198,7 +198,7 @@ static translate_fn *choose_move(struct translator *t, const struct guest_instru
 
 translate_fn *dbt_choose_special(struct translator *t, struct guest_instruction *g)
 {
-    switch (g->decoded.mnemonic) {
+    switch (g->decoded->mnemonic) {
     case ZYDIS_MNEMONIC_BT:
     case ZYDIS_MNEMONIC_BTS:
     case ZYDIS_MNEMONIC_BTR:

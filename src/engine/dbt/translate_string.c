@@ -91,16 +91,16 @@ static void translate_movs(struct translator *t, const struct guest_instruction 
 
 translate_fn *dbt_choose_string(struct translator *t, struct guest_instruction *g)
 {
-    if (!t->code64 || g->decoded.address_width != 64 || !(g->op.flags & (OP_REP | OP_REPNE)) || g->op.segment >= X86_FS)
+    if (!t->code64 || g->decoded->address_width != 64 || !(g->op.flags & (OP_REP | OP_REPNE)) || g->op.segment >= X86_FS)
         return NULL;
-    switch (g->decoded.mnemonic) {
+    switch (g->decoded->mnemonic) {
     case ZYDIS_MNEMONIC_STOSB:
     case ZYDIS_MNEMONIC_STOSW:
     case ZYDIS_MNEMONIC_STOSD:
     case ZYDIS_MNEMONIC_STOSQ:
         return translate_stos;
     case ZYDIS_MNEMONIC_MOVSD:
-        return g->decoded.meta.isa_set == ZYDIS_ISA_SET_SSE2 ? NULL : translate_movs;
+        return g->decoded->meta.isa_set == ZYDIS_ISA_SET_SSE2 ? NULL : translate_movs;
     case ZYDIS_MNEMONIC_MOVSB:
     case ZYDIS_MNEMONIC_MOVSW:
     case ZYDIS_MNEMONIC_MOVSQ:
