@@ -5,6 +5,7 @@
 
 #include "backend/block_lock.h"
 #include "backend/block_medium.h"
+#include "backend/qcow2.h"
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/text.h"
@@ -16,6 +17,7 @@
 
 struct block_image {
     struct block_medium *medium;
+    struct qcow2 *qcow2;       /* NULL: raw */
     uint64_t size;
     char *path;
     bool readonly, can_discard, no_lock;
@@ -65,10 +67,16 @@ static void finish(struct block_image *image, struct block_request *request, int
     request->done(request);
 }
 
+/* Blocking; from any thread. */
+static int execute(struct block_image *image, const struct block_request *request)
+{
+    return image->qcow2 != NULL ? qcow2_execute(image->qcow2, request) : image->medium->type->execute(image->medium, request);
+}
+
 static void job_run(struct work *work)
 {
     struct job *job = CONTAINER_OF(work, struct job, work);
-    job->result = job->image->medium->type->execute(job->image->medium, job->request);
+    job->result = execute(job->image, job->request);
 }
 
 static void job_done(struct work *work)
@@ -86,7 +94,7 @@ static void job_done(struct work *work)
 static void submit_to_worker(struct block_image *image, struct block_request *request)
 {
     if (image->draining) {
-        finish(image, request, image->medium->type->execute(image->medium, request));
+        finish(image, request, execute(image, request));
         return;
     }
     struct job *job = malloc(sizeof(*job));
@@ -129,7 +137,7 @@ void block_submit(struct block_image *image, struct block_request *request)
     image->in_flight++;
     if (r < 0)
         finish(image, request, r);
-    else if (!image->medium->type->submit(image->medium, request))
+    else if (image->qcow2 != NULL || !image->medium->type->submit(image->medium, request))
         submit_to_worker(image, request);
 }
 
@@ -145,7 +153,11 @@ void block_drain(struct block_image *image)
 static int image_size(struct block_image *image, struct err *err)
 {
     uint64_t size = 0;
-    int r = image->medium->type->size(image->medium, &size);
+    int r = 0;
+    if (image->qcow2 != NULL)
+        size = qcow2_size(image->qcow2);
+    else
+        r = image->medium->type->size(image->medium, &size);
     if (r == -ENODEV)
         return err_set(err, -EINVAL, "disk image %s is neither a file nor a block device", image->path);
     if (r < 0)
@@ -165,6 +177,12 @@ static int lock_image(const struct block_image *image, const struct block_config
                            image->readonly ? BLOCK_LOCK_READ : config->incoming ? BLOCK_LOCK_CLAIM : BLOCK_LOCK_WRITE, err);
 }
 
+static int open_qcow2(struct block_image *image, struct loop *loop, struct err *err)
+{
+    const struct qcow2_config config = {.path = image->path, .readonly = image->readonly, .loop = loop};
+    return qcow2_open(image->medium, &config, &image->qcow2, err);
+}
+
 static int open_medium(struct block_image *image, const struct block_config *config, struct loop *loop, struct err *err)
 {
     int r;
@@ -176,8 +194,10 @@ static int open_medium(struct block_image *image, const struct block_config *con
         return r;
     image->medium->finished = medium_finished;
     image->medium->ctx = image;
-    r = image_size(image, err);
-    return r < 0 ? r : lock_image(image, config, err);
+    r = lock_image(image, config, err);
+    if (r == 0 && config->format != NULL && text_equal(config->format, "qcow2"))
+        r = open_qcow2(image, loop, err);
+    return r < 0 ? r : image_size(image, err);
 }
 
 static int prepare(struct block_image *image, const struct block_config *config, struct loop *loop, struct err *err)
@@ -199,8 +219,8 @@ int block_open(const struct block_config *config, struct loop *loop, struct bloc
 {
     struct block_image *image = calloc(1, sizeof(*image));
     int r = 0;
-    if (config->format != NULL && !text_equal(config->format, "raw"))
-        r = err_set(err, -EINVAL, "disk format \"%s\" is unknown; there is raw", config->format);
+    if (config->format != NULL && !text_equal(config->format, "raw") && !text_equal(config->format, "qcow2"))
+        r = err_set(err, -EINVAL, "disk format \"%s\" is unknown; there are raw and qcow2", config->format);
     else if (image == NULL)
         r = err_set(err, -ENOMEM, "no memory for disk image %s", config->path);
     if (r < 0) {
@@ -214,9 +234,15 @@ int block_open(const struct block_config *config, struct loop *loop, struct bloc
         block_close(image);
         return r;
     }
-    image->can_discard = !image->readonly && image->medium->type->can_discard(image->medium);
+    image->can_discard = !image->readonly && (image->qcow2 != NULL || image->medium->type->can_discard(image->medium));
     *ret_image = image;
     return 0;
+}
+
+static int flush(struct block_image *image)
+{
+    const struct block_request request = {.operation = BLOCK_FLUSH};
+    return execute(image, &request);
 }
 
 int block_inactivate(struct block_image *image, struct err *err)
@@ -225,7 +251,7 @@ int block_inactivate(struct block_image *image, struct err *err)
     if (image->readonly || !image->active)
         return 0;
     block_drain(image);
-    r = block_medium_flush(image->medium);
+    r = flush(image);
     if (r < 0)
         return err_set(err, r, "cannot write disk image %s to stable storage: %s", image->path, strerror(-r));
     if (!image->no_lock)
@@ -237,6 +263,8 @@ int block_inactivate(struct block_image *image, struct err *err)
 int block_activate(struct block_image *image, struct err *err)
 {
     int r = image->active || image->no_lock ? 0 : block_lock_take(image->medium, image->path, err);
+    if (r == 0 && !image->active && image->qcow2 != NULL)
+        r = qcow2_reload(image->qcow2, err);
     if (r == 0 && !image->active)
         r = image_size(image, err); /* it may have grown under the other one */
     if (r < 0)
@@ -272,7 +300,8 @@ void block_close(struct block_image *image)
         return;
     block_drain(image);
     if (image->medium != NULL && !image->readonly && image->active)
-        block_medium_flush(image->medium);
+        flush(image);
+    qcow2_close(image->qcow2);
     block_medium_close(image->medium);
     worker_pool_free(image->workers);
     free(image->path);

@@ -38,7 +38,7 @@ struct block_config {
     const char *path;
     int fd;                     /* above 0: the image is open already and path only its name; the image's own from then on,
                                  * also on failure */
-    const char *format;         /* "raw"; NULL = raw */
+    const char *format;         /* "raw", "qcow2"; NULL = raw */
     bool readonly;
     bool incoming;              /* another process still writes: open without the right to, until block_activate() */
     bool no_lock;               /* tests only */
@@ -50,7 +50,7 @@ struct block_config {
 };
 
 /* Opens and locks the image: writers exclusively, readers shared (open file description locks). Errors are sentences.
- * The size is the file's, rounded down to whole sectors of 512 bytes. */
+ * The size is the image's, rounded down to whole sectors of 512 bytes. */
 int block_open(const struct block_config *config, struct loop *loop, struct block_image **ret_image, struct err *err);
 
 /* Waits for requests in flight, flushes, unlocks. Accepts NULL. */

@@ -137,8 +137,8 @@ static int parse_fd(const char *value, int *ret_fd, struct err *err)
 static int parse_disk_key(struct vm_disk *disk, const char *key, const char *value, struct err *err)
 {
     if (text_equal(key, "format")) {
-        if (!text_equal(value, "raw"))
-            return err_set(err, -EINVAL, "unknown format '%s' of disk %s; there are: raw", value, disk->path);
+        if (!text_equal(value, "raw") && !text_equal(value, "qcow2"))
+            return err_set(err, -EINVAL, "unknown format '%s' of disk %s; there are: raw, qcow2", value, disk->path);
         return set_text(&disk->format, value, err);
     }
     if (text_equal(key, "bus"))
@@ -170,7 +170,7 @@ static int parse_disk(const struct option *option, struct vm_config *config, con
     if (disk->path == NULL || disk->path[0] == 0) {
         free(disk->path);
         disk->path = NULL;
-        return err_set(err, -EINVAL, "--disk needs a file: FILE[,format=raw][,bus=virtio][,readonly=on]");
+        return err_set(err, -EINVAL, "--disk needs a file: FILE[,format=raw|qcow2][,bus=virtio][,readonly=on]");
     }
     config->disk_count++;
     while (r == 0 && (piece = suboption_next(&value)) != NULL) {
@@ -250,7 +250,7 @@ static const struct option options[] = {
     {"kernel", "FILE", "bzImage, PVH or multiboot kernel to boot", TEXT(kernel)},
     {"initrd", "FILE", "initial RAM disk for the kernel", TEXT(initrd)},
     {"append", "TEXT", "the kernel's command line", 0, parse_append},
-    {"disk", "FILE[,format=raw][,bus=virtio][,readonly=on][,id=ID][,serial=TEXT][,slot=N][,fd=N]",
+    {"disk", "FILE[,format=raw|qcow2][,bus=virtio][,readonly=on][,id=ID][,serial=TEXT][,slot=N][,fd=N]",
      "a disk; may be given several times", 0, parse_disk},
     {"net", "none|user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]|tap=NAME|bridge=NAME|fd=N[,mac=MAC][,id=ID][,slot=N]",
      "a network card; may be given several times", 0, parse_net},

@@ -2,10 +2,13 @@
 /* A program that tests drive line by line: it opens a disk image through Ferry's block layer, writes at random while it
  * remembers what must be there, and compares.
  *
- *     write COUNT   so many random writes, 16 at a time     read      everything, compared with what was written
- *     flush         to stable storage                       quit
+ *     write COUNT   so many random writes, 16 at a time     read        everything, compared with what was written
+ *     zero COUNT    the same with zeros                     discard COUNT
+ *     flush         to stable storage                       dump FILE   what must be there
+ *     quit
  * Each is answered by a line: "ok ..." or "error ...". */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +16,7 @@
 #include "backend/block.h"
 #include "backend/handover.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "event/loop.h"
 
 #define IN_FLIGHT 16
@@ -99,7 +103,8 @@ static struct slot *free_slot(struct tool *tool)
 
 static void write_one(struct tool *tool)
 {
-    uint64_t offset = number(tool, tool->size / SECTOR) * SECTOR, size = (1 + number(tool, PIECE_MAX / SECTOR)) * SECTOR;
+    uint64_t offset = number(tool, tool->size / SECTOR) * SECTOR,
+             size = (1 + number(tool, PIECE_MAX / SECTOR)) * SECTOR;
     struct slot *slot;
 
     if (size > tool->size - offset)
@@ -117,6 +122,28 @@ static void write_one(struct tool *tool)
     submit(tool, slot, BLOCK_WRITE, offset, size);
 }
 
+/* Of a discarded part what it then reads as is right. */
+static void forget_one(struct tool *tool, bool discard)
+{
+    uint64_t offset = number(tool, tool->size / SECTOR) * SECTOR,
+             size = (1 + number(tool, PIECE_MAX / SECTOR)) * SECTOR;
+    struct slot *slot = &tool->slot[0];
+
+    if (size > tool->size - offset)
+        size = tool->size - offset;
+    wait_until_below(tool, 1);
+    slot->request.unmap = number(tool, 2) != 0;
+    submit(tool, slot, discard ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES, offset, size);
+    wait_until_below(tool, 1);
+    if (discard) {
+        submit(tool, slot, BLOCK_READ, offset, size);
+        wait_until_below(tool, 1);
+        memcpy(tool->shadow + offset, slot->data, size);
+    } else {
+        memset(tool->shadow + offset, 0, size);
+    }
+}
+
 static int compare(struct tool *tool)
 {
     for (uint64_t offset = 0; offset < tool->size && tool->error == 0; offset += PIECE_MAX) {
@@ -131,8 +158,28 @@ static int compare(struct tool *tool)
     return tool->error;
 }
 
+static int dump(const struct tool *tool, const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int r = fd < 0 ? -errno : fd_write_all(fd, tool->shadow, tool->size);
+
+    fd_close(&fd);
+    return r;
+}
+
+/* What lies in the image at first, if it is not zeros. */
+static int load(struct tool *tool, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int r = fd < 0 ? -errno : fd_read_all(fd, tool->shadow, tool->size);
+
+    fd_close(&fd);
+    return r;
+}
+
 static void execute(struct tool *tool, const char *line)
 {
+    char path[200];
     unsigned count;
 
     tool->error = 0;
@@ -140,6 +187,11 @@ static void execute(struct tool *tool, const char *line)
         for (unsigned i = 0; i < count; i++)
             write_one(tool);
         wait_until_below(tool, 1);
+    } else if (sscanf(line, "zero %u", &count) == 1 || sscanf(line, "discard %u", &count) == 1) {
+        for (unsigned i = 0; i < count; i++)
+            forget_one(tool, line[0] == 'd');
+    } else if (sscanf(line, "dump %199s", path) == 1) {
+        tool->error = dump(tool, path);
     } else if (strcmp(line, "flush\n") == 0) {
         submit(tool, free_slot(tool), BLOCK_FLUSH, 0, 0);
         wait_until_below(tool, 1);
@@ -179,7 +231,8 @@ static int open_image(struct tool *tool, const struct block_config *config)
     return tool->shadow == NULL;
 }
 
-/* image_tool PATH FORMAT SEED: the image must read as zeros. image_tool PATH source|destination|forget: a handover. */
+/* image_tool PATH FORMAT SEED [FILE]: the image must read as zeros, or as the file. image_tool PATH
+ * source|destination|forget: a handover. */
 static int decide(const char *path, const char *side)
 {
     enum handover_side winner;
@@ -187,7 +240,8 @@ static int decide(const char *path, const char *side)
 
     if (strcmp(side, "forget") == 0)
         handover_forget(path, "test-1");
-    else if (handover_decide(path, "test-1", strcmp(side, "source") == 0 ? HANDOVER_SOURCE : HANDOVER_DESTINATION, &winner, &err) < 0)
+    else if (handover_decide(path, "test-1", strcmp(side, "source") == 0 ? HANDOVER_SOURCE : HANDOVER_DESTINATION,
+                             &winner, &err) < 0)
         printf("error %s\n", err.message);
     else
         printf("ok %s\n", winner == HANDOVER_SOURCE ? "source" : "destination");
@@ -197,17 +251,19 @@ static int decide(const char *path, const char *side)
 int main(int argc, char *argv[])
 {
     static struct tool tool;
-    char line[100];
+    char line[300];
     struct block_config config = {.notice = notice};
 
     if (argc == 3)
         return decide(argv[1], argv[2]);
-    if (argc != 4)
+    if (argc != 4 && argc != 5)
         return 2;
     config.path = argv[1];
     config.format = argv[2];
     tool.state = strtoull(argv[3], NULL, 0) | 1;
     if (open_image(&tool, &config) != 0)
+        return 1;
+    if (argc == 5 && load(&tool, argv[4]) < 0)
         return 1;
     while (fgets(line, sizeof(line), stdin) != NULL && strcmp(line, "quit\n") != 0)
         execute(&tool, line);
