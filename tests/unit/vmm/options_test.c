@@ -104,7 +104,7 @@ static void test_refusals_name_what_exists(void **state)
     refuse("--memory", NULL, "lacks its value");
     refuse("--kernel", "", "not empty");
     refuse("--disk", ",format=raw", "needs a file");
-    refuse("--disk", "a,format=qcow2", "there are: raw");
+    refuse("--disk", "a,format=vmdk", "there are: raw");
     refuse("--disk", "a,bus=ide", "there are: virtio");
     refuse("--disk", "a,speed=9", "there are: format, bus, readonly");
     refuse("--disk", "a,readonly", "lacks its value");
