@@ -135,3 +135,15 @@ def parse(lines):
         if len(words) == 5 and words[0] == "bench:" and words[2].isdigit() and words[3].isdigit():
             seconds[words[1]], seconds[words[1] + "/cpu"], sums[words[1]] = int(words[2]) / 1e6, int(words[3]) / 1e6, words[4]
     return seconds, sums
+
+
+# Tables in docs/performance.md
+
+def into_page(path, tool, text):
+    """Puts the text between the marks of that tool on the page."""
+    begin, end = f"<!-- written by {tool} -->\n", f"<!-- end of what {tool} wrote -->\n"
+    page = path.read_text()
+    if begin not in page or end not in page:
+        raise Failure(f"{path} has no marks for {tool}: {begin.strip()} and {end.strip()}")
+    head, rest = page.split(begin, 1)
+    path.write_text(head + begin + text.rstrip() + "\n" + end + rest.split(end, 1)[1])
