@@ -289,8 +289,10 @@ static void watch_alone(void *ctx)
     struct domain *domain = ctx;
     struct err err = ERR_INIT;
 
+    domain->migration->performing = true; /* speed and abort are this migration's */
     if (domain_active(domain))
         watch(domain, &err);
+    domain->migration->performing = false;
     migration_settle_alone(domain);
     domain_release(domain);
 }

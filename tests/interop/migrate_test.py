@@ -169,6 +169,22 @@ class Migrate(InteropTest):
         return self.processes() == 1 and "running" in (self.virsh("domstate", "t1"), *self.there("list").split()) and \
             "Time elapsed" not in self.other.virsh("domjobinfo", "t1")[1]
 
+    def test_source_daemon_dies_half_way(self):
+        self.start("dirty", disk=False)
+        process = self.slow_migration("--p2p")
+        self.daemon.kill()
+        process.communicate(timeout=LIMIT)
+        self.daemon.start()
+        for _ in range(20):  # at no time two
+            self.assertLessEqual(self.processes_running(), 1)
+            time.sleep(0.1)
+        self.virsh("migrate-setspeed", "t1", "0")
+        self.wait_for(lambda: self.processes_running() == 1 and self.processes() == 1, "one running VM")
+
+    def processes_running(self):
+        """Domains that run, on both sides together."""
+        return sum(state.count("running") for state in (self.virsh("list"), self.there("list")))
+
     def test_destination_daemon_dies_half_way(self):
         self.start("dirty", disk=False)
         process = self.slow_migration("--p2p")
