@@ -57,6 +57,7 @@ extern const struct call_handler device_calls[];
 extern const struct call_handler statistics_calls[];
 extern const struct call_handler save_calls[];
 extern const struct call_handler metadata_calls[];
+extern const struct call_handler monitor_calls[]; /* of the program "qemu" */
 extern const struct call_handler cpu_calls[];
 extern const struct call_handler migrate_calls[];
 extern const struct call_handler console_calls[];

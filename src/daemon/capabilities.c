@@ -66,7 +66,9 @@ static void put_cpu_modes(const struct host *host, struct buffer *out)
                   "  <cpu>\n    <mode name='host-passthrough' supported='yes'>\n      <enum name='hostPassthroughMigratable'>\n"
                   "        <value>on</value>\n      </enum>\n    </mode>\n    <mode name='maximum' supported='yes'>\n"
                   "      <enum name='maximumMigratable'>\n        <value>on</value>\n      </enum>\n    </mode>\n"
-                  "    <mode name='host-model' supported='no'/>\n    <mode name='custom' supported='yes'>\n");
+                  "    <mode name='host-model' supported='yes'>\n      <model fallback='forbid'>x86-64-v%u</model>\n    </mode>\n"
+                  "    <mode name='custom' supported='yes'>\n",
+                  host_level(host));
     for (unsigned i = 0; host->models[i] != NULL; i++) {
         if (host_level_of(host->models[i]) != 0)
             buffer_printf(out, "      <model usable='%s' vendor='unknown'>%s</model>\n", host->model_usable[i] ? "yes" : "no",

@@ -251,6 +251,18 @@ int definition_update(struct definition *definition, struct err *err)
     return r < 0 ? r : definition_fill(definition, NULL, err);
 }
 
+void definition_settle_cpu(struct definition *definition, const struct host *host)
+{
+    xmlNode *cpu = tree_first(definition_root(definition), "cpu");
+
+    if (!tree_is(cpu, "mode", "host-model"))
+        return;
+    tree_set(cpu, "mode", "custom");
+    tree_set(cpu, "match", "exact");
+    tree_set(tree_child(cpu, "model"), "fallback", "forbid");
+    tree_set_text(tree_first(cpu, "model"), "x86-64-v%u", host_level(host));
+}
+
 int definition_check_same(const struct definition *a, const struct definition *b, struct err *err)
 {
     if (!uuid_equal(a->uuid, b->uuid))

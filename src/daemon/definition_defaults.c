@@ -334,6 +334,21 @@ static int check_cpu(const struct definition *definition, struct err *err)
     return 0;
 }
 
+/* A domain that asks for nothing gets the model that every host offers, so that it can move to each of them. */
+static void fill_cpu(xmlNode *root)
+{
+    xmlNode *cpu = tree_first(root, "cpu");
+
+    if (cpu != NULL)
+        return;
+    cpu = insert(root, "cpu", "clock");
+    tree_set(cpu, "mode", "custom");
+    tree_set(cpu, "match", "exact");
+    tree_set(cpu, "check", "none");
+    tree_set(tree_child(cpu, "model"), "fallback", "forbid");
+    tree_set_text(tree_first(cpu, "model"), "x86-64-v2");
+}
+
 static void fill_head(struct definition *definition, xmlNode *root)
 {
     char uuid[UUID_TEXT_SIZE];
@@ -378,6 +393,7 @@ int definition_fill(struct definition *definition, const char *emulator, struct 
 
     fill_head(definition, root);
     fill_tail(root);
+    fill_cpu(root);
     if (devices == NULL || tree_first(root, "on_crash") == NULL)
         return err_set(err, -ENOMEM, "out of memory");
     r = check_timers(xml_first(root, "clock"), err);

@@ -40,7 +40,7 @@ static const struct row rows[] = {
     {"domain/features/apic", "", NULL},
     {"domain/features/pae", "", NULL},
     {"domain/features/vmport", "state=off", NULL},
-    {"domain/cpu", "mode=custom|host-passthrough|maximum match=exact check=none|partial|full migratable=on", NULL},
+    {"domain/cpu", "mode=custom|host-model|host-passthrough|maximum match=exact check=none|partial|full migratable=on", NULL},
     {"domain/cpu/model", "fallback=forbid|allow", "*"},
     {"domain/cpu/topology", "sockets dies=1 cores threads=1", NULL},
     {"domain/cpu/feature+", "policy=require|disable name", NULL},

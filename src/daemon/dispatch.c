@@ -32,6 +32,7 @@ static const struct {
     {RPC_PROGRAM_REMOTE, statistics_calls},
     {RPC_PROGRAM_REMOTE, save_calls},
     {RPC_PROGRAM_REMOTE, metadata_calls},
+    {RPC_PROGRAM_QEMU, monitor_calls},
     {RPC_PROGRAM_REMOTE, migrate_calls},
     {RPC_PROGRAM_REMOTE, console_calls},
 };

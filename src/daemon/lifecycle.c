@@ -29,6 +29,7 @@ int lifecycle_prepare(struct domain *domain, struct err *err)
 {
     if (domain->live == NULL && definition_copy(domain->config, &domain->live) < 0)
         return err_set(err, -ENOMEM, "out of memory");
+    definition_settle_cpu(domain->live, domain->daemon->host);
     domain->id = ++domain->daemon->inventory->last_id;
     domain->stopping = false;
     domain->stop_reason = SHUTOFF_UNKNOWN;

@@ -74,7 +74,7 @@ static int find_identity(const struct daemon *daemon, struct identity *ret_ident
 struct child {
     struct vmm_arguments *arguments;
     struct identity identity;
-    int log_fd, lock_fd, null_fd;
+    int log_fd, lock_fd, pid_fd, null_fd;
 };
 
 static void keep_open(int fd)
@@ -100,7 +100,7 @@ static void become_vmm(const struct child *child)
     dup2(child->null_fd, STDIN_FILENO);
     dup2(child->log_fd, STDOUT_FILENO);
     dup2(child->log_fd, STDERR_FILENO);
-    if (ftruncate(child->lock_fd, 0) < 0 || dprintf(child->lock_fd, "%d\n", (int)getpid()) < 0)
+    if (dprintf(child->pid_fd, "%d\n", (int)getpid()) < 0)
         child_fail("its lock");
     keep_open(child->lock_fd);
     for (unsigned i = 0; i < child->arguments->fd_count; i++)
@@ -135,17 +135,25 @@ static int make_directory(struct domain *domain, struct err *err)
     return r < 0 ? r : process_give(domain->daemon, path, err);
 }
 
-static int open_lock(struct domain *domain, struct err *err)
+/* The VM keeps a descriptor that it can't write by: what the file says about its process is ferryd's. */
+static int open_lock(struct domain *domain, int *ret_pid_fd, struct err *err)
 {
     char path[PATH_MAX];
+    int pid_fd, r = 0;
 
     domain_path(domain, FILE_LOCK, path);
-    domain->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (domain->lock_fd < 0 || flock(domain->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-        int r = err_set(err, -errno, "cannot lock %s: %s", path, errno == EWOULDBLOCK ? "a VM holds it" : strerror(errno));
+    pid_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    domain->lock_fd = pid_fd >= 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (domain->lock_fd < 0 || flock(domain->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        r = err_set(err, -errno, "cannot lock %s: %s", path, errno == EWOULDBLOCK ? "a VM holds it" : strerror(errno));
+    if (r == 0 && ftruncate(pid_fd, 0) < 0)
+        r = err_set(err, -errno, "cannot write %s: %s", path, strerror(errno));
+    if (r < 0) {
+        fd_close(&pid_fd);
         fd_close(&domain->lock_fd);
         return r;
     }
+    *ret_pid_fd = pid_fd;
     return 0;
 }
 
@@ -206,13 +214,21 @@ static void on_event(void *ctx, const char *name, const json_t *data)
     lifecycle_event(ctx, name, data);
 }
 
-static int connect_monitor(struct domain *domain, struct err *err)
+/* The socket lies where the VM's user may put another: who answers must be the process that was started. */
+static int connect_monitor(struct domain *domain, pid_t pid, struct err *err)
 {
     const struct monitor_listener listener = {.event = on_event, .ctx = domain};
     char path[PATH_MAX];
+    int r;
 
     domain_path(domain, FILE_CONTROL, path);
-    return monitor_connect(domain->daemon, path, &listener, &domain->monitor, err);
+    r = monitor_connect(domain->daemon, path, &listener, &domain->monitor, err);
+    if (r == 0 && monitor_pid(domain->monitor) != pid) {
+        monitor_free(domain->monitor);
+        domain->monitor = NULL;
+        r = err_set(err, -EPERM, "another process than the VM's answers at %s", path);
+    }
+    return r;
 }
 
 /* Whether the child has ended; it stays for its watcher to collect. */
@@ -252,7 +268,7 @@ static int wait_for_monitor(struct domain *domain, struct err *err)
     int64_t end = host_monotonic_ns() + START_NS;
     int r;
 
-    while ((r = connect_monitor(domain, err)) < 0) {
+    while ((r = connect_monitor(domain, domain->pid, err)) < 0) {
         if (domain->pid <= 0)
             return err_set(err, RPC_FAULT(RPC_OPERATION_ABORTED), "the domain was destroyed while it started");
         if (has_ended(domain))
@@ -279,6 +295,15 @@ static void fill_character(struct domain *domain, const char *element, const cha
         tree_set(device, "tty", "%s", path);
 }
 
+/* "pty:/dev/pts/N". ferryd opens it with its own rights: a VM must not name anything else. */
+static bool is_terminal(const char *name)
+{
+    static const char prefix[] = "pty:/dev/pts/";
+    uint64_t number;
+
+    return text_starts_with(name, prefix) && text_parse_u64(name + sizeof(prefix) - 1, &number) == 0;
+}
+
 int process_describe(struct domain *domain, struct err *err)
 {
     json_t *list = NULL, *entry;
@@ -289,7 +314,7 @@ int process_describe(struct domain *domain, struct err *err)
         const char *label = json_string_value(json_object_get(entry, "label"));
         const char *name = json_string_value(json_object_get(entry, "filename"));
 
-        if (label == NULL || name == NULL || !text_starts_with(name, "pty:"))
+        if (label == NULL || name == NULL || !is_terminal(name))
             continue;
         if (text_equal(label, "serial0")) {
             fill_character(domain, "serial", NULL, name + 4);
@@ -302,9 +327,9 @@ int process_describe(struct domain *domain, struct err *err)
     return r;
 }
 
-static int launch(struct domain *domain, struct vmm_arguments *arguments, const struct identity *identity, struct err *err)
+static int launch(struct domain *domain, struct vmm_arguments *arguments, const struct identity *identity, int pid_fd, struct err *err)
 {
-    struct child child = {.arguments = arguments, .identity = *identity, .lock_fd = domain->lock_fd};
+    struct child child = {.arguments = arguments, .identity = *identity, .lock_fd = domain->lock_fd, .pid_fd = pid_fd};
     int r;
 
     child.log_fd = open_log(domain, err);
@@ -321,18 +346,19 @@ int process_start(struct domain *domain, const struct process_options *options, 
 {
     struct vmm_arguments arguments = {0};
     struct identity identity;
-    int r = find_identity(domain->daemon, &identity, err);
+    int pid_fd = -1, r = find_identity(domain->daemon, &identity, err);
 
     if (r == 0)
         r = make_directory(domain, err);
     if (r == 0)
-        r = open_lock(domain, err);
+        r = open_lock(domain, &pid_fd, err);
     if (r == 0)
         r = vmm_arguments_make(domain, options, &arguments, err);
     domain_write_status(domain); /* before there is anything to be found again by it */
     if (r == 0)
-        r = launch(domain, &arguments, &identity, err);
+        r = launch(domain, &arguments, &identity, pid_fd, err);
     vmm_arguments_fini(&arguments);
+    fd_close(&pid_fd);
     fd_close(&domain->lock_fd); /* the VM's copy holds the lock */
     if (r == 0)
         r = wait_for_monitor(domain, err);
@@ -354,7 +380,7 @@ bool process_lives(struct domain *domain)
     int fd;
 
     domain_path(domain, FILE_LOCK, path);
-    fd = open(path, O_RDWR | O_CLOEXEC);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     held = flock(fd, LOCK_EX | LOCK_NB) < 0;
@@ -379,7 +405,7 @@ bool process_find(struct domain *domain, struct err *err)
 {
     int r = -ESRCH;
 
-    while (process_lives(domain) && (r = connect_monitor(domain, err)) < 0 && (r == -ENOENT || r == -ECONNREFUSED))
+    while (process_lives(domain) && (r = connect_monitor(domain, locked_pid(domain), err)) < 0 && (r == -ENOENT || r == -ECONNREFUSED))
         coroutine_sleep(domain->daemon->scheduler, POLL_NS);
     if (r < 0)
         return false;

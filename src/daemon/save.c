@@ -124,7 +124,7 @@ static int move_file(struct daemon *daemon, const char *from, const char *to, st
     char temporary[PATH_MAX];
     int r;
 
-    if (chown(from, geteuid(), getegid()) == 0 && rename(from, to) == 0)
+    if (rename(from, to) == 0)
         return 0;
     if (text_format(temporary, sizeof(temporary), "%s.part", to) < 0)
         return err_set(err, -ENAMETOOLONG, "the name of the file %s is too long", to);
@@ -141,10 +141,32 @@ static int write_state(struct domain *domain, const char *state, struct err *err
     return monitor_call_fd(domain->monitor, "x-ferry-save", json_pack("{s:s}", "file", state), -1, WAIT_FOR_EVER, NULL, err);
 }
 
+/* The VM has written its part: from here on it can't put anything else in its place. */
+static int take_stage(const struct domain *domain, const char *state, int *ret_fd, struct err *err)
+{
+    char directory[PATH_MAX];
+    struct stat about;
+    int fd, r = 0;
+
+    stage_path(domain, "", directory);
+    if (lchown(directory, geteuid(), getegid()) < 0)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "cannot take %s over: %s", directory, strerror(errno));
+    fd = open(state, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &about) < 0 || fchown(fd, geteuid(), getegid()) < 0)
+        r = err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "cannot take %s over: %s", state, strerror(errno));
+    else if (!S_ISREG(about.st_mode) || about.st_nlink != 1)
+        r = err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "%s is not the file that the VM was to write", state);
+    if (r < 0)
+        fd_close(&fd);
+    else
+        *ret_fd = fd;
+    return r;
+}
+
 static int save_to(struct domain *domain, const char *path, bool paused, const char *xml, struct err *err)
 {
     char state[PATH_MAX];
-    int fd, r = make_stage(domain, err);
+    int fd = -1, r = make_stage(domain, err);
 
     if (r < 0)
         return r;
@@ -152,10 +174,11 @@ static int save_to(struct domain *domain, const char *path, bool paused, const c
     r = write_state(domain, state, err);
     if (r == 0)
         r = domain_need_active(domain, err);
+    if (r == 0)
+        r = take_stage(domain, state, &fd, err);
     if (r < 0)
         return r;
-    fd = open(state, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    r = fd < 0 ? -errno : append_document(domain, fd, paused, xml);
+    r = append_document(domain, fd, paused, xml);
     fd_close(&fd);
     if (r < 0)
         return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "cannot write %s: %s", state, strerror(-r));

@@ -187,6 +187,9 @@ class Running(Domain):
         self.assertEqual(self.dump("t1", "--inactive").findtext("currentMemory"), "24576")
         self.virsh("setmem", "t1", "12M", "--live")
         self.assertIn("higher than max", self.refused("setmem", "t1", "40M", "--live"))
+        self.assertIn('"status": "running"', self.virsh("qemu-monitor-command", "t1", '{"execute": "query-status"}'))
+        self.assertIn("QMP", self.refused("qemu-monitor-command", "t1", "--hmp", "info status"))
+        self.assertEqual(self.dump().findtext("cpu/model"), "x86-64-v2")
         pid = self.vm_pid()
         self.virsh("destroy", "t1")
         self.assertEqual(self.virsh("domstate", "t1", "--reason"), "shut off (destroyed)")
@@ -200,6 +203,15 @@ class Running(Domain):
 
     def vm_pid(self):
         return int(next((self.place / "run" / "domains").glob("*.lock")).read_text())
+
+    def test_host_model_is_settled_at_the_start(self):
+        self.define(extra="<cpu mode='host-model'/>")
+        self.virsh("start", "t1")
+        model = ElementTree.fromstring(self.virsh("capabilities")).findtext("host/cpu/model")
+        self.assertEqual(self.dump().find("cpu").get("mode"), "custom")
+        self.assertEqual(self.dump().findtext("cpu/model"), model)
+        self.assertEqual(self.dump("t1", "--inactive").find("cpu").get("mode"), "host-model")
+        self.virsh("destroy", "t1")
 
     def test_guest_ends_by_itself(self):
         self.define(guest="hello")
