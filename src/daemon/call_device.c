@@ -94,7 +94,7 @@ static int change(struct call *call, bool attach, uint32_t flags)
     int r = domain == NULL ? call->err.code : call_check_flags(call, flags, AFFECT_LIVE | AFFECT_CONFIG | AFFECT_FORCE);
 
     if (r == 0)
-        r = definition_parse_device(call->arg[1].s, &doc, &call->err);
+        r = definition_parse_device(call->arg[1].s, attach, &doc, &call->err);
     if (r == 0)
         r = domain_begin_job(domain, JOB_MODIFY, &call->err);
     if (r == 0) {

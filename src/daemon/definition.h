@@ -44,12 +44,12 @@ int definition_update(struct definition *definition, struct err *err);
 xmlNode *definition_root(const struct definition *definition);
 xmlNode *definition_devices(const struct definition *definition);
 
-/* A document with one device, as attach-device has it, checked and completed as if it stood in the definition: the node belongs to
- * a document of its own, *ret_doc, which the caller frees. */
-int definition_parse_device(const char *xml, xmlDoc **ret_doc, struct err *err);
+/* A document with one device, as attach-device has it, checked; to be added: completed as if it stood in the definition. The node
+ * belongs to a document of its own, *ret_doc, which the caller frees. */
+int definition_parse_device(const char *xml, bool to_add, xmlDoc **ret_doc, struct err *err);
 
-/* The device of the definition that this one describes: a disk by its target, an interface by its MAC address (or as the only one
- * of its kind and source). RPC_FAULT(RPC_DEVICE_MISSING), and other sentences. */
+/* The device of the definition that this one describes: a disk by its target, an interface by its MAC address, or without one as the
+ * only one of its type and source. RPC_FAULT(RPC_DEVICE_MISSING), and other sentences. */
 int definition_find_device(const struct definition *definition, const xmlNode *device, xmlNode **ret_found, struct err *err);
 
 /* Adds a copy of the device; refuses a second of the same target or MAC. */

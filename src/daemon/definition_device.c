@@ -10,7 +10,7 @@
 #include "protocol/rpc.h"
 #include "protocol/xml.h"
 
-int definition_parse_device(const char *xml, xmlDoc **ret_doc, struct err *err)
+int definition_parse_device(const char *xml, bool to_add, xmlDoc **ret_doc, struct err *err)
 {
     xmlDoc *doc = NULL;
     int r = xml_read(xml, NULL, &doc, err);
@@ -20,7 +20,7 @@ int definition_parse_device(const char *xml, xmlDoc **ret_doc, struct err *err)
         return r == -EINVAL ? RPC_FAULT(RPC_XML_ERROR) : r;
     text_format(path, sizeof(path), "domain/devices/%.100s", xml_name(xml_root(doc)));
     r = schema_check(xml_root(doc), path, err);
-    if (r == 0)
+    if (r == 0 && to_add)
         r = device_fill((xmlNode *)xml_root(doc), err);
     if (r < 0) {
         xmlFreeDoc(doc);
@@ -37,11 +37,16 @@ static bool same_attribute(const xmlNode *a, const xmlNode *b, const char *child
     return one != NULL && two != NULL && strcasecmp(one, two) == 0;
 }
 
+/* device: what somebody describes; other: one that is there. */
 static bool is_same(const xmlNode *device, const xmlNode *other)
 {
+    const char *type = xml_attribute(device, "type");
+
     if (xml_is(device, "disk"))
         return same_attribute(device, other, "target", "dev");
-    return same_attribute(device, other, "mac", "address");
+    if (xml_first(device, "mac") != NULL)
+        return same_attribute(device, other, "mac", "address");
+    return type != NULL && tree_is(other, "type", type) && (text_equal(type, "user") || same_attribute(device, other, "source", type));
 }
 
 static const char *describe(const xmlNode *device)
@@ -66,6 +71,10 @@ int definition_find_device(const struct definition *definition, const xmlNode *d
                        xml_name(device));
     while (at != NULL && !is_same(device, at))
         at = tree_next(at, xml_name(device));
+    for (const xmlNode *more = at != NULL ? xml_next(at, xml_name(device)) : NULL; more != NULL; more = xml_next(more, xml_name(device))) {
+        if (is_same(device, more))
+            return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "multiple devices match; give the <mac> of the interface");
+    }
     if (at == NULL)
         return err_set(err, RPC_FAULT(RPC_DEVICE_MISSING), "device not found: the domain has no %s %s", xml_name(device),
                        describe(device));

@@ -14,6 +14,8 @@
 
 void migration_free(struct migration *migration)
 {
+    if (migration != NULL)
+        definition_free(migration->persistent);
     free(migration);
 }
 

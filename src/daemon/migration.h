@@ -16,6 +16,7 @@
 struct buffer;
 struct client;
 struct daemon;
+struct definition;
 struct domain;
 struct rpc_param;
 
@@ -49,6 +50,7 @@ struct migration {
     uint32_t flags;
     struct migration_figures figures;
     struct err err;                /* why it is not done */
+    struct definition *persistent; /* on the destination: what is to be defined there, if not what runs */
 };
 
 void migration_free(struct migration *migration); /* accepts NULL */

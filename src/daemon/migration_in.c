@@ -114,11 +114,12 @@ static int choose_address(const struct daemon *daemon, const struct migration_re
 }
 
 /* A guest moves between engines: the type becomes what this host offers. Another name is given here. */
-static int adapt(const struct daemon *daemon, const struct migration_request *request, struct definition **ret_definition, struct err *err)
+static int adapt(const struct daemon *daemon, const struct migration_request *request, const char *xml,
+                 struct definition **ret_definition, struct err *err)
 {
     struct buffer text = BUFFER_INIT(XDR_STRING_MAX);
     xmlDoc *doc = NULL;
-    int r = xml_read(request->xml, "domain", &doc, err);
+    int r = xml_read(xml, "domain", &doc, err);
 
     if (r < 0)
         return RPC_FAULT(RPC_XML_ERROR);
@@ -158,7 +159,11 @@ static void make_persistent(struct domain *domain)
 {
     struct err err = ERR_INIT;
 
-    if (domain->config != NULL || definition_copy(domain->live, &domain->config) < 0)
+    if (domain->config != NULL)
+        return;
+    domain->config = domain->migration->persistent;
+    domain->migration->persistent = NULL;
+    if (domain->config == NULL && definition_copy(domain->live, &domain->config) < 0)
         return;
     if (domain_write_config(domain, &err) < 0)
         log_error("domain '%s' came, and could not be defined: %s", domain_name(domain), err.message);
@@ -278,7 +283,7 @@ static int wait_for_guest(struct domain *domain, const struct client *client, co
 int migration_prepare(struct daemon *daemon, const struct client *client, const struct migration_request *request, const void *cookie,
                       size_t cookie_size, char *ret_uri, size_t uri_size, struct err *err)
 {
-    struct definition *definition = NULL;
+    struct definition *definition = NULL, *persistent = NULL;
     struct domain *domain;
     char listen_at[512];
     int r = migration_check_cookie(daemon, cookie, cookie_size, err);
@@ -288,11 +293,21 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
     if (r == 0)
         r = choose_address(daemon, request, listen_at, ret_uri, uri_size < sizeof(listen_at) ? uri_size : sizeof(listen_at), err);
     if (r == 0)
-        r = adapt(daemon, request, &definition, err);
-    if (r == 0)
-        r = place(daemon, definition, &domain, err);
-    if (r < 0)
+        r = adapt(daemon, request, request->xml, &definition, err);
+    if (r == 0 && request->persistent_xml != NULL)
+        r = adapt(daemon, request, request->persistent_xml, &persistent, err);
+    if (r == 0 && persistent != NULL && !uuid_equal(persistent->uuid, definition->uuid))
+        r = err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "the persistent document is of another domain: its uuid differs");
+    if (r < 0) {
+        definition_free(definition);
+        definition_free(persistent);
         return r;
+    }
+    r = place(daemon, definition, &domain, err);
+    if (r < 0) {
+        definition_free(persistent);
+        return r;
+    }
     domain_hold(domain);
     r = domain_begin_job(domain, JOB_MIGRATE_IN, err);
     if (r == 0) {
@@ -300,6 +315,11 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
         if (r < 0)
             domain_end_job(domain);
     }
+    if (r == 0) {
+        domain->migration->persistent = persistent;
+        persistent = NULL;
+    }
+    definition_free(persistent);
     domain_release(domain);
     return r;
 }

@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (definition_parse(text, &host, &definition, &err) == 0)
         check_stable(definition);
     definition_free(definition);
-    if (definition_parse_device(text, &doc, &err) == 0)
+    if (definition_parse_device(text, size % 2 == 0, &doc, &err) == 0)
         xmlFreeDoc(doc);
     free(text);
     return 0;

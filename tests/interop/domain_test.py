@@ -330,6 +330,11 @@ class Running(Domain):
         self.assertNotIn("vdb", self.virsh("domblklist", "t1"))
         self.virsh("detach-interface", "t1", "user", "--mac", "52:54:00:00:00:77", "--live", "--config")
         self.assertNotIn("52:54:00:00:00:77", self.virsh("domiflist", "t1") + self.virsh("domiflist", "t1", "--inactive"))
+        nic = self.write("<interface type='user'/>", "nic.xml")
+        self.assertIn("has no interface", self.refused("detach-device", "t1", nic, "--config"))
+        self.virsh("attach-device", "t1", nic, "--config")
+        self.virsh("attach-device", "t1", nic, "--config")
+        self.assertIn("multiple devices match", self.refused("detach-device", "t1", nic, "--config"))
         self.assertIn("cannot be attached", self.refused("attach-device", "t1", self.write("<memballoon model='virtio'/>"), "--config"))
         self.virsh("destroy", "t1")
 

@@ -88,6 +88,15 @@ class Migrate(InteropTest):
                 self.there("destroy", "t1")
                 self.there("undefine", "t1")
 
+    def test_documents_for_the_other_side(self):
+        self.start()
+        running, lasting = self.place / "running.xml", self.place / "lasting.xml"
+        running.write_text(self.virsh("dumpxml", "t1", "--migratable"))
+        lasting.write_text(self.virsh("dumpxml", "t1", "--inactive").replace("<on_reboot>restart", "<on_reboot>destroy"))
+        self.virsh("migrate", "--live", "--persistent", "--xml", running, "--persistent-xml", lasting, "t1", self.tcp)
+        self.assertIn("<on_reboot>restart", self.there("dumpxml", "t1"))
+        self.assertIn("<on_reboot>destroy", self.there("dumpxml", "t1", "--inactive"))
+
     def test_there_and_back(self):
         self.start()
         self.virsh("migrate", "--live", "t1", self.tcp)

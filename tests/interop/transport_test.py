@@ -10,7 +10,7 @@ import unittest
 
 from interop import LIMIT, Daemon, main, need
 
-need("virsh", "certtool")
+need("virsh", "certtool", "nc")
 
 
 def free_port():
@@ -65,6 +65,13 @@ class Transport(unittest.TestCase):
 
     def test_tcp(self):
         done = self.virsh(f"qemu+tcp://127.0.0.1:{self.tcp}/system", "hostname")
+        self.assertEqual(done.stdout.strip(), "kvm9", done.stderr)
+
+    def test_program(self):
+        script = self.place / "connect"  # what qemu+ssh has the other host run
+        script.write_text(f"#!/bin/sh\nexec nc -U {self.daemon.socket}\n")
+        script.chmod(0o755)
+        done = self.virsh(f"qemu+ext:///system?command={script}", "hostname")
         self.assertEqual(done.stdout.strip(), "kvm9", done.stderr)
 
     def test_tls(self):
