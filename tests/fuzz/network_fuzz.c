@@ -107,18 +107,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
 {
     static const char *const seeds[] = {
-        "<network><name>p</name><bridge name='virbr1'/><ip address='172.16.10.1' netmask='255.255.255.0'><dhcp>"
-        "<range start='172.16.10.101' end='172.16.10.199'/><host mac='52:54:00:00:00:01' name='a' "
-        "ip='172.16.10.2'/></dhcp></ip></network>\n"
-        "3<host mac='52:54:00:00:00:02' ip='172.16.10.3'/>",
-        "<network><name>n</name><forward mode='nat' dev='eth0'><nat><address start='1.2.3.4' end='1.2.3.9'/><port "
-        "start='1' end='2'/></nat>"
-        "</forward><domain name='d' localOnly='yes'/><dns><forwarder addr='9.9.9.9' domain='x'/><txt name='t' "
-        "value='v'/>"
-        "<srv service='s' protocol='tcp' target='h' port='1'/><host ip='1.1.1.1'><hostname>h</hostname></host></dns>"
-        "<ip address='10.0.0.1' prefix='8'><tftp root='/t'/><dhcp><bootp file='f' server='s'/></dhcp></ip></network>",
-        "<network><name>b</name><metadata><x:y xmlns:x='u'/></metadata><forward mode='bridge'/><bridge "
-        "name='br0'/></network>",
+        ("<network><name>p</name><bridge name='virbr1'/><ip address='172.16.10.1' netmask='255.255.255.0'><dhcp>"
+         "<range start='172.16.10.101' end='172.16.10.199'/><host mac='52:54:00:00:00:01' name='a' "
+         "ip='172.16.10.2'/></dhcp></ip></network>\n"
+         "3<host mac='52:54:00:00:00:02' ip='172.16.10.3'/>"),
+        ("<network><name>n</name><forward mode='nat' dev='eth0'><nat><address start='1.2.3.4' end='1.2.3.9'/><port "
+         "start='1' end='2'/></nat>"
+         "</forward><domain name='d' localOnly='yes'/><dns><forwarder addr='9.9.9.9' domain='x'/><txt name='t' "
+         "value='v'/>"
+         "<srv service='s' protocol='tcp' target='h' port='1'/><host ip='1.1.1.1'><hostname>h</hostname></host></dns>"
+         "<ip address='10.0.0.1' prefix='8'><tftp root='/t'/><dhcp><bootp file='f' server='s'/></dhcp></ip></network>"),
+        ("<network><name>b</name><metadata><x:y xmlns:x='u'/></metadata><forward mode='bridge'/><bridge "
+         "name='br0'/></network>"),
         "4000000000 52:54:00:00:00:02 172.16.10.102 fw1 01:52:54:00:00:00:02",
     };
     if (index >= sizeof(seeds) / sizeof(seeds[0]) || strlen(seeds[index]) > max)
