@@ -112,6 +112,22 @@ class Commands(Networks):
         self.virsh("net-undefine", "private1")
         self.assertEqual(self.virsh("net-list", "--all"), "")
 
+    def test_lists_and_edit(self):
+        self.define(PRIVATE1)
+        self.virsh("net-autostart", "private1")
+        self.virsh("net-create", self.file(ROUTED))
+        for options, expected in (([], ["routed"]), (["--all"], ["private1", "routed"]), (["--inactive"], ["private1"]),
+                                  (["--all", "--transient"], ["routed"]), (["--all", "--persistent"], ["private1"]),
+                                  (["--all", "--autostart"], ["private1"]), (["--all", "--no-autostart"], ["routed"])):
+            self.assertEqual(self.virsh("net-list", "--name", *options).split(), expected, options)
+        os.environ["EDITOR"] = "sed -i s/172.16.10.199/172.16.10.150/"
+        self.virsh("net-edit", "private1")
+        self.assertIn("172.16.10.150", self.virsh("net-dumpxml", "private1"))
+        os.environ["EDITOR"] = "sed -i s/172.16.10.150/172.16.11.150/"
+        self.daemon.virsh("net-edit", "private1", text="n\n")  # asked whether to try again
+        self.assertIn("lies outside the network 172.16.10.0/24", self.daemon.log())
+        self.assertIn("172.16.10.150", self.virsh("net-dumpxml", "private1"))
+
     def test_transient(self):
         self.virsh("net-create", self.file(PRIVATE1))
         self.assertRegex(self.virsh("net-list"), r"^private1 +active +no +no$")
