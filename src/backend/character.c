@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <termios.h>
 #include <unistd.h>
@@ -231,6 +232,15 @@ static int open_file(struct fd_character *c, const char *path, struct err *err)
     return 0;
 }
 
+static int take_fd(struct fd_character *c, const char *number, struct err *err)
+{
+    uint64_t fd;
+    if (text_parse_u64(number, &fd) < 0 || fd <= STDERR_FILENO || fd > INT_MAX || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+        return err_set(err, -EBADF, "fd=%s is not the number of an open file", number);
+    c->out_fd = (int)fd;
+    return 0;
+}
+
 static int open_spec(struct fd_character *c, const char *spec, struct err *err)
 {
     c->in_fd = c->out_fd = -1;
@@ -245,9 +255,11 @@ static int open_spec(struct fd_character *c, const char *spec, struct err *err)
         return open_pty(c, err);
     if (text_starts_with(spec, "file:") && spec[5] != '\0')
         return open_file(c, spec + 5, err);
+    if (text_starts_with(spec, "fd="))
+        return take_fd(c, spec + 3, err);
     if (text_equal(spec, "none"))
         return 0;
-    return err_set(err, -EINVAL, "character backend \"%s\" is unknown; there are stdio, file:PATH, pty and none", spec);
+    return err_set(err, -EINVAL, "character backend \"%s\" is unknown; there are stdio, file:PATH, fd=N, pty and none", spec);
 }
 
 int character_open(const char *spec, struct loop *loop, struct character **ret_character, struct err *err)

@@ -195,27 +195,46 @@ static void add_cpu(const struct domain *domain, struct vmm_arguments *arguments
     add_option(arguments, "cpu", text);
 }
 
-/* As ferry-vmm takes it: pty, file:PATH, none. */
-static void add_console(struct vmm_arguments *arguments, const char *option, const xmlNode *device)
+/* A file is opened here: the VM's user need not have the right to. */
+static int open_output(const xmlNode *device, int *ret_fd, struct err *err)
 {
     const char *path = xml_attribute(xml_first(device, "source"), "path");
+    int fd = open(path != NULL ? path : "", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600);
+
+    if (fd < 0)
+        return err_set(err, -errno, "cannot open '%s' for what the VM says on its <%s>: %s", path != NULL ? path : "", xml_name(device),
+                       strerror(errno));
+    *ret_fd = fd;
+    return 0;
+}
+
+/* As ferry-vmm takes it: pty, fd=N, none. */
+static int add_console(struct vmm_arguments *arguments, const char *option, const xmlNode *device, struct err *err)
+{
+    int fd = -1, r = 0;
 
     add(arguments, "--%s", option);
     if (tree_is(device, "type", "file"))
-        add(arguments, "file:%s", path != NULL ? path : "");
+        r = open_output(device, &fd, err);
     else
         add(arguments, "%s", tree_is(device, "type", "pty") ? "pty" : "none");
+    if (r == 0 && fd >= 0)
+        r = keep_fd(arguments, fd, err);
+    if (r == 0 && fd >= 0)
+        add(arguments, "fd=%d", fd);
+    return r;
 }
 
-static void add_consoles(const struct domain *domain, struct vmm_arguments *arguments)
+static int add_consoles(const struct domain *domain, struct vmm_arguments *arguments, struct err *err)
 {
     const xmlNode *devices = definition_devices(domain->live);
+    int r = add_console(arguments, "serial", xml_first(devices, "serial"), err);
 
-    add_console(arguments, "serial", xml_first(devices, "serial"));
-    for (const xmlNode *at = xml_first(devices, "console"); at != NULL; at = xml_next(at, "console")) {
+    for (const xmlNode *at = xml_first(devices, "console"); r == 0 && at != NULL; at = xml_next(at, "console")) {
         if (tree_is(xml_first(at, "target"), "type", "virtio"))
-            add_console(arguments, "console", at);
+            r = add_console(arguments, "console", at, err);
     }
+    return r;
 }
 
 static void add_machine(struct domain *domain, bool incoming, struct vmm_arguments *arguments)
@@ -251,8 +270,9 @@ int vmm_arguments_make(struct domain *domain, const struct process_options *opti
     add_machine(domain, options->incoming != NULL, &arguments);
     add_option(&arguments, "load", options->load);
     add_option(&arguments, "incoming", options->incoming);
-    add_consoles(domain, &arguments);
-    r = add_devices(domain, &arguments, err);
+    r = add_consoles(domain, &arguments, err);
+    if (r == 0)
+        r = add_devices(domain, &arguments, err);
     if (r == 0 && arguments.count >= VMM_ARGUMENTS_MAX)
         r = err_set(err, -E2BIG, "the domain has too many devices");
     if (r < 0) {

@@ -97,8 +97,8 @@ static int parse_memory(const struct option *option, struct vm_config *config, c
 static int parse_character(const struct option *option, struct vm_config *config, const char *value, struct err *err)
 {
     if (!text_equal(value, "stdio") && !text_equal(value, "pty") && !text_equal(value, "none") &&
-        !(text_starts_with(value, "file:") && value[5] != 0))
-        return err_set(err, -EINVAL, "unknown --%s '%s'; there are: stdio, file:PATH, pty, none", option->name,
+        !(text_starts_with(value, "file:") && value[5] != 0) && !(text_starts_with(value, "fd=") && value[3] != 0))
+        return err_set(err, -EINVAL, "unknown --%s '%s'; there are: stdio, file:PATH, fd=N, pty, none", option->name,
                        value);
     return set_text((char **)((char *)config + option->offset), value, err);
 }
@@ -254,9 +254,9 @@ static const struct option options[] = {
      "a disk; may be given several times", 0, parse_disk},
     {"net", "none|user[,hostfwd=tcp:ADDR:PORT-ADDR:PORT]|tap=NAME|bridge=NAME|fd=N[,mac=MAC][,id=ID][,slot=N]",
      "a network card; may be given several times", 0, parse_net},
-    {"serial", "stdio|file:PATH|pty|none", "where the first serial port goes (default: stdio)",
+    {"serial", "stdio|file:PATH|fd=N|pty|none", "where the first serial port goes (default: stdio)",
      offsetof(struct vm_config, serial), parse_character},
-    {"console", "stdio|file:PATH|pty|none", "add a virtio console (hvc0) and say where it goes",
+    {"console", "stdio|file:PATH|fd=N|pty|none", "add a virtio console (hvc0) and say where it goes",
      offsetof(struct vm_config, console), parse_character},
     {"control", "SOCKET", "control socket to listen on (QMP)", TEXT(control)},
     {"load", "FILE", "continue a VM that x-ferry-save wrote; the other options as they were then", TEXT(load)},

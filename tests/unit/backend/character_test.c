@@ -72,6 +72,34 @@ static void test_file(void **state)
     loop_free(loop);
 }
 
+static void test_descriptor(void **state)
+{
+    struct loop *loop;
+    struct sink sink = {0};
+    struct err err = ERR_INIT;
+    struct character *character = NULL;
+    char path[64] = "/tmp/ferry-character-XXXXXX", spec[32], back[32] = {0};
+    int fd = mkstemp(path), given = dup(fd);
+    assert_true(fd > 2 && given > 2);
+    snprintf(spec, sizeof(spec), "fd=%d", given);
+    assert_int_equal(loop_new(&loop), 0);
+    character = open_for(spec, loop, &sink);
+    assert_int_equal(character->write(character, "hello\n", 6), 6);
+    character_close(character);
+    assert_int_equal(pread(fd, back, sizeof(back), 0), 6);
+    assert_int_equal(write(given, "x", 1), -1); /* closed with the character */
+    character = NULL;
+    for (unsigned i = 0; i < 4; i++) {
+        static const char *const bad[] = {"fd=1", "fd=", "fd=x", "fd=1000000"};
+        assert_int_equal(character_open(bad[i], loop, &character, &err), -EBADF);
+        assert_non_null(strstr(err.message, "not the number of an open file"));
+    }
+    assert_null(character);
+    close(fd);
+    unlink(path);
+    loop_free(loop);
+}
+
 static void test_none(void **state)
 {
     struct loop *loop;
@@ -192,7 +220,7 @@ static void test_stdio_through_pipes_and_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_file),    cmocka_unit_test(test_none),
+        cmocka_unit_test(test_file), cmocka_unit_test(test_descriptor),    cmocka_unit_test(test_none),
         cmocka_unit_test(test_unknown), cmocka_unit_test(test_pty),
         cmocka_unit_test(test_stdio_through_pipes_and_files),
     };

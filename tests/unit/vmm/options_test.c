@@ -113,7 +113,7 @@ static void test_refusals_name_what_exists(void **state)
     refuse("--net", "user,mac=1", "MAC");
     refuse("--net", "user,mac=01:00:00:00:00:00", "MAC");
     refuse("--net", "user,model=e1000", "there are: virtio");
-    refuse("--serial", "tcp:1", "there are: stdio, file:PATH, pty, none");
+    refuse("--serial", "tcp:1", "there are: stdio, file:PATH, fd=N, pty, none");
     refuse("--serial", "file:", "there are: stdio");
     refuse("--testdev=1", NULL, "takes no value");
     refuse("--sandbox", "half", "on or off");
