@@ -82,6 +82,14 @@ exec chroot . bash -c 'touch /run/machine; while :; do sleep 3600 & wait; done'
 """
 
 
+def machines_possible(place):
+    """Why there can be no Machine here, or None."""
+    probe = ('mount -t tmpfs probe "$1" && mkdir "$1/u" "$1/w" "$1/r" && '
+             'mount -t overlay -o "lowerdir=/,upperdir=$1/u,workdir=$1/w" probe "$1/r"')
+    code, out = command(["unshare", "-n", "-m", "-u", "-p", "-f", "sh", "-c", probe, "probe", str(place)], check=False)
+    return None if code == 0 else f"no namespaces with an overlay file system: {out}"
+
+
 class Machine(Namespace):
     """A host of its own: network, files, host name, processes. Everything in it ends with us."""
 

@@ -24,8 +24,9 @@ struct character {
     char path[64]; /* pty: the terminal that a person connects to; else empty */
 };
 
-/* spec: "stdio", "file:PATH", "fd=N" (a file that is open for writing, and the character's from then on), "pty", "none". stdio: bytes only; raw mode and escapes are the vmm room's, and so is ignoring
- * SIGPIPE. A pty that nobody has opened takes and drops everything, so that no guest waits for a reader. */
+/* spec: "stdio", "file:PATH", "fd=N" (a file that is open for writing, and the character's from then on), "pty", "none".
+ * stdio: bytes only; raw mode and escapes are the vmm room's, and so is ignoring SIGPIPE. A pty that nobody has opened takes and
+ * drops everything, so that no guest waits for a reader. */
 int character_open(const char *spec, struct loop *loop, struct character **ret_character, struct err *err);
 void character_close(struct character *character); /* accepts NULL */
 
