@@ -133,6 +133,7 @@ static void apply_key(const struct x86_walk *walk, uint64_t entry, bool user_pag
     bool no_access = enabled && (rights & 1);
     bool no_write = no_access || (enabled && (rights & 2) && (walk->user || (walk->cr0 & X86_CR0_WP)));
 
+    t->keyed = enabled && key != 0;
     t->readable = t->readable && !no_access;
     t->writable = t->writable && !no_write;
     *key_hit = walk->write ? no_write : no_access;
@@ -223,10 +224,10 @@ static bool walk_quickly(const struct memory *memory, const struct x86_walk *wal
     const struct memory_region *region = &memory->region[0];
     uint64_t reserved = reserved_address_bits(walk), table = walk->cr3 & PTE_ADDRESS, all = PTE_W | PTE_U, any = 0, entry;
     struct x86_translation t;
-    bool smap, allowed;
+    bool keys = (walk->cr4 & (X86_CR4_PKE | X86_CR4_PKS)) != 0, smap, allowed;
     unsigned shift;
 
-    if (!(walk->efer & X86_EFER_LMA) || (walk->cr4 & (X86_CR4_PKE | X86_CR4_PKS)))
+    if (!(walk->efer & X86_EFER_LMA) || (keys && ((walk->pkru | walk->pkrs) & 3))) /* what key 0 forbids */
         return false;
     for (shift = 39;; shift -= 9) {
         uint64_t at = table + (linear >> shift & 511) * 8 - region->address;
@@ -251,7 +252,7 @@ static bool walk_quickly(const struct memory *memory, const struct x86_walk *wal
             break;
         }
     }
-    if (region->readonly || (walk->write && !(entry & PTE_D)))
+    if (region->readonly || (walk->write && !(entry & PTE_D)) || (keys && bit_range(entry, 62, 59) != 0))
         return false;
     smap = (all & PTE_U) && (walk->cr4 & X86_CR4_SMAP) && !walk->smap_off;
     t = (struct x86_translation){

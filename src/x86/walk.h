@@ -31,6 +31,7 @@ struct x86_translation {
     bool writable;           /* what this kind of accessor may do, all rules applied */
     bool readable, executable;
     bool global, dirty;      /* dirty: a write needs no walk to set the bit */
+    bool keyed;              /* a protection key other than 0 has its say in readable and writable */
 };
 
 /* 0 with ret filled (and A/D bits set for this access); or the page-fault error code with bit 31 set, nothing changed. */

@@ -142,6 +142,7 @@ void dbt_tlb_flush_all(struct dbt_vcpu *v);
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t linear);                      /* INVLPG */
 void dbt_tlb_flush_pcid(struct dbt_vcpu *v, uint16_t pcid);                        /* INVPCID type 1 */
 void dbt_tlb_flush_pcid_page(struct dbt_vcpu *v, uint16_t pcid, uint64_t linear);  /* INVPCID type 0 */
+void dbt_tlb_set_pkru(struct dbt_vcpu *v, uint32_t value);                         /* WRPKRU, XRSTOR: rights are kept in the TLB */
 void dbt_tlb_flush_all_but_global(struct dbt_vcpu *v);                             /* INVPCID type 3 */
 
 /* Port access through the hooks; the caller has checked IOPL and the permission bitmap. */

@@ -53,8 +53,46 @@ static void note_filled(struct tlb *tlb, unsigned index)
         tlb->filled_count++;
 }
 
+/* --- victims --------------------------------------------------------------------------------------------------------------- */
+
+/* Whoever takes entries away or changes their rights calls this, too. */
+static void forget_victims(struct dbt_vcpu *v)
+{
+    for (unsigned i = 0; i < TLB_VICTIMS && v->victims; i++)
+        v->victim[i].tlb = NULL;
+    v->victims = false;
+}
+
+static void keep_victim(struct dbt_vcpu *v, struct tlb *tlb, unsigned index)
+{
+    v->victim[v->next_victim++ % TLB_VICTIMS] =
+        (struct tlb_victim){.tlb = tlb, .entry = tlb->entry[index], .translation = tlb->translation[index]};
+    v->victims = true;
+}
+
+/* Brings the page's entry back, in exchange for the one that is in its place. */
+static bool take_victim(struct dbt_vcpu *v, struct tlb *tlb, uint64_t linear)
+{
+    unsigned index = TLB_INDEX(linear);
+
+    for (unsigned i = 0; i < TLB_VICTIMS && v->victims; i++) {
+        struct tlb_victim *place = &v->victim[i], victim = *place;
+
+        if (victim.tlb != tlb || victim.translation.page != TLB_PAGE(linear))
+            continue;
+        *place = (struct tlb_victim){.tlb = tlb, .entry = tlb->entry[index], .translation = tlb->translation[index]};
+        tlb->entry[index] = victim.entry;
+        tlb->translation[index] = victim.translation;
+        return true;
+    }
+    return false;
+}
+
+/* --- address spaces -------------------------------------------------------------------------------------------------------- */
+
 static void clear_space(struct dbt_vcpu *v, struct address_space *space)
 {
+    forget_victims(v);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
             clear_tlb(&space->tlb[mode]);
@@ -81,6 +119,7 @@ static void clear_but_global(struct tlb *tlb)
 
 static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *space)
 {
+    forget_victims(v);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
             clear_but_global(&space->tlb[mode]);
@@ -153,6 +192,7 @@ void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear)
 {
     struct tlb *tlb = &v->space->tlb[mode];
 
+    forget_victims(v);
     if (tlb->ready && tlb->translation[TLB_INDEX(linear)].page == TLB_PAGE(linear))
         set_tags(v, mode, tlb, TLB_INDEX(linear));
 }
@@ -185,9 +225,12 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
         dbt_raise_page_fault(v, linear, fault & ~X86_WALK_FAULT);
     if (tlb->translation[index].page == TLB_NO_PAGE)
         note_filled(tlb, index);
+    else if (tlb->translation[index].page != TLB_PAGE(linear))
+        keep_victim(v, tlb, index);
     tlb->translation[index] = (struct tlb_translation){
         .page = TLB_PAGE(linear), .physical = t.physical, .writable = t.writable, .readable = t.readable,
         .executable = t.executable, .global = t.global, .dirty = t.dirty};
+    v->keyed_pages = v->keyed_pages || t.keyed;
     if (t.page_shift > 12) {
         uint64_t first = align_down(linear, BIT(t.page_shift)), last = first + BIT(t.page_shift) - 1;
 
@@ -197,13 +240,25 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
     set_tags(v, mode, tlb, index);
 }
 
+static bool allows(const struct tlb_translation *t, unsigned access)
+{
+    return !((access & ACCESS_WRITE) && !(t->writable && t->dirty)) && !((access & ACCESS_READ) && !t->readable) &&
+           !((access & ACCESS_EXECUTE) && !t->executable);
+}
+
+bool dbt_tlb_find(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
+{
+    struct tlb *tlb = &v->space->tlb[mode];
+    const struct tlb_translation *t = &tlb->translation[TLB_INDEX(linear)];
+
+    return tlb->ready && (t->page == TLB_PAGE(linear) || take_victim(v, tlb, linear)) && allows(t, access);
+}
+
 const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
 {
     const struct tlb_translation *t = &v->space->tlb[mode].translation[TLB_INDEX(linear)];
-    bool allowed = v->space->tlb[mode].ready && t->page == TLB_PAGE(linear) && !((access & ACCESS_WRITE) && !(t->writable && t->dirty)) &&
-                   !((access & ACCESS_READ) && !t->readable) && !((access & ACCESS_EXECUTE) && !t->executable);
 
-    if (!allowed) {
+    if (!dbt_tlb_find(v, mode, linear, access)) {
         if (dbt_long_mode(v) && !dbt_canonical(linear))
             raise_not_canonical(v);
         /* A write that also reads asks for the write: one fault, as the hardware has it. */
@@ -214,6 +269,7 @@ const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mod
 
 void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
 {
+    forget_victims(v);
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             FOR_FILLED(&v->spaces[s].tlb[mode], i)
@@ -223,6 +279,7 @@ void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
 
 void dbt_tlb_protect_all(struct dbt_vcpu *v)
 {
+    forget_victims(v);
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             FOR_FILLED(&v->spaces[s].tlb[mode], i)
@@ -320,6 +377,17 @@ void dbt_tlb_flush_all(struct dbt_vcpu *v)
     clear_space(v, v->space);
 }
 
+void dbt_tlb_set_pkru(struct dbt_vcpu *v, uint32_t value)
+{
+    uint32_t changed = v->pkru ^ value;
+
+    v->pkru = value;
+    if (!(changed & 3) && (changed == 0 || !v->keyed_pages)) /* key 0 is every page's */
+        return;
+    dbt_tlb_flush_all(v);
+    v->keyed_pages = false;
+}
+
 static void flush_page_of(struct tlb *tlb, uint64_t linear, bool keep_global)
 {
     bool maybe_large = linear >= tlb->large_first && linear <= tlb->large_last;
@@ -346,6 +414,7 @@ static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint6
 {
     bool large = maybe_large_page(space, linear);
 
+    forget_victims(v);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         flush_page_of(&space->tlb[mode], linear, keep_global);
     if (space == v->space && !large)
@@ -398,6 +467,7 @@ void dbt_tlb_flush_all_but_global(struct dbt_vcpu *v)
 
 void dbt_debug_changed(struct dbt_vcpu *v)
 {
+    forget_victims(v);
     v->instruction_breakpoints = v->data_breakpoints = false;
     for (unsigned i = 0; i < 4; i++) {
         if (bit_range(v->dr7, 2 * i + 1, 2 * i) == 0)

@@ -9,6 +9,9 @@
  * allowed. The pointer is good until the next call. For a write the dirty bit is set. */
 const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access);
 
+/* Whether there is one that allows the access, without a walk. */
+bool dbt_tlb_find(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access);
+
 /* Chooses the fast tags of one entry anew from its translation, code pages, dirty log and breakpoints. */
 void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear);
 

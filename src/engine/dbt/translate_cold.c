@@ -138,7 +138,8 @@ uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data,
 
     begin(v, data->op);
     if (offset > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
-        (data->op->op.flags & OP_END)) /* a jump's checks have an order of their own */
+        ((data->op->op.flags & OP_END) && /* a jump's checks have an order of their own */
+         !dbt_tlb_find(v, v->tlb_mode, linear, write ? ACCESS_WRITE : ACCESS_READ)))
         return interpret(v, data->op);
     dbt_tlb_translate(v, v->tlb_mode, linear, write ? ACCESS_WRITE : ACCESS_READ);
     if ((write ? entry->write : entry->read) != TLB_PAGE(linear))

@@ -73,6 +73,14 @@ struct tlb {
     uint64_t large_first, large_last; /* range of linear addresses that large pages of this TLB cover; first > last: none */
 };
 
+/* What others have pushed out of a TLB of late: two pages of one index that are used in turns need no page walks. */
+#define TLB_VICTIMS 8u
+struct tlb_victim {
+    struct tlb *tlb; /* NULL: none */
+    struct tlb_entry entry;
+    struct tlb_translation translation;
+};
+
 struct address_space { /* one PCID's translations */
     bool used;
     uint16_t pcid;
@@ -217,6 +225,10 @@ struct dbt_vcpu {
     struct address_space *space;     /* present one, in spaces[] */
     struct address_space *spaces;    /* TLB_SLOTS of them */
     uint64_t clock_of_use, next_generation;
+    struct tlb_victim victim[TLB_VICTIMS];
+    unsigned next_victim;            /* which one goes next */
+    bool victims;                    /* there may be some */
+    bool keyed_pages;                /* some TLB may hold a page with a protection key other than 0 */
     struct block_cache *blocks;
     struct translation_cache *translations; /* NULL: the first tier does everything */
     struct translator *translator;

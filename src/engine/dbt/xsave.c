@@ -82,7 +82,7 @@ void dbt_xstate_load(struct dbt_vcpu *v, unsigned i, unsigned registers, const u
     else if (i == 5)
         memset(v->opmask, 0, sizeof(v->opmask));
     else if (i == 9)
-        v->pkru = source != NULL ? load_le32(source) : 0;
+        dbt_tlb_set_pkru(v, source != NULL ? load_le32(source) : 0);
 }
 
 void dbt_xstate_load_xmm(struct dbt_vcpu *v, unsigned registers, const uint8_t *source)
@@ -451,7 +451,7 @@ static void op_wrpkru(struct dbt_vcpu *v, const struct op *op)
         dbt_raise(v, X86_UD);
     if (gpr32(v, X86_RCX) != 0 || gpr32(v, X86_RDX) != 0)
         dbt_raise_error(v, X86_GP, 0);
-    v->pkru = gpr32(v, X86_RAX);
+    dbt_tlb_set_pkru(v, gpr32(v, X86_RAX));
 }
 
 static const struct {
