@@ -4,6 +4,7 @@
  * A repeated one keeps its registers up to date after each element, so a fault or an interrupt between two elements finds
  * the architectural state; it then starts again at the same instruction. */
 #include "engine/dbt/alu.h"
+#include "engine/dbt/tlb.h"
 
 #define REPEAT_BUDGET 4096u /* elements (or bulk pieces) before interrupts are looked at again */
 
@@ -155,6 +156,17 @@ static void copy_elements(uint8_t *to, const uint8_t *from, unsigned bytes, unsi
         }
 }
 
+/* Bytes of one page, or NULL. Their TLB entry may make room for the other operand's: the bytes stay where they are. */
+static uint8_t *bulk_operand(struct dbt_vcpu *v, uint64_t linear, unsigned bytes, unsigned access)
+{
+    uint8_t *p = access == ACCESS_WRITE ? dbt_write_fast(v, linear, bytes) : dbt_read_fast(v, linear, bytes);
+
+    if (LIKELY(p != NULL) || v->tlb_mode == TLB_USER_ALIGNED)
+        return p;
+    dbt_tlb_translate(v, v->tlb_mode, linear, access);
+    return access == ACCESS_WRITE ? dbt_write_fast(v, linear, bytes) : dbt_read_fast(v, linear, bytes);
+}
+
 static uint64_t movs_bulk(struct dbt_vcpu *v, const struct op *op, uint64_t count)
 {
     uint64_t from_linear = source(v, op), to_linear = destination(v, op, ACCESS_WRITE);
@@ -164,8 +176,8 @@ static uint64_t movs_bulk(struct dbt_vcpu *v, const struct op *op, uint64_t coun
     bytes = bytes < to_bytes ? bytes : to_bytes;
     if (bytes == 0)
         return 0;
-    from = dbt_read_fast(v, from_linear, bytes);
-    to = dbt_write_fast(v, to_linear, bytes);
+    from = bulk_operand(v, from_linear, bytes, ACCESS_READ);
+    to = bulk_operand(v, to_linear, bytes, ACCESS_WRITE);
     if (from == NULL || to == NULL)
         return 0;
     copy_elements(to, from, bytes, op->size);
@@ -178,7 +190,7 @@ static uint64_t stos_bulk(struct dbt_vcpu *v, const struct op *op, uint64_t coun
 {
     uint64_t linear = destination(v, op, ACCESS_WRITE), value = v->gpr[X86_RAX];
     unsigned bytes = room(linear, count, op->size);
-    uint8_t *to = bytes > 0 ? dbt_write_fast(v, linear, bytes) : NULL;
+    uint8_t *to = bytes > 0 ? bulk_operand(v, linear, bytes, ACCESS_WRITE) : NULL;
 
     if (to == NULL)
         return 0;
