@@ -10,6 +10,7 @@
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
 #include "daemon/networks.h"
+#include "daemon/storage.h"
 #include "daemon/tree.h"
 #include "daemon/usage.h"
 #include "protocol/xml.h"
@@ -31,15 +32,25 @@ struct sizes {
     uint64_t allocation, capacity, physical; /* bytes */
 };
 
-static int disk_sizes(const char *path, struct sizes *ret_sizes)
+/* A volume's pool knows what the guest sees of it, and, of one on a server, all there is to know. */
+static int disk_sizes(const struct daemon *daemon, const char *path, struct sizes *ret_sizes)
 {
+    struct pool *pool;
+    const struct volume *volume = path != NULL ? pools_find_volume(daemon->storage->pools, path, &pool) : NULL;
+    struct sizes sizes = {0};
     struct stat about;
 
-    if (path == NULL || stat(path, &about) < 0)
-        return -errno;
-    ret_sizes->capacity = (uint64_t)about.st_size;
-    ret_sizes->allocation = (uint64_t)about.st_blocks * 512;
-    ret_sizes->physical = ret_sizes->allocation;
+    if (volume != NULL)
+        sizes = (struct sizes){.capacity = volume->capacity, .allocation = volume->file.allocated, .physical = volume->file.allocated};
+    if (path == NULL || stat(path, &about) < 0) {
+        if (volume == NULL)
+            return path == NULL ? -ENOENT : -errno;
+    } else {
+        sizes.allocation = sizes.physical = (uint64_t)about.st_blocks * 512;
+        if (volume == NULL)
+            sizes.capacity = (uint64_t)about.st_size;
+    }
+    *ret_sizes = sizes;
     return 0;
 }
 
@@ -78,7 +89,7 @@ static void put_blocks(struct rpc_param_list *list, const struct domain *domain)
         struct sizes sizes;
 
         rpc_params_string(list, xml_attribute(xml_first(at, "target"), "dev"), "block.%u.name", number);
-        if (disk_path(at) == NULL || disk_sizes(disk_path(at), &sizes) < 0)
+        if (disk_path(at) == NULL || disk_sizes(domain->daemon, disk_path(at), &sizes) < 0)
             continue;
         rpc_params_string(list, disk_path(at), "block.%u.path", number);
         rpc_params_u64(list, sizes.allocation, "block.%u.allocation", number);
@@ -228,7 +239,7 @@ static int get_block_info(struct call *call)
     disk = find_disk(domain, call->arg[1].s);
     if (disk == NULL)
         return err_set(&call->err, -EINVAL, "invalid argument: invalid path %.200s not assigned to domain", call->arg[1].s);
-    r = disk_sizes(disk_path(disk), &sizes);
+    r = disk_sizes(domain->daemon, disk_path(disk), &sizes);
     if (r < 0)
         return err_set(&call->err, r, "cannot stat %.200s: %s", disk_path(disk), strerror(-r));
     xdr_put_u64(&call->out, sizes.allocation);

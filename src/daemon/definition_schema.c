@@ -56,7 +56,7 @@ static const struct row rows[] = {
     {"domain/devices", "", NULL},
     {"domain/devices/emulator", "", "*"},
     {"domain/devices/disk+", "type=file|block device=disk snapshot=no|external|internal", NULL},
-    {"domain/devices/disk/driver", "name=qemu type=raw cache=default|none|writeback io=native|threads|io_uring discard=unmap", NULL},
+    {"domain/devices/disk/driver", "name=qemu type=raw|qcow2 cache=default|none|writeback io=native|threads|io_uring discard=unmap", NULL},
     {"domain/devices/disk/source", "file dev index", NULL},
     {"domain/devices/disk/backingStore", "", NULL},
     {"domain/devices/disk/target", "dev bus=virtio", NULL},

@@ -212,6 +212,23 @@ class Volumes(Storage):
             self.assertIn(complaint, self.refused("vol-create", "images", self.place / "x.xml"))
         self.assertEqual(self.volumes(), [])
 
+    def test_qcow2(self):
+        self.pool()
+        self.virsh("vol-create-as", "images", "q", "64M", "--format", "qcow2")
+        self.virsh("vol-create-as", "images", "over", "64M", "--format", "qcow2", "--backing-vol", self.images / "q", "--backing-vol-format",
+                   "qcow2")
+        tree = self.dump("vol-dumpxml", self.images / "over")
+        self.assertEqual((tree.find("target/format").get("type"), tree.findtext("capacity"), tree.findtext("backingStore/path")),
+                         ("qcow2", str(64 << 20), str(self.images / "q")))
+        self.assertLess((self.images / "q").stat().st_size, 1 << 20)
+        self.assertIn("can't be resized", self.refused("vol-resize", self.images / "q", "128M"))
+        (self.place / "d.xml").write_text(f"""<domain type='qemu'><name>t1</name><memory unit='MiB'>16</memory>
+            <os><type>hvm</type><kernel>{GUESTS}/idle.elf</kernel></os><devices><disk type='file'><driver name='qemu' type='qcow2'/>
+            <source file='{self.images}/over'/><target dev='vda' bus='virtio'/></disk></devices></domain>""")
+        self.virsh("create", self.place / "d.xml")
+        self.assertRegex(self.virsh("domblkinfo", "t1", "vda"), "Capacity: +67108864")
+        self.virsh("destroy", "t1")
+
     def test_virt_install_makes_pool_and_volume(self):
         need("virt-install")
         self.images.mkdir()
