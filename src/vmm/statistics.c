@@ -23,9 +23,9 @@ static void add_integer(json_t *object, const char *name, uint64_t value)
     json_object_set_new(object, name, json_integer((json_int_t)value));
 }
 
-/* Guest RAM is one memfd, so it is what the kernel counts as shared memory here. Own memory is the rest but for the
- * engine's cache of guest code. */
-static void add_memory(json_t *object, uint64_t code_bytes)
+/* Guest RAM is one memfd, so it is what the kernel counts as shared memory here. So is translated code. Own memory is the
+ * rest but for what else the engine keeps of guest code. */
+static void add_memory(json_t *object, uint64_t private_code_bytes)
 {
     char text[4096] = "";
     int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
@@ -37,7 +37,7 @@ static void add_memory(json_t *object, uint64_t code_bytes)
     add_integer(object, "memory-resident", status_bytes(text, "\nVmRSS:"));
     add_integer(object, "memory-guest", status_bytes(text, "\nRssShmem:"));
     add_integer(object, "memory-own",
-                status_bytes(text, "\nVmRSS:") - status_bytes(text, "\nRssShmem:") - code_bytes);
+                status_bytes(text, "\nVmRSS:") - status_bytes(text, "\nRssShmem:") - private_code_bytes);
     add_integer(object, "memory-own-private", status_bytes(text, "\nRssAnon:"));
 }
 
@@ -80,7 +80,7 @@ json_t *statistics_json(struct machine *machine)
         add_integer(object, "start-to-guest-us", (machine->run_ns - machine->start_ns) / 1000);
     add_integer(object, "guest-time-ms", clock_now(&machine->clock) / 1000000);
     counters = engine_counters(machine);
-    add_memory(object, json_integer_value(json_object_get(counters, "code-cache-bytes")));
+    add_memory(object, json_integer_value(json_object_get(counters, "code-cache-private-bytes")));
     json_object_set_new(object, "engine-counters", counters);
     return object;
 }

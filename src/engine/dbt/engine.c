@@ -392,16 +392,20 @@ static int dbt_clock_set_ns(struct engine_vm *engine_vm, uint64_t ns)
 static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t size)
 {
     static const char *const names[STATISTIC_COUNT] = {
-        "blocks-run", "blocks-decoded", "instructions-decoded", "cache-drops", "code-invalidations", "jump-cache-misses",
-        "tlb-misses", "mmio-accesses", "port-accesses", "interrupts", "exceptions", "halts",
-        "translations", "instructions-translated", "translations-entered", "links-made", "instructions-interpreted-in-translations"};
+        "blocks-run", "blocks-decoded", "instructions-decoded", "cache-drops", "code-invalidations", "jump-misses",
+        "tlb-misses", "tlb-misses-by-writes", "tlb-misses-by-fetches", "tlb-flushes", "mmio-accesses", "port-accesses", "interrupts", "exceptions", "halts",
+        "translations", "instructions-translated", "translations-entered", "links-made", "instructions-interpreted-in-translations",
+        "accesses-by-helper"};
     const struct dbt_vm *vm = vm_of(engine_vm);
-    size_t used = strnlen(out, size), code = 0;
+    size_t used = strnlen(out, size), code = 0, private = 0;
 
-    for (unsigned i = 0; i < vm->cpus; i++)
-        code += vm->vcpu[i] != NULL ? dbt_blocks_used(vm->vcpu[i]) + dbt_decoded_used(vm->vcpu[i]) +
-                                            dbt_translations_used(vm->vcpu[i]) : 0;
-    text_format(out + used, size - used, "code-cache-bytes %zu\n", code);
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        const struct dbt_vcpu *v = vm->vcpu[i];
+
+        code += v != NULL ? dbt_translations_code_used(v) : 0;
+        private += v != NULL ? dbt_blocks_used(v) + dbt_decoded_used(v) + dbt_translations_memory_used(v) : 0;
+    }
+    text_format(out + used, size - used, "code-cache-bytes %zu\ncode-cache-private-bytes %zu\n", code + private, private);
     used += strnlen(out + used, size - used);
     for (unsigned n = 0; n < STATISTIC_COUNT; n++) {
         uint64_t sum = 0;

@@ -8,7 +8,7 @@
 #include "base/bits.h"
 #include "base/text.h"
 
-#define CODE_SIZE_DEFAULT MIB(64)
+#define CODE_SIZE_DEFAULT MIB(128)
 #define OPTION_MAX 32
 
 static int set_option(struct dbt_options *options, const char *word, struct err *err)

@@ -97,6 +97,7 @@ static void clear_space(struct dbt_vcpu *v, struct address_space *space)
         if (space->tlb[mode].ready)
             clear_tlb(&space->tlb[mode]);
     space->generation = ++v->next_generation;
+    v->statistics[STATISTIC_TLB_FLUSHES]++;
     if (space == v->space)
         dbt_jump_tables_forget(v, true);
 }
@@ -124,6 +125,7 @@ static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *spa
         if (space->tlb[mode].ready)
             clear_but_global(&space->tlb[mode]);
     space->generation = ++v->next_generation;
+    v->statistics[STATISTIC_TLB_FLUSHES]++;
     if (space == v->space)
         dbt_jump_tables_forget(v, false);
 }
@@ -217,6 +219,10 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
     uint32_t fault;
 
     v->statistics[STATISTIC_TLB_MISS]++;
+    if (access & ACCESS_WRITE)
+        v->statistics[STATISTIC_TLB_MISS_WRITE]++;
+    if (access & ACCESS_EXECUTE)
+        v->statistics[STATISTIC_TLB_MISS_FETCH]++;
     if (!tlb->ready)
         clear_tlb(tlb);
     fault = x86_walk(v->memory, &walk, linear, &t);

@@ -98,6 +98,15 @@ static bool ends(const struct guest_instruction *g)
     return (g->op.flags & OP_END) && !goes_on;
 }
 
+/* Code that has been translated is not translated again where another piece of code runs into it. */
+static bool meets_another(const struct translator *t, const struct source *source)
+{
+    uint64_t linear = t->code64 ? source->linear : (uint32_t)source->linear;
+
+    return source->avail > 0 &&
+           dbt_translation_exists(t->v, linear, TLB_PAGE(t->out->physical) | (linear & 0xfff), t->out->mode);
+}
+
 static void decode_all(struct translator *t, struct source source)
 {
     bool more = true;
@@ -121,7 +130,7 @@ static void decode_all(struct translator *t, struct source source)
         t->vector = t->vector || g->vector;
         t->out->bytes = (uint16_t)(t->out->bytes + g->op.length);
         t->count++;
-        more = more && !ends(g);
+        more = more && !ends(g) && !meets_another(t, &source);
     }
     if (dbt_is_sti(&t->instruction[t->count - 1])) /* nothing follows */
         t->instruction[t->count - 1].translate = NULL;

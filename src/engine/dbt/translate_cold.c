@@ -137,6 +137,7 @@ uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data,
     uint64_t offset = linear & 0xfff;
 
     begin(v, data->op);
+    v->statistics[STATISTIC_ACCESS_HELPERS]++;
     if (offset > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
         ((data->op->op.flags & OP_END) && /* a jump's checks have an order of their own */
          !dbt_tlb_find(v, v->tlb_mode, linear, write ? ACCESS_WRITE : ACCESS_READ)))

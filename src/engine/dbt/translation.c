@@ -15,6 +15,7 @@
 
 #define HASH_SIZE 262144u
 #define TABLE_LIST_MAX 2048u
+#define START_BITS 2097152u
 #define PAGE_HASH_SIZE 4096u
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
 
@@ -24,22 +25,35 @@ struct translation_cache {
     enter_fn *enter;
     size_t code_start;       /* behind the trampolines */
     uint8_t *memory;         /* translations, links, ops */
-    size_t memory_size, memory_used, most_used;
+    size_t memory_size, memory_used;
+    size_t most_memory_used, most_code_used; /* before it was emptied */
     bool full;
     uint64_t reuses;         /* how often all of it was forgotten: links of before are gone */
     bool supervisor_not_global; /* the jump table of CPL 0 has entries that a flush takes away */
     unsigned table_count[2];    /* entries of the jump tables are listed, as long as they find room */
     uint16_t table_list[2][TABLE_LIST_MAX];
     uint64_t table_linear[2][JUMP_SLOTS];
+    uint64_t start[START_BITS / 64]; /* a bit for each hash where there may be a translation: it answers "no" at once */
     struct translation *hash[HASH_SIZE];
     struct translation *page[PAGE_HASH_SIZE];
 };
 
+static uint64_t mix(uint64_t physical, uint64_t linear)
+{
+    return ((physical ^ (linear << 20)) * UINT64_C(0x9e3779b97f4a7c15)) >> 40;
+}
+
 static unsigned hash_of(uint64_t physical, uint64_t linear)
 {
-    uint64_t h = (physical ^ (linear << 20)) * UINT64_C(0x9e3779b97f4a7c15);
+    return (unsigned)mix(physical, linear) & (HASH_SIZE - 1);
+}
 
-    return (unsigned)(h >> 40) & (HASH_SIZE - 1);
+static uint64_t *start_bit(struct translation_cache *cache, uint64_t physical, uint64_t linear, uint64_t *ret_mask)
+{
+    uint64_t bit = mix(physical, linear) & (START_BITS - 1);
+
+    *ret_mask = BIT(bit % 64);
+    return &cache->start[bit / 64];
 }
 
 static unsigned page_hash(uint64_t page)
@@ -269,18 +283,33 @@ void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end)
     v->translations->arena->used = (size_t)(end - v->translations->arena->write);
 }
 
-static size_t used_now(const struct translation_cache *cache)
+static size_t larger(size_t a, size_t b)
 {
-    return cache->arena->used + cache->memory_used;
+    return a > b ? a : b;
 }
 
-size_t dbt_translations_used(const struct dbt_vcpu *v)
+size_t dbt_translations_code_used(const struct dbt_vcpu *v)
+{
+    const struct translation_cache *cache = v->translations;
+
+    return cache != NULL ? larger(cache->arena->used, cache->most_code_used) : 0;
+}
+
+/* Of the hash table; each translation may have touched a page. */
+static size_t index_used(const struct dbt_vcpu *v)
+{
+    size_t touched = v->statistics[STATISTIC_TRANSLATIONS] * 4096, size = sizeof(v->translations->hash);
+
+    return touched < size ? touched : size;
+}
+
+size_t dbt_translations_memory_used(const struct dbt_vcpu *v)
 {
     const struct translation_cache *cache = v->translations;
 
     if (cache == NULL)
         return 0;
-    return used_now(cache) > cache->most_used ? used_now(cache) : cache->most_used;
+    return larger(cache->memory_used, cache->most_memory_used) + index_used(v);
 }
 
 /* What runs now may run on to its end; its memory is reused at the next look-up. */
@@ -290,6 +319,7 @@ void dbt_translations_clear(struct dbt_vcpu *v)
 
     if (cache == NULL)
         return;
+    memset(cache->start, 0, sizeof(cache->start));
     memset(cache->hash, 0, sizeof(cache->hash));
     memset(cache->page, 0, sizeof(cache->page));
     dbt_translator_code_changed(v);
@@ -312,7 +342,8 @@ static void make_room(struct dbt_vcpu *v)
         v->statistics[STATISTIC_CACHE_DROPS]++;
         dbt_translations_clear(v);
     }
-    cache->most_used = used_now(cache) > cache->most_used ? used_now(cache) : cache->most_used;
+    cache->most_code_used = dbt_translations_code_used(v);
+    cache->most_memory_used = larger(cache->memory_used, cache->most_memory_used);
     cache->memory_used = 0;
     cache->arena->used = cache->code_start;
     cache->full = false;
@@ -368,14 +399,33 @@ static void link_to_page(struct translation_cache *cache, struct translation *t,
     cache->page[page_hash(page)] = t;
 }
 
+static struct translation *find_in_hash(const struct translation_cache *cache, uint64_t linear, uint64_t physical, uint32_t mode)
+{
+    struct translation *t = cache->hash[hash_of(physical, linear)];
+
+    while (t != NULL && !(t->physical == physical && t->linear == linear && t->mode == mode))
+        t = t->hash_next;
+    return t;
+}
+
+bool dbt_translation_exists(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode)
+{
+    uint64_t mask, *bits = start_bit(v->translations, physical, linear, &mask);
+
+    return (*bits & mask) && find_in_hash(v->translations, linear, physical, mode) != NULL;
+}
+
 static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
 {
     struct translation_cache *cache = v->translations;
     struct translation *t;
     unsigned hash = hash_of(physical, linear);
+    uint64_t start, *start_bits;
 
     make_room(v);
     t = dbt_translate(v, linear, physical, page_bytes);
+    start_bits = start_bit(cache, physical, linear, &start);
+    *start_bits |= start;
     t->hash_next = cache->hash[hash];
     cache->hash[hash] = t;
     link_to_page(cache, t, 0, TLB_PAGE(physical));
@@ -386,11 +436,8 @@ static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t phy
 
 static struct translation *find(struct dbt_vcpu *v, uint64_t linear, uint64_t physical)
 {
-    uint32_t mode = v->mode | (v->cpl == 3 ? MODE_USER : 0);
-    struct translation *t = v->translations->hash[hash_of(physical, linear)];
+    struct translation *t = find_in_hash(v->translations, linear, physical, v->mode | (v->cpl == 3 ? MODE_USER : 0));
 
-    while (t != NULL && !(t->physical == physical && t->linear == linear && t->mode == mode))
-        t = t->hash_next;
     if (t != NULL && t->second_page != NO_PAGE) {
         const uint8_t *host;
         uint64_t next = TLB_PAGE(linear) + 4096;

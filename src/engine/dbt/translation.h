@@ -65,7 +65,9 @@ void dbt_translations_clear(struct dbt_vcpu *v);
 void dbt_jump_tables_forget_page(struct dbt_vcpu *v, uint64_t linear);
 void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too);
 
-size_t dbt_translations_used(const struct dbt_vcpu *v);
+/* Bytes that they have taken so far, at most: of host code (in a memfd), and of private memory. */
+size_t dbt_translations_code_used(const struct dbt_vcpu *v);
+size_t dbt_translations_memory_used(const struct dbt_vcpu *v);
 
 /* Translates at the present RIP; NULL never, room has been made. In translate.c. */
 struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes);
@@ -77,6 +79,9 @@ int64_t dbt_stack_effect(const struct op *op);
 /* Where the next translation's code goes, in the writable view, and how far it went. */
 uint8_t *dbt_translations_code(const struct dbt_vcpu *v);
 void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end);
+
+/* Whether there is a translation already of the code at both addresses, in this mode. */
+bool dbt_translation_exists(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode);
 
 /* For the translator: memory that lives as long as the translations; there is always enough for one translation. */
 void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size);
