@@ -2,11 +2,15 @@
 /* The translator engine behind the seam: making VMs and vCPUs, signals to them, the dirty log. */
 #include <cpuid.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 #include <x86intrin.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/text.h"
 #include "engine/dbt/block.h"
 #include "engine/dbt/clock.h"
@@ -113,24 +117,42 @@ static void dbt_vm_free(struct engine_vm *engine_vm)
     if (vm == NULL)
         return;
     vm->memory->code_written = NULL;
+    fd_close(&vm->perf_map);
     dbt_doorbells_free(vm->doorbells);
     pthread_mutex_destroy(&vm->split_lock);
     pthread_mutex_destroy(&vm->clock_lock);
     free(vm);
 }
 
+/* -errno. The name is one that others could guess: a link there is not followed. */
+static int open_perf_map(void)
+{
+    char path[32];
+    int fd;
+
+    text_format(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : -errno;
+}
+
 static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret_vm, struct err *err)
 {
-    struct dbt_vm *vm;
-
     struct dbt_options options;
+    struct dbt_vm *vm;
+    int perf_map = -1;
 
     if (dbt_parse_options(config->options, &options, err) < 0)
         return -EINVAL;
     if (config->cpus == 0 || config->cpus > ENGINE_CPUS_MAX)
         return err_set(err, -EINVAL, "%u CPUs are not possible: 1 to %u are", config->cpus, ENGINE_CPUS_MAX);
+    if (options.perf_map) {
+        perf_map = open_perf_map();
+        if (perf_map < 0)
+            return err_set(err, perf_map, "engine dbt: /tmp/perf-%d.map can't be written: %s", (int)getpid(), strerror(-perf_map));
+    }
     vm = calloc(1, sizeof(*vm));
     if (vm == NULL || dbt_doorbells_new(&vm->doorbells) < 0) {
+        fd_close(&perf_map);
         free(vm);
         return err_set(err, -ENOMEM, "not enough memory for the VM");
     }
@@ -141,6 +163,7 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
     vm->translate = options.translate;
     vm->exact_flags = options.exact_flags;
     vm->code_size = options.code_size;
+    vm->perf_map = perf_map;
     vm->tsc_khz = config->tsc_khz != 0 ? config->tsc_khz : host_tsc_khz();
     pthread_mutex_init(&vm->split_lock, NULL);
     pthread_mutex_init(&vm->clock_lock, NULL);

@@ -23,13 +23,17 @@ static int set_option(struct dbt_options *options, const char *word, struct err 
         options->exact_flags = true;
     } else if (text_equal(word, "flags=lazy")) {
         options->exact_flags = false;
+    } else if (text_equal(word, "perf-map=on")) {
+        options->perf_map = true;
+    } else if (text_equal(word, "perf-map=off")) {
+        options->perf_map = false;
     } else if (text_starts_with(word, "code-cache=")) {
         if (text_parse_size(word + strlen("code-cache="), 1, &size) < 0 || size < MIB(1) || size > GIB(1))
             return err_set(err, -EINVAL, "engine dbt: \"%s\" is no size from 1M to 1G", word + strlen("code-cache="));
         options->code_size = (size_t)size;
     } else {
         return err_set(err, -EINVAL, "engine dbt has no option \"%s\"; it has tier=translate, tier=interp, flags=lazy, "
-                       "flags=exact and code-cache=SIZE", word);
+                       "flags=exact, perf-map=on|off and code-cache=SIZE", word);
     }
     return 0;
 }

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "base/text.h"
 #include "engine/dbt/arena.h"
 #include "engine/dbt/decoded.h"
 #include "engine/dbt/exception.h"
@@ -415,6 +417,18 @@ bool dbt_translation_exists(const struct dbt_vcpu *v, uint64_t linear, uint64_t 
     return (*bits & mask) && find_in_hash(v->translations, linear, physical, mode) != NULL;
 }
 
+static void name_for_perf(const struct dbt_vcpu *v, const struct translation *t)
+{
+    const struct code_arena *arena = v->translations->arena;
+    char line[80];
+    size_t size = (size_t)(arena->write + arena->used - t->checked);
+
+    text_format(line, sizeof(line), "%llx %zx guest%s:%llx\n", (unsigned long long)(uintptr_t)executable(v->translations, t->checked),
+                size, t->mode & MODE_USER ? "-user" : "", (unsigned long long)t->linear);
+    if (write(v->vm->perf_map, line, strlen(line)) < 0)
+        return; /* a help for the eye, no more */
+}
+
 static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
 {
     struct translation_cache *cache = v->translations;
@@ -424,6 +438,8 @@ static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t phy
 
     make_room(v);
     t = dbt_translate(v, linear, physical, page_bytes);
+    if (UNLIKELY(v->vm->perf_map >= 0))
+        name_for_perf(v, t);
     start_bits = start_bit(cache, physical, linear, &start);
     *start_bits |= start;
     t->hash_next = cache->hash[hash];

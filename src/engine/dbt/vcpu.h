@@ -261,6 +261,7 @@ struct dbt_vm {
     struct dbt_doorbells *doorbells;
     bool translate;                  /* the second tier is on */
     bool exact_flags;                /* translations keep flags that nobody can read, too */
+    int perf_map;                    /* file that names translations for perf(1); -1: none */
     size_t code_size;                /* of each vCPU's translations, bytes */
 };
 
