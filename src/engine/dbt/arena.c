@@ -1,48 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Executable memory: a memfd mapped once for writing and once for running. */
+/* Executable memory: the same pages mapped once for writing and once for running. */
 #include "engine/dbt/arena.h"
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/bits.h"
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U
-#endif
-
-/* Kernels before 6.3 do not know MFD_EXEC; later ones may be set up to refuse code in a memfd without it. */
-static int open_memfd(size_t size)
-{
-    int fd = memfd_create("ferry-code", MFD_CLOEXEC | MFD_EXEC);
-
-    if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("ferry-code", MFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    if (ftruncate(fd, (off_t)size) < 0) {
-        int error = errno;
-
-        close(fd);
-        return -error;
-    }
-    return fd;
-}
-
+/* Shared memory without a name; a second view of it is what mremap() makes of no length at all. perf(1) takes such memory for
+ * generated code and asks its map for names. */
 static int map_views(struct code_arena *arena)
 {
-    arena->write = mmap(NULL, arena->size, PROT_READ | PROT_WRITE, MAP_SHARED, arena->fd, 0);
+    arena->write = mmap(NULL, arena->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (arena->write == MAP_FAILED) {
         arena->write = NULL;
         return -errno;
     }
-    arena->execute = mmap(NULL, arena->size, PROT_READ | PROT_EXEC, MAP_SHARED, arena->fd, 0);
+    arena->execute = mremap(arena->write, 0, arena->size, MREMAP_MAYMOVE);
     if (arena->execute == MAP_FAILED) {
         arena->execute = NULL;
         return -errno;
     }
-    return 0;
+    return mprotect(arena->execute, arena->size, PROT_READ | PROT_EXEC) < 0 ? -errno : 0;
 }
 
 int code_arena_new(size_t size, struct code_arena **ret_arena)
@@ -53,8 +32,7 @@ int code_arena_new(size_t size, struct code_arena **ret_arena)
     if (arena == NULL)
         return -ENOMEM;
     arena->size = align_up(size, 4096);
-    arena->fd = open_memfd(arena->size);
-    r = arena->fd < 0 ? arena->fd : map_views(arena);
+    r = map_views(arena);
     if (r < 0) {
         code_arena_free(arena);
         return r;
@@ -71,8 +49,6 @@ void code_arena_free(struct code_arena *arena)
         munmap(arena->write, arena->size);
     if (arena->execute != NULL)
         munmap(arena->execute, arena->size);
-    if (arena->fd >= 0)
-        close(arena->fd);
     free(arena);
 }
 

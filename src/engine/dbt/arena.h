@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Executable memory: one memfd mapped twice, a view to write and a view to run, never both in one. */
+/* Executable memory: the same pages mapped twice, a view to write and a view to run, never both in one. */
 #ifndef FERRY_ENGINE_DBT_ARENA_H
 #define FERRY_ENGINE_DBT_ARENA_H
 
@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 struct code_arena {
-    int fd;
     uint8_t *write;   /* the writable view */
     uint8_t *execute; /* the executable view */
     size_t size, used; /* bytes */

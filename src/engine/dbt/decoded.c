@@ -289,7 +289,9 @@ size_t dbt_decoded_used(const struct dbt_vcpu *v)
     const struct decoded_cache *cache = v->decoded;
     unsigned count = cache->count > cache->most ? cache->count : cache->most;
 
-    return count * sizeof(struct decoded) + (cache->used > cache->most_used ? cache->used : cache->most_used);
+    size_t slots = count < sizeof(cache->slot) / 4096 ? count * 4096 : sizeof(cache->slot);
+
+    return slots + count * sizeof(struct decoded) + (cache->used > cache->most_used ? cache->used : cache->most_used);
 }
 
 static uint32_t hash_of(const uint64_t key[2], uint32_t mode)

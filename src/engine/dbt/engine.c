@@ -416,7 +416,8 @@ static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t 
 {
     static const char *const names[STATISTIC_COUNT] = {
         "blocks-run", "blocks-decoded", "instructions-decoded", "cache-drops", "code-invalidations", "jump-misses",
-        "tlb-misses", "tlb-misses-by-writes", "tlb-misses-by-fetches", "tlb-flushes", "mmio-accesses", "port-accesses", "interrupts", "exceptions", "halts",
+        "tlb-misses", "tlb-misses-by-writes", "tlb-misses-by-fetches", "tlb-flushes", "mmio-accesses",
+        "port-accesses", "interrupts", "exceptions", "halts",
         "translations", "instructions-translated", "translations-entered", "links-made", "instructions-interpreted-in-translations",
         "accesses-by-helper"};
     const struct dbt_vm *vm = vm_of(engine_vm);
@@ -426,7 +427,8 @@ static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t 
         const struct dbt_vcpu *v = vm->vcpu[i];
 
         code += v != NULL ? dbt_translations_code_used(v) : 0;
-        private += v != NULL ? dbt_blocks_used(v) + dbt_decoded_used(v) + dbt_translations_memory_used(v) : 0;
+        private += v != NULL ? dbt_blocks_used(v) + dbt_thunks_used(v) : 0;
+        private += v != NULL ? dbt_decoded_used(v) + dbt_translations_memory_used(v) : 0;
     }
     text_format(out + used, size - used, "code-cache-bytes %zu\ncode-cache-private-bytes %zu\n", code + private, private);
     used += strnlen(out + used, size - used);

@@ -12,7 +12,7 @@
 
 #define ARENA_SIZE MIB(16)
 #define ARENA_RESERVE KIB(128) /* what the thunks of one block never exceed, each made twice (decoded.c) */
-#define CACHE_SLOTS 65536u    /* power of two; with the arena's size never more than half full */
+#define CACHE_SLOTS 32768u    /* power of two; with the arena's size never more than half full */
 #define CODE_MAX 1024u
 
 struct thunk_cache {
@@ -305,4 +305,11 @@ void dbt_thunks_clear(struct dbt_vcpu *v)
     code_arena_clear(v->thunks->arena);
     v->thunks->count = 0;
     memset(v->thunks->slot, 0, sizeof(v->thunks->slot));
+}
+
+size_t dbt_thunks_used(const struct dbt_vcpu *v)
+{
+    size_t touched = (size_t)v->thunks->count * 4096;
+
+    return touched < sizeof(v->thunks->slot) ? touched : sizeof(v->thunks->slot);
 }

@@ -26,6 +26,9 @@ void dbt_thunks_free(struct dbt_vcpu *v); /* accepts a vCPU without */
 bool dbt_thunks_full(const struct dbt_vcpu *v);
 void dbt_thunks_clear(struct dbt_vcpu *v);
 
+/* Bytes of the table by which they are found, about: a thunk has touched a page of it. For the statistics. */
+size_t dbt_thunks_used(const struct dbt_vcpu *v);
+
 /* The thunk of a decoded instruction, or NULL when the cache is full. THUNK_WITHOUT_REP leaves the F3 prefix out: TZCNT and
  * LZCNT on a CPU that does not know them. */
 enum { THUNK_WITHOUT_REP = 1 << 0 };

@@ -17,7 +17,7 @@
 
 #define HASH_SIZE 262144u
 #define TABLE_LIST_MAX 2048u
-#define START_BITS 2097152u
+#define START_BITS 1048576u
 #define PAGE_HASH_SIZE 4096u
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
 
@@ -297,10 +297,12 @@ size_t dbt_translations_code_used(const struct dbt_vcpu *v)
     return cache != NULL ? larger(cache->arena->used, cache->most_code_used) : 0;
 }
 
-/* Of the hash table; each translation may have touched a page. */
+/* Tables by which they are found: each translation may have touched a page of each. */
 static size_t index_used(const struct dbt_vcpu *v)
 {
-    size_t touched = v->statistics[STATISTIC_TRANSLATIONS] * 4096, size = sizeof(v->translations->hash);
+    const struct translation_cache *cache = v->translations;
+    size_t size = sizeof(cache->hash) + sizeof(cache->start) + sizeof(cache->table_linear) + sizeof(v->jump_table);
+    size_t touched = v->statistics[STATISTIC_TRANSLATIONS] * 4096;
 
     return touched < size ? touched : size;
 }
