@@ -104,7 +104,8 @@ static void emit_modrm(struct builder *b, bool wide, uint8_t opcode, unsigned re
         bytes[n++] = (uint8_t)(0x40 | wide << 3 | (reg >> 3) << 2 | rm >> 3);
     bytes[n++] = opcode;
     bytes[n++] = (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7));
-    memcpy(bytes + n, imm, imm_size);
+    if (imm_size > 0)
+        memcpy(bytes + n, imm, imm_size);
     emit(b, bytes, n + imm_size, false);
 }
 
@@ -288,13 +289,13 @@ static void aim(struct builder *b, unsigned at, const ZydisDecodedInstruction *i
 {
     uint64_t target = isa_random_target(b->r, o->size / 8);
     unsigned base = register_number(b, o->mem.base);
-    int64_t displacement = (int64_t)target;
+    uint64_t displacement = target;
     uint8_t *p = b->c->code + at + in->raw.disp.offset;
 
     if (o->mem.base == ZYDIS_REGISTER_RIP)
-        displacement -= (int64_t)(address(b, at) + in->length);
+        displacement -= address(b, at) + in->length;
     else if (base < 16)
-        displacement -= (int64_t)b->c->state.gpr[base];
+        displacement -= b->c->state.gpr[base];
     if (in->raw.disp.size == 8 && o->size > 64 && !one_in(b, 8))
         *p &= 0xe0;
     if (in->raw.disp.size == 32)
