@@ -18,6 +18,7 @@
 #include "migration/compress.h"
 #include "migration/migration.h"
 #include "migration/pages_in.h"
+#include "migration/postcopy.h"
 #include "migration/stream.h"
 #include "migration/tls.h"
 
@@ -33,6 +34,7 @@ struct arrival { /* one connection and its thread; the first is the session's ow
     struct compressor *compressor;
     pthread_t thread;
     unsigned round; /* of the last ROUND */
+    bool resume;    /* it goes on with post-copy */
 };
 
 struct migration_destination {
@@ -52,9 +54,14 @@ struct migration_destination {
     unsigned arrivals;
     unsigned channels, joined; /* agreed on, and here */
     unsigned round, at_barrier;
-    bool failed, ending, unsettled, settled, run_here, open;
+    bool pages_joined;
+    bool failed, unsettled, settled, run_here, open;
+    _Atomic bool ending;
     char message[ERR_MESSAGE_MAX + 200];
-    struct err failure; /* the first one */
+    struct err failure;        /* the first one */
+    struct postcopy *postcopy; /* set once */
+    int pages_result;          /* 0: under way; 1: all memory is here; negative: the connection was lost */
+    struct err pages_error;
 };
 
 static void set_status(struct migration_destination *destination, enum migration_status status)
@@ -173,24 +180,77 @@ static int receive_rounds(struct migration_destination *destination, struct arri
     }
 }
 
-/* Whether the connection belongs to this session. */
-static bool join(struct arrival *own)
+enum channel_kind { CHANNEL_FOREIGN, CHANNEL_ROUNDS, CHANNEL_PAGES };
+
+/* Whether the connection belongs to this session, and what it is for. */
+static enum channel_kind join(struct arrival *own)
 {
     struct migration_destination *destination = own->destination;
+    enum channel_kind kind = CHANNEL_FOREIGN;
     struct hello hello;
-    bool joined;
 
     channel_set_patience(own->channel, SETUP_MS);
     if (destination->tls != NULL && channel_start_tls(own->channel, destination->tls, NULL, SETUP_MS, NULL) < 0)
-        return false;
+        return CHANNEL_FOREIGN;
     if (stream_receive_hello(own->channel, &hello, NULL) < 0)
-        return false;
+        return CHANNEL_FOREIGN;
     channel_set_patience(own->channel, 0);
     pthread_mutex_lock(&destination->lock);
-    joined = text_equal(hello.session, destination->hello.session) && destination->joined < destination->channels;
-    destination->joined += joined;
+    if (text_equal(hello.session, destination->hello.session)) {
+        if (hello.channel == STREAM_PAGES_CHANNEL && (destination->hello.flags & SESSION_POSTCOPY) != 0) {
+            kind = CHANNEL_PAGES;
+            destination->pages_joined = true;
+            pthread_cond_broadcast(&destination->changed);
+            own->resume = (hello.flags & SESSION_RESUME) != 0;
+        } else if (destination->joined < destination->channels) {
+            destination->joined++;
+            kind = CHANNEL_ROUNDS;
+        }
+    }
     pthread_mutex_unlock(&destination->lock);
-    return joined;
+    return kind;
+}
+
+/* From when post-copy begins; NULL: it does not. */
+static struct postcopy *await_postcopy(struct arrival *own)
+{
+    struct migration_destination *destination = own->destination;
+    struct postcopy *postcopy;
+
+    pthread_mutex_lock(&destination->lock);
+    while (!own->resume && destination->postcopy == NULL && !destination->failed && !destination->ending)
+        pthread_cond_wait(&destination->changed, &destination->lock);
+    postcopy = destination->postcopy;
+    if (own->resume && destination->pages_result >= 0) /* nothing was lost */
+        postcopy = NULL;
+    else
+        destination->pages_result = 0;
+    pthread_mutex_unlock(&destination->lock);
+    return postcopy;
+}
+
+static void serve_pages(struct arrival *own)
+{
+    struct migration_destination *destination = own->destination;
+    size_t size = memory_bitmap_words(destination->machine.memory) * sizeof(uint64_t);
+    struct postcopy *postcopy = await_postcopy(own);
+    struct err err = ERR_INIT;
+    int r = 0;
+
+    if (postcopy == NULL)
+        return;
+    if (own->resume) {
+        r = stream_send(own->channel, MESSAGE_MISSING, 0, postcopy_missing(postcopy), size, NULL);
+        if (r < 0)
+            stream_lost(&err, r, "source");
+    }
+    if (r == 0)
+        r = postcopy_serve(postcopy, own->channel, &err);
+    pthread_mutex_lock(&destination->lock);
+    destination->pages_result = r == 0 ? 1 : r;
+    destination->pages_error = err;
+    pthread_cond_broadcast(&destination->changed);
+    pthread_mutex_unlock(&destination->lock);
 }
 
 static void *arrival_thread(void *ctx)
@@ -199,12 +259,16 @@ static void *arrival_thread(void *ctx)
     struct migration_destination *destination = own->destination;
     struct message message;
     struct err err = ERR_INIT;
+    enum channel_kind kind;
 
     pthread_setname_np(pthread_self(), "migration-in");
-    if (!join(own)) {
+    kind = join(own);
+    if (kind == CHANNEL_FOREIGN)
         channel_break(own->channel);
+    if (kind == CHANNEL_PAGES)
+        serve_pages(own);
+    if (kind != CHANNEL_ROUNDS)
         return NULL;
-    }
     if (receive_rounds(destination, own, &message, &err) == 0)
         err_set(&err, -EBADMSG, "the source sent %s on a channel for pages", message_name(message.type));
     pthread_mutex_lock(&destination->lock);
@@ -244,7 +308,8 @@ static int send_acceptance(struct migration_destination *destination, struct cha
     destination->channels = channels < destination->channels_max ? channels : destination->channels_max;
     if (destination->channels < 1)
         destination->channels = 1;
-    destination->open = destination->channels > 1; /* before the source can know */
+    /* Before the source can know. */
+    destination->open = destination->channels > 1 || (destination->hello.flags & SESSION_POSTCOPY) != 0;
     pthread_mutex_unlock(&destination->lock);
     if (r == 0) {
         r = stream_send(channel, MESSAGE_ACCEPT, destination->channels, own.data, own.size, NULL);
@@ -265,6 +330,8 @@ static int examine(struct migration_destination *destination, struct channel *ch
         r = err_set(err, -EBADMSG, "the source sent %s instead of DESCRIPTION", message_name(message.type));
     if (r == 0)
         r = stream_receive_body(channel, &message, &description, err);
+    if (r == 0 && (destination->hello.flags & SESSION_POSTCOPY) != 0)
+        r = postcopy_check(err);
     if (r == 0)
         r = destination->machine.check(destination->machine.ctx, description.data, description.size, err);
     buffer_fini(&description);
@@ -324,7 +391,7 @@ static void run(struct migration_destination *destination, bool running)
     destination->machine.run(destination->machine.ctx, running);
     destination->progress.stage = STAGE_CONTINUE;
     destination->progress.end_ns = host_monotonic_ns();
-    set_status(destination, MIGRATION_COMPLETED);
+    set_status(destination, destination->postcopy != NULL ? MIGRATION_POSTCOPY : MIGRATION_COMPLETED);
 }
 
 static enum destination_outcome await_settlement(struct migration_destination *destination, bool running,
@@ -383,6 +450,8 @@ static enum destination_outcome hand_over(struct migration_destination *destinat
     }
     if (r == 0 && message.type != MESSAGE_COMMIT)
         r = err_set(err, -EBADMSG, "the source sent %s instead of COMMIT", message_name(message.type));
+    if (r < 0 && destination->postcopy != NULL) /* without the source this copy is worth nothing */
+        return DESTINATION_ENDED;
     if (r < 0)
         return await_settlement(destination, running, err);
     if (decide(destination, err) < 0)
@@ -393,9 +462,116 @@ static enum destination_outcome hand_over(struct migration_destination *destinat
     return DESTINATION_RUNS;
 }
 
+/* The source opened it long ago, but its thread may be behind. */
+static int await_pages_channel(struct migration_destination *destination, struct err *err)
+{
+    int64_t deadline = host_monotonic_ns() + SETUP_MS * INT64_C(1000000);
+    bool joined;
+
+    pthread_mutex_lock(&destination->lock);
+    while (!destination->pages_joined && !destination->ending && destination->arrivals > 1 &&
+           host_monotonic_ns() < deadline)
+        wait_a_while(destination);
+    joined = destination->pages_joined;
+    pthread_mutex_unlock(&destination->lock);
+    return joined ? 0 : err_set(err, -EBADMSG, "the source sent POSTCOPY and has no connection for its pages");
+}
+
+static int begin_postcopy(struct migration_destination *destination, struct channel *channel,
+                          const struct message *message, struct err *err)
+{
+    const struct memory *memory = destination->machine.memory;
+    uint64_t pages = memory->size >> MEMORY_PAGE_SHIFT;
+    struct buffer missing = BUFFER_INIT(STREAM_BITMAP_MAX);
+    struct postcopy *postcopy = NULL;
+    int r = 0;
+
+    if (message->size != memory_bitmap_words(memory) * sizeof(uint64_t) ||
+        (destination->hello.flags & SESSION_POSTCOPY) == 0)
+        return err_set(err, -EBADMSG, "the source sent a POSTCOPY of %u bytes for %llu pages", message->size,
+                       (unsigned long long)pages);
+    r = stream_receive_body(channel, message, &missing, err);
+    if (r == 0)
+        r = await_pages_channel(destination, err);
+    if (r == 0 && pages % 64 != 0 && (((uint64_t *)missing.data)[pages / 64] >> (pages % 64)) != 0)
+        r = err_set(err, -EBADMSG, "the source's POSTCOPY names pages behind the end of memory");
+    if (r == 0)
+        r = postcopy_new(destination->machine.memory, (const uint64_t *)missing.data, &destination->progress, &postcopy,
+                         err);
+    buffer_fini(&missing);
+    pthread_mutex_lock(&destination->lock);
+    destination->postcopy = postcopy;
+    pthread_cond_broadcast(&destination->changed);
+    pthread_mutex_unlock(&destination->lock);
+    return r;
+}
+
+/* Somebody has connected: the source again, perhaps. */
+static void recover(struct migration_destination *destination, int fd)
+{
+    struct arrival own = {.destination = destination};
+
+    if (channel_new(fd, &own.channel) < 0)
+        return;
+    if (join(&own) == CHANNEL_PAGES && own.resume)
+        serve_pages(&own);
+    channel_free(own.channel);
+}
+
+static int pages_result(struct migration_destination *destination)
+{
+    int result;
+
+    pthread_mutex_lock(&destination->lock);
+    result = destination->pages_result;
+    pthread_mutex_unlock(&destination->lock);
+    return result;
+}
+
+/* The loop's thread may wait for a page as well, so whoever connects is also looked for here. */
+static void await_recovery(struct migration_destination *destination)
+{
+    while (pages_result(destination) < 0 && !destination->ending) {
+        int fd = destination->machine.accept(destination->machine.ctx);
+
+        if (fd >= 0)
+            recover(destination, fd);
+        else
+            usleep(50000);
+    }
+}
+
+/* The guest runs here. Until all of its memory is here, whoever touches what is missing waits. */
+static void finish_postcopy(struct migration_destination *destination)
+{
+    int result;
+
+    for (;;) {
+        pthread_mutex_lock(&destination->lock);
+        destination->message[0] = 0;
+        while (destination->pages_result == 0 && !destination->ending)
+            pthread_cond_wait(&destination->changed, &destination->lock);
+        result = destination->ending ? 1 : destination->pages_result;
+        if (result < 0)
+            text_format(destination->message, sizeof(destination->message),
+                        "in post-copy: %s; the VM lacks memory that is on the source: migrate with resume there",
+                        destination->pages_error.message);
+        pthread_mutex_unlock(&destination->lock);
+        if (result == 1)
+            break;
+        set_status(destination, MIGRATION_POSTCOPY_PAUSED);
+        await_recovery(destination);
+        set_status(destination, MIGRATION_POSTCOPY);
+    }
+    destination->progress.end_ns = host_monotonic_ns();
+    if (!destination->ending)
+        set_status(destination, MIGRATION_COMPLETED);
+}
+
 static enum destination_outcome serve(struct migration_destination *destination, struct channel *channel,
                                       struct err *err)
 {
+    enum destination_outcome outcome;
     struct message message;
     bool running = false;
 
@@ -412,9 +588,15 @@ static enum destination_outcome serve(struct migration_destination *destination,
     if (receive_rounds(destination, destination->arrival[0], &message, err) < 0)
         return (destination->hello.flags & SESSION_DRY_RUN) != 0 ? DESTINATION_AGAIN : DESTINATION_ENDED;
     destination->progress.stage = STAGE_TRANSFER_STATE;
+    if (message.type == MESSAGE_POSTCOPY &&
+        (begin_postcopy(destination, channel, &message, err) < 0 || stream_receive(channel, true, &message, err) < 0))
+        return DESTINATION_ENDED;
     if (load_state(destination, channel, &message, &running, err) < 0)
         return DESTINATION_ENDED;
-    return hand_over(destination, channel, running, err);
+    outcome = hand_over(destination, channel, running, err);
+    if (outcome == DESTINATION_RUNS && destination->postcopy != NULL)
+        finish_postcopy(destination);
+    return outcome;
 }
 
 static void refuse(struct channel *channel, const struct err *err)
@@ -577,6 +759,7 @@ void migration_destination_free(struct migration_destination *destination)
         compressor_free(destination->arrival[i]->compressor);
         free(destination->arrival[i]);
     }
+    postcopy_free(destination->postcopy);
     tls_free(destination->tls);
     pthread_cond_destroy(&destination->changed);
     pthread_mutex_destroy(&destination->lock);

@@ -39,6 +39,7 @@ struct link {
     bool skip_zero;
     int result;
     _Atomic size_t next; /* word that nobody has taken */
+    _Atomic bool interrupted;
 };
 
 int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel,
@@ -69,7 +70,7 @@ static int do_share(struct link_channel *own, unsigned round)
     own->sender.rate = link->rate;
     own->sender.skip_zero = link->skip_zero;
     own->sender.waited_ns = 0;
-    while (r == 0 && (at = atomic_fetch_add(&link->next, CHUNK)) < words) {
+    while (r == 0 && !link->interrupted && (at = atomic_fetch_add(&link->next, CHUNK)) < words) {
         if (own == link->channel[0] && channel_wait(own->sender.channel, 0) == 0)
             return -EREMOTEIO;
         r = page_sender_send(&own->sender, link->bitmap, at, at + CHUNK < words ? at + CHUNK : words);
@@ -215,6 +216,18 @@ int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struc
     r = finish(link, do_share(link->channel[0], number));
     *ret_waited_ns = link->channel[0]->sender.waited_ns;
     return r;
+}
+
+void link_interrupt(struct link *link)
+{
+    link->interrupted = true;
+}
+
+size_t link_done(const struct link *link)
+{
+    size_t words = memory_bitmap_words(link->memory), next = link->next;
+
+    return next < words ? next : words;
 }
 
 uint64_t link_sent(const struct link *link)

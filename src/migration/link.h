@@ -39,6 +39,12 @@ void link_break(struct link *link);
 int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struct rate *rate, bool skip_zero,
                int64_t *ret_waited_ns);
 
+/* From any thread: the round under way ends early, with ROUND all the same. */
+void link_interrupt(struct link *link);
+
+/* The first word of the bitmap that the last round has not looked at. */
+size_t link_done(const struct link *link);
+
 uint64_t link_sent(const struct link *link); /* bytes on all channels */
 
 #endif

@@ -55,6 +55,9 @@ struct migration_machine {
     int (*check)(void *ctx, const void *description, size_t size, struct err *err);
     int (*load)(void *ctx, const void *state, size_t size, struct err *err);
     void (*run)(void *ctx, bool running); /* the guest is here; false: it stays paused */
+    /* Whoever connects where this destination is waited for; -1: nobody just now. From any thread, without waiting for
+     * anything: while memory is missing the machine may stand still. */
+    int (*accept)(void *ctx);
 };
 
 /* --- the source ----------------------------------------------------------------------------------------- */
@@ -75,6 +78,12 @@ int migration_source_cancel(struct migration_source *source, struct err *err);
 
 /* Says where the guest is when nobody here knows: see the document. -EINVAL: that is not so. */
 int migration_source_settle(struct migration_source *source, bool run_here, struct err *err);
+
+/* The guest goes to the destination now, and the rest of its memory behind it. -EINVAL: that was not prepared. */
+int migration_source_start_postcopy(struct migration_source *source, struct err *err);
+
+/* Goes on with post-copy whose connection was lost. -EINVAL: there is none. */
+int migration_source_resume(struct migration_source *source, const struct address *address, struct err *err);
 
 /* Changes what can be changed while it runs: bandwidth, downtime, throttling. */
 void migration_source_set_parameters(struct migration_source *source, const struct migration_parameters *parameters);

@@ -201,6 +201,20 @@ int page_sender_send(struct page_sender *sender, const uint64_t *bitmap, size_t 
     return r == 0 ? flush(sender) : r;
 }
 
+int page_sender_take(struct page_sender *sender, uint64_t *bitmap, uint64_t first, uint64_t end)
+{
+    int r = 0;
+
+    for (uint64_t number = first; r == 0 && number < end; number++) {
+        if ((bitmap[number / 64] & BIT(number % 64)) == 0)
+            continue;
+        bitmap[number / 64] &= ~BIT(number % 64);
+        sender->progress->remaining -= MEMORY_PAGE_SIZE;
+        r = add_page(sender, number, BATCH);
+    }
+    return r == 0 ? flush(sender) : r;
+}
+
 /* The number of a page is its place in the memfd, which knows what was ever touched. */
 uint64_t pages_in_use(const struct memory *memory, uint64_t *ret_bitmap)
 {

@@ -48,6 +48,9 @@ struct page_sender {
  * channel. */
 int page_sender_send(struct page_sender *sender, const uint64_t *bitmap, size_t first, size_t end);
 
+/* The same with pages [first, end), whose bits are cleared. */
+int page_sender_take(struct page_sender *sender, uint64_t *bitmap, uint64_t first, uint64_t end);
+
 /* Sets the bits of all pages that were ever touched (memory_bitmap_words() words), and returns their number. The others
  * are zero. */
 uint64_t pages_in_use(const struct memory *memory, uint64_t *ret_bitmap);

@@ -17,7 +17,10 @@ enum migration_status {
     MIGRATION_ACTIVE,
     MIGRATION_DEVICE, /* the guest stands */
     MIGRATION_CANCELLING,
-    MIGRATION_UNSETTLED, /* nobody here knows where the guest is: settle */
+    MIGRATION_UNSETTLED,       /* nobody here knows where the guest is: settle */
+    MIGRATION_POSTCOPY,        /* the guest runs on the destination, some of its memory is still on the source */
+    MIGRATION_POSTCOPY_PAUSED, /* and the connection is lost */
+    MIGRATION_POSTCOPY_RECOVER,
     MIGRATION_COMPLETED,
     MIGRATION_FAILED,
     MIGRATION_CANCELLED,

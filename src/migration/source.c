@@ -87,6 +87,7 @@ static void finish_here(struct migration_source *source, const struct err *err)
     bool cancelled = source->cancel && err->code == -ECANCELED;
     char text[ERR_MESSAGE_MAX + 100];
 
+    source_postcopy_abandon(source);
     if (source->logging)
         source->machine.engine_type->dirty_stop(source->machine.vm);
     source->machine.throttle(source->machine.ctx, 0);
@@ -103,10 +104,9 @@ static void finish_there(struct migration_source *source, const struct err *err)
 {
     struct migration_progress *progress = &source->progress;
     char text[ERR_MESSAGE_MAX + 100];
+    struct err trouble = ERR_INIT;
 
-    progress->end_ns = host_monotonic_ns();
-    progress->downtime_us = (uint64_t)(progress->end_ns - progress->stop_ns) / 1000;
-    progress->remaining = 0;
+    progress->downtime_us = (uint64_t)(host_monotonic_ns() - progress->stop_ns) / 1000;
     source->machine.engine_type->dirty_stop(source->machine.vm);
     source->machine.throttle(source->machine.ctx, 0);
     source->machine.gone(source->machine.ctx);
@@ -117,6 +117,10 @@ static void finish_there(struct migration_source *source, const struct err *err)
         source_set_message(source, text);
     }
     source->progress.stage = STAGE_CONTINUE;
+    if (source->pages_started && source_postcopy_finish(source, &trouble) < 0)
+        return;
+    progress->end_ns = host_monotonic_ns();
+    progress->remaining = 0;
     source_set_status(source, MIGRATION_COMPLETED);
 }
 
@@ -198,10 +202,14 @@ void migration_source_free(struct migration_source *source)
     source->cancel = true;
     if (source->link != NULL)
         link_break(source->link);
+    if (source->pages != NULL)
+        channel_break(source->pages);
     pthread_cond_broadcast(&source->settled);
     pthread_mutex_unlock(&source->lock);
     if (source->thread != 0)
         pthread_join(source->thread, NULL);
+    source_postcopy_abandon(source);
+    channel_free(source->pages);
     link_free(source->link);
     tls_free(source->tls);
     rate_fini(&source->rate);
@@ -223,6 +231,40 @@ int migration_source_cancel(struct migration_source *source, struct err *err)
         source->cancel = true;
         if (source->link != NULL)
             link_break(source->link);
+    }
+    pthread_mutex_unlock(&source->lock);
+    return r;
+}
+
+int migration_source_start_postcopy(struct migration_source *source, struct err *err)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&source->lock);
+    if (source->pages == NULL || source->progress.status != MIGRATION_ACTIVE)
+        r = err_set(err, -EINVAL,
+                    "post-copy can begin in a migration that is active and was begun with the capability postcopy-ram");
+    else {
+        source->switching = true;
+        link_interrupt(source->link);
+        source->rate.limit = 0; /* what is under way goes as fast as it can */
+    }
+    pthread_mutex_unlock(&source->lock);
+    return r;
+}
+
+int migration_source_resume(struct migration_source *source, const struct address *address, struct err *err)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&source->lock);
+    if (source->progress.status != MIGRATION_POSTCOPY_PAUSED || source->resume)
+        r = err_set(err, -EINVAL, "there is nothing to resume: the migration is %s",
+                    migration_status_name(source->progress.status));
+    else {
+        source->resume = true;
+        source->resume_address = *address;
+        pthread_cond_broadcast(&source->settled);
     }
     pthread_mutex_unlock(&source->lock);
     return r;

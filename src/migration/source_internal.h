@@ -26,7 +26,8 @@ struct migration_source {
     pthread_cond_t settled;
     struct migration_parameters parameters;
     enum settlement settlement;
-    bool committed;
+    bool committed, resume;
+    struct address resume_address;
     struct link *link; /* set once */
     char message[ERR_MESSAGE_MAX + 300];
     _Atomic bool cancel, ending;
@@ -39,6 +40,14 @@ struct migration_source {
     uint64_t *bitmap, *bitmap_late;
     unsigned round;
     bool logging, stopped, running, state_sent, released;
+
+    /* Post-copy: */
+    struct channel *pages;  /* set once, but for reconnecting; NULL: not asked for */
+    _Atomic bool switching; /* begin it */
+    pthread_t pages_thread;
+    bool pages_started;
+    int pages_result;
+    struct err pages_error;
 };
 
 /* source.c */
@@ -60,6 +69,16 @@ int source_setup(struct migration_source *source, struct err *err);
 /* source_rounds.c: the stages from transfer memory to transfer state, up to READY. */
 int source_transfer(struct migration_source *source, struct err *err);
 int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *ret_bytes, struct err *err);
+
+/* A connection that has said HELLO; the caller's. */
+int source_open_channel(struct migration_source *source, unsigned number, uint32_t flags, struct channel **ret_channel,
+                        struct err *err);
+
+/* source_postcopy.c: pages of source->bitmap go from here while the guest runs there. begin: the guest stands, in place
+ * of its last round. abandon: it goes on here after all. finish: it is there; a negative errno: this process ends. */
+int source_postcopy_begin(struct migration_source *source, struct err *err);
+void source_postcopy_abandon(struct migration_source *source);
+int source_postcopy_finish(struct migration_source *source, struct err *err);
 
 /* source_predict.c: instead of them, in a dry run. */
 int source_predict(struct migration_source *source, struct err *err);

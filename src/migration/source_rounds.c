@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The source's stages transfer memory, stop and transfer state. */
 #include <errno.h>
+#include <string.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -30,7 +31,10 @@ static int send_round(struct migration_source *source, uint64_t bytes, bool limi
     source->machine.passed(source->machine.ctx, source->round);
     r = link_round(source->link, source->bitmap, source->round, limited ? &source->rate : NULL, source->round == 1,
                    ret_waited_ns);
-    return r < 0 ? source_explain(source, r, err) : 0;
+    if (r < 0)
+        return source_explain(source, r, err);
+    memset(source->bitmap, 0, link_done(source->link) * sizeof(uint64_t)); /* an interrupted one leaves the rest */
+    return 0;
 }
 
 static int await_round(struct migration_source *source, struct err *err)
@@ -52,7 +56,7 @@ static int measured_round(struct migration_source *source, uint64_t bytes, struc
 
     if (r == 0)
         r = await_round(source, err);
-    if (r == 0)
+    if (r == 0 && !source->switching)
         r = source_fetch(source, source->bitmap, &dirty, err);
     if (r < 0)
         return r;
@@ -96,15 +100,15 @@ static int transfer_memory(struct migration_source *source, struct err *err)
     /* Behind the start of the log: a page that comes into use from now on is in it. */
     bytes = pages_in_use(machine->memory, source->bitmap) * MEMORY_PAGE_SIZE;
     source->progress.duplicate = total - bytes / MEMORY_PAGE_SIZE;
-    while (r == 0 && step == CONVERGENCE_ITERATE) {
+    while (r == 0 && step == CONVERGENCE_ITERATE && !source->switching) {
         struct round round;
 
         r = measured_round(source, bytes, &round, err);
-        if (r == 0) {
+        if (r == 0 && !source->switching) {
             step = decide(source, &round);
             bytes = round.dirty;
         }
-        if (r == 0 && step == CONVERGENCE_STOP && !flushed) {
+        if (r == 0 && step == CONVERGENCE_STOP && !flushed && !source->switching) {
             int64_t start = host_monotonic_ns();
 
             machine->flush_disks(machine->ctx);
@@ -143,7 +147,9 @@ static int transfer_state(struct migration_source *source, struct err *err)
     struct buffer state = BUFFER_INIT(STREAM_STATE_MAX);
     struct message message;
     int64_t waited_ns;
-    int r = send_round(source, source->progress.remaining, false, &waited_ns, err);
+    bool late = source->switching;
+    int r = late ? source_postcopy_begin(source, err)
+                 : send_round(source, source->progress.remaining, false, &waited_ns, err);
 
     if (r == 0)
         r = source->machine.save(source->machine.ctx, &state, err);
@@ -154,7 +160,7 @@ static int transfer_state(struct migration_source *source, struct err *err)
             source_explain(source, r, err);
     }
     buffer_fini(&state);
-    if (r == 0)
+    if (r == 0 && !late)
         r = await_round(source, err);
     return r < 0 ? r : source_expect(source, MESSAGE_READY, SOURCE_ANSWER_MS, &message, err);
 }

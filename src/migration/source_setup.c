@@ -14,32 +14,64 @@
 
 #define CONNECT_MS 10000
 
-static int add_channel(struct migration_source *source, struct link *link, unsigned number, struct err *err)
+static int start_tls(struct migration_source *source, struct channel *channel, struct err *err)
 {
-    struct hello hello = {.channel = number,
-                          .version = STREAM_VERSION,
-                          .oldest = STREAM_VERSION_OLDEST,
-                          .flags = source->dry_run ? SESSION_DRY_RUN : 0};
+    const char *host = source->address.host[0] != 0 ? source->address.host : "localhost";
+
+    return source->tls != NULL ? channel_start_tls(channel, source->tls, host, CONNECT_MS, err) : 0;
+}
+
+int source_open_channel(struct migration_source *source, unsigned number, uint32_t flags, struct channel **ret_channel,
+                        struct err *err)
+{
+    struct hello hello = {
+        .channel = number, .version = STREAM_VERSION, .oldest = STREAM_VERSION_OLDEST, .flags = flags};
     struct channel *channel;
     int fd, r = address_connect(&source->address, CONNECT_MS, &source->cancel, &fd, err);
 
     if (r < 0)
         return r;
     r = channel_new(fd, &channel);
-    if (r == 0 && source->tls != NULL) {
-        r = channel_start_tls(channel, source->tls, source->address.host[0] != 0 ? source->address.host : "localhost",
-                              CONNECT_MS, err);
-        if (r < 0) {
-            channel_free(channel);
-            return r;
-        }
-    }
+    if (r < 0)
+        return stream_lost(err, r, "destination");
     memcpy(hello.session, source->session, sizeof(hello.session));
+    r = start_tls(source, channel, err);
     if (r == 0 && (r = stream_send_hello(channel, &hello)) < 0)
-        channel_free(channel);
+        stream_lost(err, r, "destination");
     if (r == 0)
-        r = link_add(link, channel);
-    return r < 0 ? stream_lost(err, r, "destination") : 0;
+        *ret_channel = channel;
+    else
+        channel_free(channel);
+    return r;
+}
+
+static int add_channel(struct migration_source *source, struct link *link, unsigned number, struct err *err)
+{
+    uint32_t flags =
+        (source->dry_run ? SESSION_DRY_RUN : 0) | (source_parameters(source).postcopy ? SESSION_POSTCOPY : 0);
+    struct channel *channel;
+    int r = source_open_channel(source, number, flags, &channel, err);
+
+    if (r == 0 && (r = link_add(link, channel)) < 0)
+        stream_lost(err, r, "destination");
+    return r;
+}
+
+/* The connection on which post-copy will ask for pages; nothing is said on it until then. */
+static int open_pages_channel(struct migration_source *source, struct err *err)
+{
+    struct channel *channel;
+    int r;
+
+    if (source->address.kind == ADDRESS_FD)
+        return err_set(err, -EINVAL, "post-copy needs two connections, and fd: is one: switch postcopy-ram off");
+    r = source_open_channel(source, STREAM_PAGES_CHANNEL, 0, &channel, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&source->lock);
+    source->pages = channel;
+    pthread_mutex_unlock(&source->lock);
+    return 0;
 }
 
 static void name_session(struct migration_source *source)
@@ -143,5 +175,7 @@ int source_setup(struct migration_source *source, struct err *err)
         r = introduce(source, wanted, &channels, err);
     for (unsigned i = 1; r == 0 && i < channels; i++)
         r = add_channel(source, source->link, i, err);
+    if (r == 0 && source_parameters(source).postcopy && !source->dry_run)
+        r = open_pages_channel(source, err);
     return r;
 }

@@ -29,12 +29,17 @@ static const struct message_kind kinds[] = {
     [MESSAGE_COMMIT] = {"COMMIT", true, 0, 0},
     [MESSAGE_CANCEL] = {"CANCEL", true, 0, STREAM_SENTENCE_MAX},
     [MESSAGE_PROBE] = {"PROBE", true, 0, STREAM_CONTENTS_MAX},
+    [MESSAGE_POSTCOPY] = {"POSTCOPY", true, 0, STREAM_BITMAP_MAX},
+    [MESSAGE_DONE] = {"DONE", true, 0, 0},
     [MESSAGE_WELCOME] = {"WELCOME", false, 0, 0},
     [MESSAGE_ACCEPT] = {"ACCEPT", false, 0, STREAM_DESCRIPTION_MAX},
     [MESSAGE_REFUSE] = {"REFUSE", false, 0, STREAM_SENTENCE_MAX},
     [MESSAGE_ROUND_DONE] = {"ROUND_DONE", false, 0, 0},
     [MESSAGE_READY] = {"READY", false, 0, 0},
     [MESSAGE_TAKEN] = {"TAKEN", false, 0, 0},
+    [MESSAGE_WANT] = {"WANT", false, 0, 8},
+    [MESSAGE_ALL] = {"ALL", false, 0, 0},
+    [MESSAGE_MISSING] = {"MISSING", false, 0, STREAM_BITMAP_MAX},
 };
 
 static const struct message_kind *kind_of(unsigned type)

@@ -24,6 +24,8 @@ struct channel;
 #define STREAM_SESSION_SIZE 32 /* hexadecimal digits */
 #define STREAM_HELLO_SIZE (8 + STREAM_SESSION_SIZE)
 #define STREAM_CHANNELS_MAX 16
+#define STREAM_PAGES_CHANNEL 0xffff /* HELLO's number of the channel of post-copy */
+#define STREAM_BITMAP_MAX (64u << 20)
 
 enum message_type {
     MESSAGE_HELLO = 1,
@@ -34,15 +36,20 @@ enum message_type {
     MESSAGE_COMMIT,
     MESSAGE_CANCEL,
     MESSAGE_PROBE,
+    MESSAGE_POSTCOPY,
+    MESSAGE_DONE,
     MESSAGE_WELCOME = 65,
     MESSAGE_ACCEPT,
     MESSAGE_REFUSE,
     MESSAGE_ROUND_DONE,
     MESSAGE_READY,
     MESSAGE_TAKEN,
+    MESSAGE_WANT,
+    MESSAGE_ALL,
+    MESSAGE_MISSING,
 };
 
-enum { SESSION_DRY_RUN = 1 << 0 }; /* flags of HELLO's body */
+enum { SESSION_DRY_RUN = 1 << 0, SESSION_POSTCOPY = 1 << 1, SESSION_RESUME = 1 << 2 }; /* flags of HELLO's body */
 enum { RUN_CONTENTS = 0, RUN_ZERO = 1 };
 enum { PAGES_PLAIN = 0, PAGES_ZSTD = 1, PAGES_LZ4 = 2 };
 

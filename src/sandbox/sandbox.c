@@ -112,6 +112,8 @@ static const struct rule loop_rules[] = {
     RULE(io_uring_setup, "disks that are added"),
     RULE(io_uring_register, "the same"),
     RULE(rt_sigaction, "raise() of a crash"),
+    RULE(userfaultfd, "post-copy"),
+    RULE_IF(ioctl, "post-copy", 0xff00, 0xaa00),
     RULE(uname, "user networking"),
     RULE(epoll_create1, "backends"),
     RULE(sendmmsg, "look-ups of servers' names, for disks that are added"),

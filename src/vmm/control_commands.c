@@ -113,6 +113,8 @@ static int balloon(struct machine *machine, json_t *arguments, json_t **ret_valu
 
 static int stop(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
+    if (migrate_lacks_memory(machine)) /* a CPU may wait for a page that does not come */
+        return err_set(err, -EBUSY, "memory of this VM is still on its way from another host: wait for it");
     machine_pause(machine);
     return 0;
 }
@@ -222,6 +224,7 @@ static const struct command commands[] = {
     {"migrate-incoming", control_migrate_incoming, "uri", JSON_STRING},
     {"migrate-set-capabilities", control_set_capabilities, "capabilities", JSON_ARRAY},
     {"migrate-set-parameters", control_set_parameters, .free_form = true},
+    {"migrate-start-postcopy", control_start_postcopy},
     {"migrate_cancel", control_migrate_cancel},
     {"netdev_add", control_netdev_add, .free_form = true, .changes = true},
     {"netdev_del", control_netdev_del, .free_form = true, .changes = true},

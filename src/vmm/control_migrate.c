@@ -120,7 +120,7 @@ struct capability {
 
 static const struct capability capabilities[] = {
     {"multifd", MEMBER(multifd)}, {"auto-converge", MEMBER(auto_converge)},
-    {"events", MEMBER(events)},   {"postcopy-ram", SIZE_MAX},
+    {"events", MEMBER(events)},   {"postcopy-ram", MEMBER(postcopy)},
     {"xbzrle", SIZE_MAX},
 };
 
@@ -283,13 +283,14 @@ static int get_uri(struct machine *machine, json_t *arguments, char *ret_uri, si
 /* QEMU's further arguments are accepted where their only value is what we do anyway. */
 static int check_migrate_arguments(json_t *arguments, struct err *err)
 {
-    static const char *const unsupported[] = {"blk", "inc", "resume"};
+    static const char *const unsupported[] = {"blk", "inc"};
     const char *key;
     json_t *value;
 
     json_object_foreach(arguments, key, value)
     {
-        bool known = text_equal(key, "uri") || text_equal(key, "detach") || text_equal(key, "x-ferry-dry-run");
+        bool known = text_equal(key, "uri") || text_equal(key, "detach") || text_equal(key, "resume") ||
+                     text_equal(key, "x-ferry-dry-run");
 
         for (unsigned i = 0; i < ARRAY_SIZE(unsupported); i++) {
             known |= text_equal(key, unsupported[i]);
@@ -309,6 +310,8 @@ int control_migrate(struct machine *machine, json_t *arguments, json_t **ret_val
 
     if (r == 0)
         r = get_uri(machine, arguments, uri, sizeof(uri), err);
+    if (r == 0 && json_is_true(json_object_get(arguments, "resume")))
+        return migrate_resume(machine, uri, err);
     return r < 0 ? r : migrate_outgoing(machine, uri, json_is_true(json_object_get(arguments, "x-ferry-dry-run")), err);
 }
 
@@ -323,6 +326,11 @@ int control_migrate_incoming(struct machine *machine, json_t *arguments, json_t 
 int control_migrate_cancel(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     return migrate_cancel(machine, err);
+}
+
+int control_start_postcopy(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    return migrate_start_postcopy(machine, err);
 }
 
 int control_migrate_settle(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/log.h"
@@ -14,6 +15,7 @@
 #include "vmm/board.h"
 #include "vmm/machine_cpu.h"
 #include "vmm/migrate.h"
+#include "vmm/terminal.h"
 #include "x86/state.h"
 
 void machine_send_event(struct machine *machine, enum machine_event event)
@@ -175,6 +177,11 @@ static void serve_requests(void *ctx)
     machine->request_deferred = false;
     if (machine->status >= MACHINE_SHUTDOWN)
         return;
+    if ((requests & MACHINE_EXIT) != 0 && migrate_lacks_memory(machine)) {
+        /* A CPU may wait for a page for ever, and with another in its place it must not go on for one instruction. */
+        terminal_restore();
+        _exit(machine->exit_code);
+    }
     machine_cpus_park(machine);
     if ((requests & MACHINE_EXIT) != 0)
         end(machine, MACHINE_SHUTDOWN, machine->exit_code);

@@ -253,7 +253,8 @@ static void log_status(struct migrate *migrate, enum migration_status status)
     migrate_message(migrate->machine, text, sizeof(text));
     if (status == MIGRATION_FAILED && migrate->source != NULL)
         log_error("the migration failed %s", text);
-    else if (status == MIGRATION_UNSETTLED || (status == MIGRATION_COMPLETED && text[0] != 0))
+    else if (status == MIGRATION_UNSETTLED || status == MIGRATION_POSTCOPY_PAUSED ||
+             (status == MIGRATION_COMPLETED && text[0] != 0))
         log_warning("%s", text);
 }
 
@@ -415,6 +416,13 @@ static void run(void *ctx, bool running)
     in_loop(ctx, run_work, &running, NULL);
 }
 
+static int accept_late(void *ctx)
+{
+    struct migrate *migrate = ctx;
+
+    return migrate->listen_fd >= 0 ? accept4(migrate->listen_fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+}
+
 static void stop_listening(struct migrate *migrate)
 {
     loop_remove(migrate->listening);
@@ -551,6 +559,8 @@ int migrate_check_idle(const struct machine *machine, struct err *err)
         return err_set(err, -EBUSY, "the VM waits for a migration to here");
     if (machine->status == MACHINE_POSTMIGRATE)
         return err_set(err, -EBUSY, "the VM has gone to another host");
+    if (migrate_lacks_memory(machine))
+        return err_set(err, -EBUSY, "memory of this VM is still on its way from another host");
     if (source_active(machine->migrate))
         return err_set(err, -EBUSY, "the VM is being migrated: wait for its end, or migrate_cancel");
     return 0;
@@ -588,6 +598,39 @@ int migrate_settle(struct machine *machine, bool run_here, struct err *err)
     if (migrate->destination != NULL)
         return migration_destination_settle(migrate->destination, run_here, err);
     return err_set(err, -EINVAL, "there is nothing to settle: there was no migration");
+}
+
+int migrate_start_postcopy(struct machine *machine, struct err *err)
+{
+    struct migrate *migrate = machine->migrate;
+
+    if (migrate->source == NULL)
+        return err_set(err, -EINVAL, "there is no migration");
+    return migration_source_start_postcopy(migrate->source, err);
+}
+
+int migrate_resume(struct machine *machine, const char *uri, struct err *err)
+{
+    struct migrate *migrate = machine->migrate;
+    struct address address;
+    int r = address_parse(uri, &address, err);
+
+    if (r < 0)
+        return r;
+    if (migrate->source == NULL)
+        return err_set(err, -EINVAL, "there is no migration to resume");
+    return migration_source_resume(migrate->source, &address, err);
+}
+
+bool migrate_lacks_memory(const struct machine *machine)
+{
+    const struct migrate *migrate = machine->migrate;
+    enum migration_status status;
+
+    if (migrate == NULL || migrate->destination == NULL)
+        return false;
+    status = (enum migration_status)migration_destination_progress(migrate->destination)->status;
+    return status >= MIGRATION_POSTCOPY && status <= MIGRATION_POSTCOPY_RECOVER;
 }
 
 const struct migration_parameters *migrate_parameters(const struct machine *machine)
@@ -659,6 +702,7 @@ int migrate_new(struct machine *machine, struct err *err)
         .check = check,
         .load = load,
         .run = run,
+        .accept = accept_late,
     };
     pthread_mutex_init(&migrate->lock, NULL);
     pthread_cond_init(&migrate->changed, NULL);

@@ -29,6 +29,12 @@ int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, str
 
 int migrate_cancel(struct machine *machine, struct err *err);
 int migrate_settle(struct machine *machine, bool run_here, struct err *err);
+int migrate_start_postcopy(struct machine *machine, struct err *err);
+int migrate_resume(struct machine *machine, const char *uri, struct err *err);
+
+/* Whether memory of this VM is still on another host, so that the guest can't outlive this process and must not be
+ * waited for. */
+bool migrate_lacks_memory(const struct machine *machine);
 
 /* Parameters of the next migration, and of the one under way as far as they can be changed. */
 const struct migration_parameters *migrate_parameters(const struct machine *machine);

@@ -59,6 +59,11 @@ static void run(void *ctx, bool running)
 {
 }
 
+static int accept_nobody(void *ctx)
+{
+    return -1;
+}
+
 static void finished(void *ctx, enum destination_outcome outcome, const struct err *err)
 {
     struct finish *finish = ctx;
@@ -122,7 +127,7 @@ static void serve(struct memory *memory, const uint8_t *data, size_t size)
     struct finish finish = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
     const struct migration_machine machine = {
         .memory = memory, .describe = describe, .take_disks = disks, .release_disks = disks, .decide = decide, .forget = forget,
-        .changed = changed, .check = check, .load = load, .run = run};
+        .changed = changed, .check = check, .load = load, .run = run, .accept = accept_nobody};
     struct migration_destination *destination;
     int pair[2], size_max = 1 << 20;
 

@@ -38,10 +38,18 @@ def test(options, directory, start):
         machines.append(start(control=directory / f"vm{move}", more=("--incoming", uri), **arguments))
         into = Qmp(directory / f"vm{move}", 60).negotiate()
         qmp.call("migrate-set-capabilities", capabilities=[{"capability": "multifd", "state": move % 2 == 0}])
+        late = move % 2 == 0
+        qmp.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": late}])
+        if late:
+            qmp.call("migrate-set-parameters", **{"max-bandwidth": 16 << 20})
         qmp.call("migrate", uri=uri)
+        while late and qmp.call("query-migrate")["ram"]["normal"] == 0:
+            time.sleep(0.01)
+        if late:
+            qmp.call("migrate-start-postcopy")
         answer = wait_over(qmp)
         vm.need(answer["status"] == "completed", answer)
-        print(f"move {move}: {answer['total-time']} ms, downtime {answer['x-ferry-downtime-us']} us, "
+        print(f"move {move}{', post-copy' if late else ''}: {answer['total-time']} ms, downtime {answer['x-ferry-downtime-us']} us, "
               f"{answer['ram']['transferred'] >> 20} MiB, {answer['ram']['dirty-sync-count']} rounds", flush=True)
         qmp.call("quit")
         vm.need(machines[-2].wait_end(30) == 0, "the source's process does not end")

@@ -6,37 +6,47 @@ import threading
 
 HEADER = struct.Struct("<4sHHII")
 TYPES = {1: "HELLO", 2: "DESCRIPTION", 3: "PAGES", 4: "ROUND", 5: "STATE", 6: "COMMIT", 7: "CANCEL", 8: "PROBE", 65: "WELCOME",
-         66: "ACCEPT", 67: "REFUSE", 68: "ROUND_DONE", 69: "READY", 70: "TAKEN"}
+         66: "ACCEPT", 67: "REFUSE", 68: "ROUND_DONE", 69: "READY", 70: "TAKEN",
+         9: "POSTCOPY", 10: "DONE", 71: "WANT", 72: "ALL", 73: "MISSING"}
 
 
 class Proxy:
     """Listens at `path` (a Unix socket) for one source and forwards to the destination's. When a message of the type `until` comes
     (or until(name, index) is true, index counting all messages from 0), it calls act(proxy) instead of forwarding it, or after that,
-    and forwards nothing more."""
+    and forwards nothing more. channels: how many connections there will be; on the later ones only `let` PAGES pass until then."""
 
-    def __init__(self, path, target, until, act, after=False):
+    def __init__(self, path, target, until, act, after=False, channels=1, let=2):
         self.until = until if callable(until) else lambda name, _: name == until
         self.act, self.after, self.seen, self.passed = act, after, [], []
         self.lock, self.stopped, self.done = threading.Lock(), False, threading.Event()
         self.server = socket.socket(socket.AF_UNIX)
         self.server.bind(str(path))
-        self.server.listen(1)
+        self.server.listen(channels)
+        self.let = let
         self.target = str(target)
         self.sides = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        threading.Thread(target=self._serve_all, args=(channels,), daemon=True).start()
 
-    def _serve(self):
-        source, _ = self.server.accept()
+    def _serve_all(self, channels):
+        for number in range(channels):
+            try:
+                source, _ = self.server.accept()
+            except OSError:
+                return
+            self._serve(source, number)
+
+    def _serve(self, source, number):
         destination = socket.socket(socket.AF_UNIX)
         try:
             destination.connect(self.target)
         except OSError:
             source.close()
             return
-        self.sides = [source, destination]
+        self.sides += [source, destination]
         if self.stopped:
             self.cut()
-        threads = [threading.Thread(target=self._forward, args=pair, daemon=True) for pair in ((source, destination), (destination, source))]
+        threads = [threading.Thread(target=self._forward, args=(*pair, number), daemon=True)
+                   for pair in ((source, destination), (destination, source))]
         for thread in threads:
             thread.start()
 
@@ -50,12 +60,16 @@ class Proxy:
             data += piece
         return bytes(data)
 
-    def _forward(self, into, out):
+    def _forward(self, into, out, number):
+        pages = 0
         try:
             while True:
                 header = self._read(into, HEADER.size)
                 _, kind, _, _, size = HEADER.unpack(header)
                 body = self._read(into, size)
+                pages += kind == 3
+                if number > 0 and kind == 3 and pages > self.let:
+                    self.done.wait(60)
                 with self.lock:
                     name = TYPES.get(kind, str(kind))
                     self.seen.append(name)

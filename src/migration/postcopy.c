@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Missing pages: asked for when they are touched, put in place when they come. */
+#include "migration/postcopy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/fd.h"
+#include "memory/memory.h"
+#include "migration/channel.h"
+#include "migration/progress.h"
+#include "migration/stream.h"
+
+struct postcopy {
+    struct memory *memory;
+    struct migration_progress *progress;
+    int fd, stop_fd;
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;       /* of the members below */
+    struct channel *channel;    /* NULL: none just now */
+    uint64_t *missing, *wanted; /* wanted: somebody waits for it */
+    uint64_t left;              /* pages */
+};
+
+static int open_userfaultfd(struct err *err)
+{
+    struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_MISSING_SHMEM};
+    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    if (fd < 0)
+        return err_set(
+            err, -errno,
+            "this host gives no userfaultfd, which post-copy needs: %s; sysctl vm.unprivileged_userfaultfd=1 "
+            "allows it",
+            strerror(errno));
+    if (ioctl(fd, UFFDIO_API, &api) < 0) {
+        close(fd);
+        return err_set(err, -ENOTSUP, "this host's kernel has no userfaultfd for shared memory, which post-copy needs");
+    }
+    return fd;
+}
+
+int postcopy_check(struct err *err)
+{
+    int fd = open_userfaultfd(err);
+
+    if (fd < 0)
+        return fd;
+    close(fd);
+    return 0;
+}
+
+static bool test_bit(const uint64_t *bitmap, uint64_t bit)
+{
+    return (bitmap[bit / 64] & BIT(bit % 64)) != 0;
+}
+
+static const struct memory_region *region_at(const struct memory *memory, const void *host)
+{
+    for (unsigned i = 0; i < memory->region_count; i++) {
+        const struct memory_region *region = &memory->region[i];
+
+        if ((const uint8_t *)host >= region->host && (const uint8_t *)host < region->host + region->size)
+            return region;
+    }
+    return NULL;
+}
+
+/* --- somebody touches a page ---------------------------------------------------------------------------- */
+
+static void put_zero(struct postcopy *postcopy, uint64_t host, uint64_t size)
+{
+    struct uffdio_zeropage zero = {.range = {.start = host, .len = size}};
+
+    if (ioctl(postcopy->fd, UFFDIO_ZEROPAGE, &zero) < 0)
+        ioctl(postcopy->fd, UFFDIO_WAKE, &zero.range); /* it is there already */
+}
+
+/* Lock held. A failure shows on the channel's receiving end. */
+static void ask(struct postcopy *postcopy, uint64_t number)
+{
+    uint8_t body[8];
+
+    store_le64(body, number);
+    if (postcopy->channel != NULL)
+        stream_send(postcopy->channel, MESSAGE_WANT, 0, body, sizeof(body), NULL);
+}
+
+static void on_fault(struct postcopy *postcopy, uint64_t address)
+{
+    uint64_t host = address & ~(uint64_t)(MEMORY_PAGE_SIZE - 1);
+    const struct memory_region *region = region_at(postcopy->memory, (void *)host);
+    uint64_t number;
+
+    if (region == NULL)
+        return;
+    number = region->page + ((host - (uintptr_t)region->host) >> MEMORY_PAGE_SHIFT);
+    pthread_mutex_lock(&postcopy->lock);
+    if (!test_bit(postcopy->missing, number)) {
+        put_zero(postcopy, host, MEMORY_PAGE_SIZE);
+    } else if (!test_bit(postcopy->wanted, number)) {
+        postcopy->wanted[number / 64] |= BIT(number % 64);
+        ask(postcopy, number);
+    }
+    pthread_mutex_unlock(&postcopy->lock);
+}
+
+static void *fault_thread(void *ctx)
+{
+    struct postcopy *postcopy = ctx;
+    struct pollfd wait[2] = {{.fd = postcopy->fd, .events = POLLIN}, {.fd = postcopy->stop_fd, .events = POLLIN}};
+    struct uffd_msg message;
+
+    pthread_setname_np(pthread_self(), "migration-fault");
+    for (;;) {
+        if (poll(wait, 2, -1) < 0 && errno != EINTR)
+            return NULL;
+        if (wait[1].revents != 0)
+            return NULL;
+        while (read(postcopy->fd, &message, sizeof(message)) == (ssize_t)sizeof(message))
+            if (message.event == UFFD_EVENT_PAGEFAULT)
+                on_fault(postcopy, message.arg.pagefault.address);
+    }
+}
+
+/* --- pages come ----------------------------------------------------------------------------------------- */
+
+static void copy_to(struct postcopy *postcopy, uint8_t *host, const uint8_t *data, uint64_t size)
+{
+    while (size > 0) {
+        struct uffdio_copy copy = {.dst = (uintptr_t)host, .src = (uintptr_t)data, .len = size};
+        uint64_t done = MEMORY_PAGE_SIZE; /* there already, or lost as much as memory is */
+
+        if (ioctl(postcopy->fd, UFFDIO_COPY, &copy) == 0)
+            return;
+        if (copy.copy > 0)
+            done = (uint64_t)copy.copy;
+        else if (errno == EAGAIN)
+            done = 0;
+        host += done;
+        data += done;
+        size -= done;
+    }
+}
+
+static void arrived(struct postcopy *postcopy, uint64_t number, uint64_t pages)
+{
+    pthread_mutex_lock(&postcopy->lock);
+    for (; pages > 0; pages--, number++) {
+        if (!test_bit(postcopy->missing, number))
+            continue;
+        postcopy->missing[number / 64] &= ~BIT(number % 64);
+        postcopy->wanted[number / 64] &= ~BIT(number % 64);
+        postcopy->left--;
+    }
+    pthread_mutex_unlock(&postcopy->lock);
+    postcopy->progress->remaining = postcopy->left * MEMORY_PAGE_SIZE;
+}
+
+/* One run; contents of those that have any are received here. */
+static int place(struct postcopy *postcopy, struct channel *channel, const uint8_t *run, uint8_t *buffer,
+                 uint32_t *left, struct err *err)
+{
+    uint64_t address = load_le64(run), size = (uint64_t)load_le32(run + 8) * MEMORY_PAGE_SIZE;
+    const struct memory_region *region =
+        address % MEMORY_PAGE_SIZE == 0 ? memory_find(postcopy->memory, address) : NULL;
+    uint32_t kind = load_le32(run + 12);
+    uint8_t *host;
+    int r = 0;
+
+    if (region == NULL || size == 0 || size > region->size - (address - region->address) ||
+        size > STREAM_CONTENTS_MAX || kind > RUN_ZERO || (kind == RUN_CONTENTS && size > *left))
+        return err_set(err, -EBADMSG, "PAGES in post-copy holds a run of %llu bytes at %#llx, which is none",
+                       (unsigned long long)size, (unsigned long long)address);
+    host = region->host + (address - region->address);
+    if (kind == RUN_ZERO) {
+        for (uint64_t at = 0; at < size; at += MEMORY_PAGE_SIZE)
+            put_zero(postcopy, (uintptr_t)host + at, MEMORY_PAGE_SIZE);
+    } else {
+        r = channel_receive(channel, buffer, size);
+        if (r < 0)
+            return stream_lost(err, r, "source");
+        copy_to(postcopy, host, buffer, size);
+        *left -= (uint32_t)size;
+    }
+    arrived(postcopy, memory_page_number(region, address), size >> MEMORY_PAGE_SHIFT);
+    return 0;
+}
+
+static int receive_pages(struct postcopy *postcopy, struct channel *channel, const struct message *message,
+                         uint8_t *buffer, struct err *err)
+{
+    uint8_t table[STREAM_RUNS_MAX * STREAM_RUN_SIZE];
+    uint32_t size = message->argument * STREAM_RUN_SIZE, left;
+    int r;
+
+    if (message->argument == 0 || message->argument > STREAM_RUNS_MAX || message->size < size ||
+        message->flags != PAGES_PLAIN)
+        return err_set(err, -EBADMSG, "PAGES in post-copy claims %u runs in %u bytes", message->argument,
+                       message->size);
+    left = message->size - size;
+    r = channel_receive(channel, table, size);
+    if (r < 0)
+        return stream_lost(err, r, "source");
+    for (uint32_t at = 0; r == 0 && at < size; at += STREAM_RUN_SIZE)
+        r = place(postcopy, channel, table + at, buffer, &left, err);
+    if (r == 0 && left != 0)
+        r = err_set(err, -EBADMSG, "PAGES in post-copy has %u bytes too many", left);
+    return r;
+}
+
+/* Who waited while there was no channel is asked for again. */
+static void use_channel(struct postcopy *postcopy, struct channel *channel)
+{
+    pthread_mutex_lock(&postcopy->lock);
+    postcopy->channel = channel;
+    for (size_t word = 0; channel != NULL && word < memory_bitmap_words(postcopy->memory); word++)
+        for (uint64_t bits = postcopy->wanted[word]; bits != 0; bits &= bits - 1)
+            ask(postcopy, word * 64 + (unsigned)__builtin_ctzll(bits));
+    pthread_mutex_unlock(&postcopy->lock);
+}
+
+static int serve(struct postcopy *postcopy, struct channel *channel, uint8_t *buffer, struct err *err)
+{
+    for (;;) {
+        struct message message;
+        int r = stream_receive(channel, true, &message, err);
+
+        if (r == 0 && message.type == MESSAGE_PAGES)
+            r = receive_pages(postcopy, channel, &message, buffer, err);
+        else if (r == 0 && message.type == MESSAGE_DONE && postcopy->left == 0)
+            return stream_send(channel, MESSAGE_ALL, 0, NULL, 0, NULL);
+        else if (r == 0)
+            r = err_set(err, -EBADMSG, "the source sent %s in post-copy, with %llu pages missing",
+                        message_name(message.type), (unsigned long long)postcopy->left);
+        if (r < 0)
+            return r;
+    }
+}
+
+int postcopy_serve(struct postcopy *postcopy, struct channel *channel, struct err *err)
+{
+    uint8_t *buffer = malloc(STREAM_CONTENTS_MAX);
+    int r;
+
+    if (buffer == NULL)
+        return err_set(err, -ENOMEM, "no memory for pages");
+    use_channel(postcopy, channel);
+    r = serve(postcopy, channel, buffer, err);
+    use_channel(postcopy, NULL);
+    free(buffer);
+    if (r == 0)
+        return 0;
+    return err->code != 0 ? r : stream_lost(err, r, "source");
+}
+
+const uint64_t *postcopy_missing(const struct postcopy *postcopy)
+{
+    return postcopy->missing;
+}
+
+/* --- making --------------------------------------------------------------------------------------------- */
+
+/* Old contents of what is missing go, so that whoever touches it waits. */
+static int punch(struct postcopy *postcopy)
+{
+    uint64_t pages = postcopy->memory->size >> MEMORY_PAGE_SHIFT, first = 0;
+
+    for (uint64_t at = 0; at <= pages; at++) {
+        if (at < pages && test_bit(postcopy->missing, at)) {
+            postcopy->left++;
+            continue;
+        }
+        if (at > first &&
+            fallocate(postcopy->memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                      (off_t)(first << MEMORY_PAGE_SHIFT), (off_t)((at - first) << MEMORY_PAGE_SHIFT)) < 0)
+            return -errno;
+        first = at + 1;
+    }
+    return 0;
+}
+
+static int watch(struct postcopy *postcopy, struct err *err)
+{
+    for (unsigned i = 0; i < postcopy->memory->region_count; i++) {
+        const struct memory_region *region = &postcopy->memory->region[i];
+        struct uffdio_register range = {.range = {.start = (uintptr_t)region->host, .len = region->size},
+                                        .mode = UFFDIO_REGISTER_MODE_MISSING};
+
+        if (ioctl(postcopy->fd, UFFDIO_REGISTER, &range) < 0)
+            return err_set(err, -errno, "cannot watch the guest's memory for post-copy: %s", strerror(errno));
+    }
+    return 0;
+}
+
+int postcopy_new(struct memory *memory, const uint64_t *missing, struct migration_progress *progress,
+                 struct postcopy **ret_postcopy, struct err *err)
+{
+    size_t words = memory_bitmap_words(memory);
+    struct postcopy *postcopy = calloc(1, sizeof(*postcopy));
+    int r;
+
+    if (postcopy == NULL)
+        return err_set(err, -ENOMEM, "no memory for post-copy");
+    *postcopy = (struct postcopy){.memory = memory, .progress = progress, .fd = -1, .stop_fd = -1};
+    pthread_mutex_init(&postcopy->lock, NULL);
+    postcopy->missing = calloc(words, sizeof(uint64_t));
+    postcopy->wanted = calloc(words, sizeof(uint64_t));
+    r = postcopy->missing == NULL || postcopy->wanted == NULL ? err_set(err, -ENOMEM, "no memory for post-copy") : 0;
+    if (r == 0) {
+        memcpy(postcopy->missing, missing, words * sizeof(uint64_t));
+        r = punch(postcopy);
+    }
+    if (r == 0)
+        r = eventfd_new(&postcopy->stop_fd);
+    if (r == 0)
+        r = postcopy->fd = open_userfaultfd(err);
+    if (r >= 0)
+        r = watch(postcopy, err);
+    if (r == 0)
+        r = -pthread_create(&postcopy->thread, NULL, fault_thread, postcopy);
+    postcopy->started = r == 0;
+    if (r < 0) {
+        if (err != NULL && err->code == 0)
+            err_set(err, r, "cannot begin post-copy: %s", strerror(-r));
+        postcopy_free(postcopy);
+        return r;
+    }
+    *ret_postcopy = postcopy;
+    return 0;
+}
+
+void postcopy_free(struct postcopy *postcopy)
+{
+    if (postcopy == NULL)
+        return;
+    if (postcopy->started) {
+        eventfd_signal(postcopy->stop_fd);
+        pthread_join(postcopy->thread, NULL);
+    }
+    fd_close(&postcopy->fd); /* wakes who waits */
+    fd_close(&postcopy->stop_fd);
+    pthread_mutex_destroy(&postcopy->lock);
+    free(postcopy->missing);
+    free(postcopy->wanted);
+    free(postcopy);
+}

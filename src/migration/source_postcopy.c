@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Post-copy on the source: the guest runs on the destination, and what it lacks is sent from here, what it waits for
+ * first. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "memory/memory.h"
+#include "migration/channel.h"
+#include "migration/source_internal.h"
+
+#define AHEAD 16      /* pages that go with one that is waited for: the guest will touch its neighbours */
+#define PIECE_WORDS 2 /* of the bitmap, sent between two looks at what is waited for: 512 KiB */
+
+static int answer_want(struct migration_source *source, struct channel *channel, struct page_sender *sender,
+                       const struct message *message, size_t *cursor, struct err *err)
+{
+    uint64_t pages = source->machine.memory->size >> MEMORY_PAGE_SHIFT, number;
+    uint8_t body[8];
+    int r = message->size != sizeof(body) ? -EBADMSG : channel_receive(channel, body, sizeof(body));
+
+    if (r < 0)
+        return r == -EBADMSG ? err_set(err, r, "the destination sent a WANT of %u bytes", message->size)
+                             : stream_lost(err, r, "destination");
+    number = load_le64(body);
+    if (number >= pages)
+        return err_set(err, -EBADMSG, "the destination wants page %llu of %llu", (unsigned long long)number,
+                       (unsigned long long)pages);
+    r = page_sender_take(sender, source->bitmap, number, number + AHEAD < pages ? number + AHEAD : pages);
+    *cursor = number / 64;
+    return r < 0 ? stream_lost(err, r, "destination") : 0;
+}
+
+/* The next pages from the cursor on, around the end. 0: there are none. */
+static int push_some(struct migration_source *source, struct page_sender *sender, size_t *cursor, struct err *err)
+{
+    size_t words = memory_bitmap_words(source->machine.memory);
+
+    for (size_t i = 0; i < words; i++) {
+        size_t word = (*cursor + i) % words, end = word + PIECE_WORDS < words ? word + PIECE_WORDS : words;
+        int r;
+
+        if (source->bitmap[word] == 0)
+            continue;
+        *cursor = end;
+        r = page_sender_take(sender, source->bitmap, (uint64_t)word * 64, (uint64_t)end * 64);
+        return r < 0 ? stream_lost(err, r, "destination") : 1;
+    }
+    return 0;
+}
+
+static int push(struct migration_source *source, struct channel *channel, struct page_sender *sender, struct err *err)
+{
+    size_t cursor = 0;
+    bool done = false;
+    struct message message;
+
+    for (;;) {
+        int r = channel_wait(channel, done ? -1 : 0);
+
+        if (r == 0) {
+            r = stream_receive(channel, false, &message, err);
+            if (r == 0 && message.type == MESSAGE_ALL && done)
+                return 0;
+            if (r == 0)
+                r = message.type == MESSAGE_WANT
+                        ? answer_want(source, channel, sender, &message, &cursor, err)
+                        : err_set(err, -EBADMSG, "the destination sent %s in post-copy", message_name(message.type));
+        } else if (r == -ETIMEDOUT) {
+            r = push_some(source, sender, &cursor, err);
+            if (r == 0) {
+                done = true;
+                r = stream_send(channel, MESSAGE_DONE, 0, NULL, 0, NULL);
+                if (r < 0)
+                    stream_lost(err, r, "destination");
+            }
+        }
+        if (r < 0)
+            return r;
+    }
+}
+
+static int serve(struct migration_source *source, struct err *err)
+{
+    struct page_sender *sender = calloc(1, sizeof(*sender));
+    int r;
+
+    if (sender == NULL)
+        return err_set(err, -ENOMEM, "no memory for post-copy");
+    sender->channel = source->pages;
+    sender->memory = source->machine.memory;
+    sender->progress = &source->progress;
+    sender->cancel = &source->ending;
+    r = push(source, source->pages, sender, err);
+    free(sender);
+    return r;
+}
+
+static void *pages_thread(void *ctx)
+{
+    struct migration_source *source = ctx;
+
+    pthread_setname_np(pthread_self(), "migration-out");
+    source->pages_result = serve(source, &source->pages_error);
+    return NULL;
+}
+
+int source_postcopy_begin(struct migration_source *source, struct err *err)
+{
+    size_t size = memory_bitmap_words(source->machine.memory) * sizeof(uint64_t);
+    int r = stream_send(link_first(source->link), MESSAGE_POSTCOPY, 0, source->bitmap, size, NULL);
+
+    if (r < 0)
+        return source_explain(source, r, err);
+    r = -pthread_create(&source->pages_thread, NULL, pages_thread, source);
+    source->pages_started = r == 0;
+    return r < 0 ? err_set(err, r, "cannot start a thread for post-copy: %s", strerror(-r)) : 0;
+}
+
+void source_postcopy_abandon(struct migration_source *source)
+{
+    if (source->pages != NULL)
+        channel_break(source->pages);
+    if (source->pages_started)
+        pthread_join(source->pages_thread, NULL);
+    source->pages_started = false;
+}
+
+/* Waits for an address at which the destination can be reached again. */
+static bool await_resume(struct migration_source *source)
+{
+    bool resume;
+
+    pthread_mutex_lock(&source->lock);
+    while (!source->resume && !source->ending)
+        pthread_cond_wait(&source->settled, &source->lock);
+    resume = source->resume && !source->ending;
+    source->resume = false;
+    if (resume)
+        source->address = source->resume_address;
+    pthread_mutex_unlock(&source->lock);
+    return resume;
+}
+
+/* What the destination lacks is what counts: what was on its way when the connection broke is lost. */
+static int reconnect(struct migration_source *source, struct err *err)
+{
+    struct buffer missing = BUFFER_INIT(STREAM_BITMAP_MAX);
+    size_t size = memory_bitmap_words(source->machine.memory) * sizeof(uint64_t);
+    struct channel *channel;
+    struct message message;
+    int r;
+
+    r = source_open_channel(source, STREAM_PAGES_CHANNEL, SESSION_RESUME, &channel, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&source->lock); /* against who breaks it */
+    channel_free(source->pages);
+    source->pages = channel;
+    pthread_mutex_unlock(&source->lock);
+    channel_set_patience(channel, SOURCE_ANSWER_MS);
+    r = stream_receive(channel, false, &message, err);
+    if (r == 0 && (message.type != MESSAGE_MISSING || message.size != size))
+        r = err_set(err, -EBADMSG, "the destination sent %s of %u bytes instead of MISSING", message_name(message.type),
+                    message.size);
+    if (r == 0)
+        r = stream_receive_body(channel, &message, &missing, err);
+    channel_set_patience(channel, 0);
+    if (r == 0)
+        memcpy(source->bitmap, missing.data, size);
+    buffer_fini(&missing);
+    return r;
+}
+
+int source_postcopy_finish(struct migration_source *source, struct err *err)
+{
+    int r;
+    char text[ERR_MESSAGE_MAX + 300];
+
+    source_set_status(source, MIGRATION_POSTCOPY);
+    pthread_join(source->pages_thread, NULL);
+    source->pages_started = false;
+    r = source->pages_result;
+    *err = source->pages_error;
+    while (r < 0) {
+        text_format(text, sizeof(text),
+                    "in post-copy: %s; the VM runs on the destination and lacks memory that is here: when the way is "
+                    "there again, migrate with resume; neither process must end",
+                    err->message);
+        source_set_message(source, text);
+        source_set_status(source, MIGRATION_POSTCOPY_PAUSED);
+        if (!await_resume(source))
+            return r;
+        *err = ERR_INIT;
+        source_set_status(source, MIGRATION_POSTCOPY_RECOVER);
+        r = reconnect(source, err);
+        if (r == 0) {
+            source_set_message(source, "");
+            source_set_status(source, MIGRATION_POSTCOPY);
+            r = serve(source, err);
+        }
+    }
+    return 0;
+}
