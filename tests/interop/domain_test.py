@@ -152,7 +152,8 @@ class Definitions(Domain):
         resident = int(status.split("VmRSS:")[1].split()[0])
         print(f"200 domains: hostname {empty * 1000:.0f} ms, list --all {full * 1000:.0f} ms, with 20 running VMs {running * 1000:.0f} ms, "
               f"ferryd {resident} KiB resident", flush=True)
-        self.assertLess(resident, 40 * 1024)
+        if "asan" not in pathlib.Path(f"/proc/{self.daemon.process.pid}/maps").read_text():  # whose own memory is another matter
+            self.assertLess(resident, 40 * 1024)
 
     def seconds(self, *command):
         times = []
