@@ -14,6 +14,7 @@
 #include "daemon/lifecycle.h"
 #include "daemon/monitor.h"
 #include "daemon/tree.h"
+#include "protocol/xml.h"
 
 enum { CREATE_PAUSED = 1, CREATE_AUTODESTROY = 2, CREATE_BYPASS_CACHE = 4, CREATE_FORCE_BOOT = 8, CREATE_VALIDATE = 0x10 };
 enum { DEFINE_VALIDATE = 1 };
@@ -235,6 +236,13 @@ static int press_power_button(struct domain *domain, struct err *err)
     return r < 0 ? r : monitor_call(domain->monitor, "system_powerdown", NULL, NULL, err);
 }
 
+/* A guest that did not care for a reboot, and now powers off, is off. */
+static int press_and_stay_off(struct domain *domain, struct err *err)
+{
+    domain->rebooting = false;
+    return press_power_button(domain, err);
+}
+
 static int reset(struct domain *domain, struct err *err)
 {
     int r = domain_need_active(domain, err);
@@ -244,24 +252,23 @@ static int reset(struct domain *domain, struct err *err)
 
 static int shut_down(struct call *call)
 {
-    return with_job(call, press_power_button);
+    return with_job(call, press_and_stay_off);
 }
 
 static int shut_down_flags(struct call *call)
 {
     if ((call->arg[1].u & ~(uint32_t)SHUTDOWN_ACPI) != 0)
         return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "there is no guest agent: a guest is shut down by ACPI");
-    return with_job(call, press_power_button);
+    return with_job(call, press_and_stay_off);
 }
 
 /* A guest that is asked by ACPI powers off; then the machine starts anew. */
 static int press_and_start_anew(struct domain *domain, struct err *err)
 {
-    int r = press_power_button(domain, err);
+    const char *action = domain_active(domain) ? xml_child_content(definition_root(domain->live), "on_reboot") : NULL;
 
-    if (r == 0)
-        domain->rebooting = true;
-    return r;
+    domain->rebooting = action == NULL || !text_equal(action, "destroy");
+    return press_power_button(domain, err);
 }
 
 static int reboot(struct call *call)

@@ -31,6 +31,7 @@ int lifecycle_prepare(struct domain *domain, struct err *err)
         return err_set(err, -ENOMEM, "out of memory");
     definition_settle_cpu(domain->live, domain->daemon->host);
     domain->id = ++domain->daemon->inventory->last_id;
+    domain->rebooting = false;
     domain->stopping = false;
     domain->stop_reason = SHUTOFF_UNKNOWN;
     domain->state = DOMAIN_PAUSED;
