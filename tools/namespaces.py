@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Network namespaces for tests and labs: this process gets one of its own, and makes more. All are gone with the process."""
-import ctypes
+"""Network namespaces for tests and labs: this program gets one of its own, and makes more. All are gone with it."""
 import os
+import signal
 import subprocess
 import sys
 import time
 
-CLONE_NEWNET = 0x40000000
 LIMIT = 120
+# Number 1 of the new process namespace, which collects whatever daemon ends.
+FIRST = '"$@" & wait $!'
 
 
 def enter():
-    """Moves this process into a network namespace of its own, with lo up; ends the program, skipped, without the right to."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 or libc.unshare(CLONE_NEWNET) != 0:
-        print("SKIPPED: no right to make network namespaces")
+    """Starts this program again with a network of its own (lo is up) and processes of its own: when it ends, however that may be, nothing
+    that it started is left. Ends it, skipped, without the right to."""
+    if os.environ.get("FERRY_ENTERED") == "yes":
+        command("ip link set lo up")
+        return
+    unshare = ["unshare", "-n", "-p", "-f", "--kill-child=KILL", "--mount-proc"]
+    if os.geteuid() != 0 or command([*unshare, "true"], check=False)[0] != 0:
+        print("SKIPPED: no right to make network and process namespaces")
         sys.exit(77)
-    command("ip link set lo up")
+    inner = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *unshare, "bash", "-c", FIRST, "first", sys.executable, *sys.argv],
+                             env={**os.environ, "FERRY_ENTERED": "yes"})
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, lambda *_: inner.kill())
+    code = inner.wait()
+    sys.exit(code if code >= 0 else 128 - code)
 
 
 def command(line, check=True):
