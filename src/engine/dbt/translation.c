@@ -14,6 +14,7 @@
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/thunk.h"
 #include "engine/dbt/tlb.h"
+#include "engine/dbt/translate.h"
 
 #define HASH_SIZE 262144u
 #define TABLE_LIST_MAX 2048u
@@ -161,8 +162,25 @@ static void set_link(struct link *link, const uint8_t *code)
     memcpy(link->distance, &distance, sizeof(distance));
 }
 
+/* A translation that reaches into a second page depends on how that is mapped: it is found through the jump table. The jump there is
+ * shorter than what it replaces in the code that asks for the link. */
+static void link_through_table(const struct link *link)
+{
+    unsigned user = link->from->mode & MODE_USER ? 1 : 0;
+    struct emitter e = {.at = link->unlinked};
+    struct host_memory slot = VCPU(jump_table);
+
+    slot.displacement += (int32_t)(sizeof(void *) * (user * JUMP_SLOTS + dbt_jump_slot(link->target)));
+    emit_constant(&e, ADDRESS, link->target);
+    emit_memory(&e, 0, 0xff, 4, slot);
+}
+
 static void link_to(struct link *link, struct translation *to)
 {
+    if (to->second_page != NO_PAGE && to->linear == link->target) {
+        link_through_table(link);
+        return;
+    }
     if (link->to != NULL || to->second_page != NO_PAGE || TLB_PAGE(to->physical) != TLB_PAGE(link->from->physical) ||
         to->linear != link->target || to->mode != link->from->mode)
         return;
