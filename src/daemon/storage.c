@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -14,6 +15,8 @@
 #include "daemon/events.h"
 #include "protocol/remote.h"
 #include "protocol/rpc.h"
+
+#define RETRY_NS (5 * NANOSECONDS_PER_SECOND)
 
 enum { EVENT_ID_LIFECYCLE = 0, EVENT_ID_REFRESH = 1 };
 
@@ -50,6 +53,31 @@ static void run_in_worker(void *ctx, void (*fn)(void *arg), void *arg)
         fn(arg);
 }
 
+static void set_retry(struct daemon_storage *storage)
+{
+    timer_set(&storage->retry, clock_now(loop_timers(storage->daemon->loop)->clock) + RETRY_NS);
+}
+
+static void retry(void *ctx)
+{
+    struct daemon_storage *storage = ctx;
+    size_t left;
+
+    daemon_storage_lock(storage);
+    left = pools_retry(storage->pools);
+    daemon_storage_unlock(storage);
+    if (left > 0 && !storage->daemon->stopping)
+        set_retry(storage);
+}
+
+static void on_retry(void *ctx)
+{
+    struct daemon_storage *storage = ctx;
+
+    if (!storage->daemon->stopping && coroutine_start(storage->daemon->scheduler, retry, storage) < 0)
+        set_retry(storage);
+}
+
 static char *directory_in(const char *directory, const char *name)
 {
     char *path = NULL;
@@ -66,6 +94,7 @@ int daemon_storage_new(struct daemon *daemon, struct daemon_storage **ret_storag
     if (storage == NULL)
         return err_set(err, -ENOMEM, "out of memory");
     storage->daemon = daemon;
+    timer_init(&storage->retry, loop_timers(daemon->loop), on_retry, storage);
     options.config_directory = storage->config_directory = directory_in(daemon->config.state_dir, "storage");
     options.run_directory = storage->run_directory = directory_in(daemon->config.run_dir, "storage");
     if (storage->config_directory == NULL || storage->run_directory == NULL)
@@ -77,6 +106,7 @@ int daemon_storage_new(struct daemon *daemon, struct daemon_storage **ret_storag
         return r;
     }
     pools_autostart(storage->pools);
+    set_retry(storage);
     *ret_storage = storage;
     return 0;
 }
@@ -85,6 +115,7 @@ void daemon_storage_free(struct daemon_storage *storage)
 {
     if (storage == NULL)
         return;
+    timer_cancel(&storage->retry);
     pools_close(storage->pools);
     free(storage->config_directory);
     free(storage->run_directory);

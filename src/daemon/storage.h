@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "event/coroutine.h"
+#include "event/timer.h"
 #include "storage/pool.h"
 
 struct daemon;
@@ -16,6 +17,7 @@ struct daemon_storage {
     struct pools *pools; /* to look at; to change it, hold the lock */
     bool locked;
     struct wait_queue unlocked;
+    struct timer retry; /* for pools that should be active and could not */
     char *config_directory, *run_directory;
 };
 

@@ -213,11 +213,12 @@ int pool_start(struct pool *pool, bool build, struct err *err)
 
     if (pool_is_active(pool))
         return err_set(err, -EISCONN, "storage pool '%s' is already active", pool->definition->name);
-    r = activate(pool, build, false, err);
+    r = activate(pool, build, pool->wanted && pool->wanted_mounted, err);
     if (r < 0) {
         err_prefix(err, "cannot start pool '%s'", pool->definition->name);
         return r;
     }
+    pool->wanted = false;
     pool_tell(pool, POOL_STARTED);
     return 0;
 }
@@ -228,10 +229,31 @@ static int need_active(const struct pool *pool, struct err *err)
                                 : err_set(err, -ENOTCONN, "storage pool '%s' is not active", pool->definition->name);
 }
 
+/* One that was to be active as soon as it can, and need not any more. */
+static int forget_wanted(struct pool *pool, struct err *err)
+{
+    int r = pool->wanted_mounted ? pool_unmount(pool->definition, err) : 0;
+
+    if (r == 0)
+        r = pool_forget_active(pool->pools, pool->definition->name, err);
+    if (r == 0)
+        pool->wanted = pool->wanted_mounted = false;
+    return r;
+}
+
 int pool_destroy(struct pool *pool, struct err *err)
 {
-    int r = need_active(pool, err);
+    int r;
 
+    if (pool->wanted) {
+        r = forget_wanted(pool, err);
+        if (r == 0)
+            pool_tell(pool, POOL_STOPPED);
+        if (r == 0 && !pool->persistent)
+            drop(pool);
+        return r;
+    }
+    r = need_active(pool, err);
     if (r < 0)
         return r;
     if (pool->mounted) {
@@ -340,7 +362,9 @@ int pool_undefine(struct pool *pool, struct err *err)
     if (!pool->persistent || pool_is_active(pool))
         return err_set(err, pool->persistent ? -EISCONN : -ENOTCONN, "storage pool '%s' is %s", pool->definition->name,
                        pool->persistent ? "still active" : "not persistent");
-    r = pool_forget_config(pool->pools, pool->definition->name, err);
+    r = pool->wanted ? forget_wanted(pool, err) : 0;
+    if (r == 0)
+        r = pool_forget_config(pool->pools, pool->definition->name, err);
     if (r < 0)
         return r;
     pool_tell(pool, POOL_UNDEFINED);
@@ -421,11 +445,10 @@ static void found_active(void *ctx, struct stored *stored)
     }
     if (activate(pool, false, stored->mounted, &err) == 0)
         return;
-    err_prefix(&err, "pool '%s' was active and can't be again", pool->definition->name);
+    err_prefix(&err, "pool '%s' was active and can't be for now", pool->definition->name);
     warn(pools, &err);
-    pool_forget_active(pools, pool->definition->name, NULL);
-    if (!pool->persistent)
-        drop(pool);
+    pool->wanted = true;
+    pool->wanted_mounted = stored->mounted;
 }
 
 int pools_open(const struct pools_options *options, struct pools **ret_pools, struct err *err)
@@ -463,9 +486,22 @@ void pools_autostart(struct pools *pools)
         struct pool *pool = pools->pool[i];
         struct err err = ERR_INIT;
 
-        if (pool->autostart && !pool_is_active(pool) && pool_start(pool, false, &err) < 0)
-            warn(pools, &err);
+        if (!pool->autostart || pool_is_active(pool) || pool->wanted || pool_start(pool, false, &err) == 0)
+            continue;
+        warn(pools, &err);
+        pool->wanted = true;
     }
+}
+
+size_t pools_retry(struct pools *pools)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < pools->count; i++) {
+        if (pools->pool[i]->wanted && pool_start(pools->pool[i], false, NULL) < 0)
+            left++;
+    }
+    return left;
 }
 
 /* The pool whose volumes have paths like this one, whether or not it was seen there yet; NULL: none. */

@@ -41,8 +41,12 @@ struct pools_options {
 int pools_open(const struct pools_options *options, struct pools **ret_pools, struct err *err);
 void pools_close(struct pools *pools); /* active pools stay so; accepts NULL */
 
-/* Starts all with autostart that are not active, and opens again what was active. Failures are warned of. */
+/* Starts all with autostart that are not active. Failures are warned of, and tried again by pools_retry(). */
 void pools_autostart(struct pools *pools);
+
+/* Once more the pools that should be active and could not: those with autostart, and those that were active before (their server
+ * was away, say). Returns how many are left. */
+size_t pools_retry(struct pools *pools);
 
 size_t pools_count(const struct pools *pools);
 struct pool *pools_get(const struct pools *pools, size_t index); /* sorted by name */

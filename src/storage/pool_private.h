@@ -19,6 +19,8 @@ struct pool {
     bool persistent, autostart;
     struct storage_place *place; /* NULL: not active */
     bool mounted;                /* by us */
+    bool wanted;                 /* not active, but it should be: it was, or has autostart */
+    bool wanted_mounted;         /* and it is mounted already */
     struct volumes volumes;
     struct storage_space space;
 };

@@ -300,6 +300,25 @@ class Nfs(Storage):
         self.virsh("pool-destroy", "shared")
         self.assertIn("Cannot access", self.refused("create", self.place / "d2.xml"))
 
+    def test_server_comes_later_than_ferryd(self):
+        self.virsh("pool-define-as", "shared", "netfs", "--source-host", ADDRESS, "--source-path", "/storage", "--target", "/storage-x")
+        self.virsh("pool-start", "shared")
+        self.server.kill()
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(self.virsh("pool-list", "--name"), "")
+        self.server.start()
+        self.wait_for(lambda: self.virsh("pool-list", "--name") == "shared", "the pool")
+        self.virsh("pool-destroy", "shared")
+        self.server.kill()
+        self.virsh("pool-autostart", "shared")
+        self.daemon.end()
+        self.daemon.start()
+        self.virsh("pool-destroy", "shared")  # nobody wants it any more
+        self.assertIn("not active", self.refused("pool-destroy", "shared"))
+        self.server.start()
+        self.assertEqual(self.virsh("pool-list", "--name"), "")
+
     def test_server_that_is_not_there(self):
         self.virsh("pool-define-as", "away", "netfs", "--source-host", "192.0.2.1", "--source-path", "/storage", "--target", "/storage-y")
         self.assertIn("cannot reach the NFS server", self.refused("pool-start", "away"))

@@ -51,7 +51,9 @@ class Tool:
         self.process.stdin.close()
         self.process.stdin = open(os.devnull, "w", encoding="ascii")
         said = self.process.stderr.read()
-        self.process.wait()
+        code = self.process.wait()
+        if code != 0:
+            raise AssertionError(f"image_tool ended with {code}: {said}")
         return said
 
 
