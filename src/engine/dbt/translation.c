@@ -20,6 +20,7 @@
 #define TABLE_LIST_MAX 2048u
 #define START_BITS 1048576u
 #define PAGE_HASH_SIZE 4096u
+#define POPULATE KIB(256)
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
 
 struct translation_cache {
@@ -29,6 +30,7 @@ struct translation_cache {
     size_t code_start;       /* behind the trampolines */
     uint8_t *memory;         /* translations, links, ops */
     size_t memory_size, memory_used;
+    size_t memory_present, code_present; /* how far pages have been asked for */
     size_t most_memory_used, most_code_used; /* before it was emptied */
     bool full;
     uint64_t reuses;         /* how often all of it was forgotten: links of before are gone */
@@ -449,6 +451,26 @@ static void name_for_perf(const struct dbt_vcpu *v, const struct translation *t)
         return; /* a help for the eye, no more */
 }
 
+/* The kernel is asked for pages by the dozen, not by a fault for each. Where it can't do that (before Linux 5.14) faults bring them. */
+static void make_present(uint8_t *start, size_t size, size_t needed, size_t *present, int advice)
+{
+    while (*present < needed && *present < size) {
+        size_t step = size - *present < POPULATE ? size - *present : POPULATE;
+
+        madvise(start + *present, step, advice);
+        *present += step;
+    }
+}
+
+static void make_room_present(struct translation_cache *cache)
+{
+    size_t before = cache->code_present, code = cache->arena->used + RESERVE;
+
+    make_present(cache->memory, cache->memory_size, cache->memory_used + RESERVE, &cache->memory_present, MADV_POPULATE_WRITE);
+    make_present(cache->arena->write, cache->arena->size, code, &cache->code_present, MADV_POPULATE_WRITE);
+    make_present(cache->arena->execute, cache->arena->size, code, &before, MADV_POPULATE_READ);
+}
+
 static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
 {
     struct translation_cache *cache = v->translations;
@@ -457,6 +479,7 @@ static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t phy
     uint64_t start, *start_bits;
 
     make_room(v);
+    make_room_present(cache);
     t = dbt_translate(v, linear, physical, page_bytes);
     if (UNLIKELY(v->vm->perf_map >= 0))
         name_for_perf(v, t);
