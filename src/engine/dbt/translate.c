@@ -196,7 +196,7 @@ static void emit_instruction(struct translator *t, const struct guest_instructio
 static void emit_all(struct translator *t)
 {
     const struct guest_instruction *last = &t->instruction[t->count - 1];
-    uint8_t *attention, *vectors, *body;
+    uint8_t *attention, *vectors, *body, *end;
 
     emit_head(t, &attention, &vectors);
     body = t->e.at;
@@ -209,8 +209,12 @@ static void emit_all(struct translator *t)
             dbt_flags_to_memory(t);
         dbt_emit_exit(t, last->next_rip, false);
     }
+    end = t->e.at;
+    t->e.at = dbt_translations_cold_code(t->v);
     dbt_emit_cold(t);
     emit_head_cold(t, attention, vectors, body);
+    dbt_translations_commit_cold(t->v, t->e.at);
+    t->e.at = end;
 }
 
 /* Decoding may take mail (dbt_watch_page): what that says about the pages just read can't be applied to a translation that isn't

@@ -21,9 +21,16 @@
 #define START_BITS 1048576u
 #define PAGE_HASH_SIZE 4096u
 #define POPULATE KIB(256)
+#define CHUNK_MAX KIB(512)
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
 
+struct chunk { /* of the arena, being filled: offsets */
+    size_t at, end;
+};
+
 struct translation_cache {
+    struct chunk hot, cold; /* what runs and what seldom runs stand apart: the former fits the host's caches better */
+    size_t chunk_size;
     struct code_arena *arena;
     struct trampolines trampolines;
     enter_fn *enter;
@@ -235,6 +242,9 @@ static int make_cache(struct translation_cache *cache, size_t code_size)
     if (r < 0)
         return r;
     cache->memory_size = code_size;
+    cache->chunk_size = code_size / 16 < CHUNK_MAX ? code_size / 16 : CHUNK_MAX;
+    if (cache->chunk_size < 2 * RESERVE)
+        cache->chunk_size = 2 * RESERVE;
     cache->memory = mmap(NULL, code_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (cache->memory == MAP_FAILED) {
         cache->memory = NULL;
@@ -295,14 +305,32 @@ void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size)
 
 uint8_t *dbt_translations_code(const struct dbt_vcpu *v)
 {
-    const struct code_arena *arena = v->translations->arena;
-
-    return arena->write + align_up(arena->used, 16);
+    return v->translations->arena->write + align_up(v->translations->hot.at, 16);
 }
 
 void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end)
 {
-    v->translations->arena->used = (size_t)(end - v->translations->arena->write);
+    v->translations->hot.at = (size_t)(end - v->translations->arena->write);
+}
+
+uint8_t *dbt_translations_cold_code(const struct dbt_vcpu *v)
+{
+    return v->translations->arena->write + v->translations->cold.at;
+}
+
+void dbt_translations_commit_cold(struct dbt_vcpu *v, const uint8_t *end)
+{
+    v->translations->cold.at = (size_t)(end - v->translations->arena->write);
+}
+
+/* There is one: make_room() has seen to it. */
+static void continue_chunk(struct translation_cache *cache, struct chunk *chunk)
+{
+    if (chunk->end - chunk->at >= RESERVE)
+        return;
+    chunk->at = cache->arena->used;
+    cache->arena->used += cache->chunk_size;
+    chunk->end = cache->arena->used;
 }
 
 static size_t larger(size_t a, size_t b)
@@ -354,7 +382,7 @@ void dbt_translations_clear(struct dbt_vcpu *v)
 static void make_room(struct dbt_vcpu *v)
 {
     struct translation_cache *cache = v->translations;
-    bool no_room = cache->memory_size - cache->memory_used < RESERVE || cache->arena->size - cache->arena->used < RESERVE;
+    bool no_room = cache->memory_size - cache->memory_used < RESERVE || cache->arena->size - cache->arena->used < 2 * cache->chunk_size;
 
     if (dbt_thunks_full(v))
         dbt_blocks_reuse(v);
@@ -370,6 +398,7 @@ static void make_room(struct dbt_vcpu *v)
     cache->most_memory_used = larger(cache->memory_used, cache->most_memory_used);
     cache->memory_used = 0;
     cache->arena->used = cache->code_start;
+    cache->hot = cache->cold = (struct chunk){0, 0};
     cache->full = false;
     cache->reuses++;
 }
@@ -443,7 +472,7 @@ static void name_for_perf(const struct dbt_vcpu *v, const struct translation *t)
 {
     const struct code_arena *arena = v->translations->arena;
     char line[80];
-    size_t size = (size_t)(arena->write + arena->used - t->checked);
+    size_t size = (size_t)(arena->write + v->translations->hot.at - t->checked);
 
     text_format(line, sizeof(line), "%llx %zx guest%s:%llx\n", (unsigned long long)(uintptr_t)executable(v->translations, t->checked),
                 size, t->mode & MODE_USER ? "-user" : "", (unsigned long long)t->linear);
@@ -464,7 +493,7 @@ static void make_present(uint8_t *start, size_t size, size_t needed, size_t *pre
 
 static void make_room_present(struct translation_cache *cache)
 {
-    size_t before = cache->code_present, code = cache->arena->used + RESERVE;
+    size_t before = cache->code_present, code = cache->arena->used;
 
     make_present(cache->memory, cache->memory_size, cache->memory_used + RESERVE, &cache->memory_present, MADV_POPULATE_WRITE);
     make_present(cache->arena->write, cache->arena->size, code, &cache->code_present, MADV_POPULATE_WRITE);
@@ -479,6 +508,8 @@ static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t phy
     uint64_t start, *start_bits;
 
     make_room(v);
+    continue_chunk(cache, &cache->hot);
+    continue_chunk(cache, &cache->cold);
     make_room_present(cache);
     t = dbt_translate(v, linear, physical, page_bytes);
     if (UNLIKELY(v->vm->perf_map >= 0))

@@ -79,6 +79,8 @@ int64_t dbt_stack_effect(const struct op *op);
 /* Where the next translation's code goes, in the writable view, and how far it went. */
 uint8_t *dbt_translations_code(const struct dbt_vcpu *v);
 void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end);
+uint8_t *dbt_translations_cold_code(const struct dbt_vcpu *v); /* the same of what seldom runs */
+void dbt_translations_commit_cold(struct dbt_vcpu *v, const uint8_t *end);
 
 /* Whether there is a translation already of the code at both addresses, in this mode. */
 bool dbt_translation_exists(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode);
