@@ -62,7 +62,7 @@ struct cold {
 };
 
 #define LIVENESS_SLOTS 16384u
-#define COLD_MAX (BLOCK_OPS_MAX * 3)
+#define COLD_MAX (BLOCK_OPS_MAX * 3 + 1)
 
 struct translator {
     struct dbt_vcpu *v;

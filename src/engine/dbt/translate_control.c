@@ -78,9 +78,7 @@ void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
         emit_patch(none, t->e.at);
     }
     if (same_page(t, target)) {
-        uint8_t *distance = emit_jump(&t->e);
-
-        emit_unlinked(t, new_link(t, target, distance));
+        dbt_cold(t, COLD_EXIT, NULL, emit_jump(&t->e))->target = target;
     } else {
         emit_through_table(t, target);
     }
