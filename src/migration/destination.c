@@ -344,7 +344,8 @@ static int load_state(struct migration_destination *destination, struct channel 
     struct buffer state = BUFFER_INIT(STREAM_STATE_MAX);
     int r = 0;
 
-    if (message->type != MESSAGE_STATE || message->argument > 1 || destination->round == 0)
+    if (message->type != MESSAGE_STATE || message->argument > 1 ||
+        (destination->round == 0 && destination->postcopy == NULL))
         return err_set(err, -EBADMSG, "the source sent %s where STATE was to come", message_name(message->type));
     set_status(destination, MIGRATION_DEVICE);
     r = stream_receive_body(channel, message, &state, err);

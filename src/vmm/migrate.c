@@ -49,13 +49,18 @@ struct migrate {
     int listen_fd;
     struct loop_source *listening;
     bool serving; /* a session is under way */
-    int next_fd;  /* who came meanwhile; -1: nobody */
+    struct result {
+        enum destination_outcome outcome;
+        struct err err;
+    } result;    /* of the session that is over */
+    int next_fd; /* who came meanwhile; -1: nobody */
 
     enum machine_status status_before; /* the stop */
 
     pthread_mutex_t lock; /* of the members below */
     pthread_cond_t changed;
     struct call *call;         /* waits for the loop's thread */
+    struct news *news;         /* to be told, oldest first */
     struct flushing *flushing; /* of the disks; NULL: none under way */
     bool ending;
 };
@@ -240,7 +245,7 @@ static void forget(void *ctx, const char *session)
 }
 
 struct news {
-    struct migrate *migrate;
+    struct news *next;
     enum migration_status status; /* MIGRATION_NONE: a round */
     unsigned round;
 };
@@ -258,31 +263,55 @@ static void log_status(struct migrate *migrate, enum migration_status status)
         log_warning("%s", text);
 }
 
-static void tell(void *ctx)
+static void tell(struct migrate *migrate, const struct news *news)
 {
-    struct news *news = ctx;
-    struct machine *machine = news->migrate->machine;
+    struct machine *machine = migrate->machine;
 
     machine->migration_status = news->status;
     machine->migration_round = news->round;
     if (news->status != MIGRATION_NONE || news->round == 0)
-        log_status(news->migrate, news->status);
-    if (news->round == 0 && news->migrate->source != NULL && migration_status_over(news->status))
+        log_status(migrate, news->status);
+    if (news->round == 0 && migrate->source != NULL && migration_status_over(news->status))
         describe_end(machine);
-    if (news->migrate->parameters.events)
+    if (migrate->parameters.events)
         machine_send_event(machine, news->round > 0 ? MACHINE_EVENT_MIGRATION_PASS : MACHINE_EVENT_MIGRATION);
-    free(news);
+}
+
+static struct news *take_news(struct migrate *migrate)
+{
+    struct news *news;
+
+    pthread_mutex_lock(&migrate->lock);
+    news = migrate->news;
+    if (news != NULL)
+        migrate->news = news->next;
+    pthread_mutex_unlock(&migrate->lock);
+    return news;
+}
+
+static void tell_all(void *ctx)
+{
+    struct news *news;
+
+    while ((news = take_news(ctx)) != NULL) {
+        tell(ctx, news);
+        free(news);
+    }
 }
 
 static void send_news(struct migrate *migrate, enum migration_status status, unsigned round)
 {
-    struct news *news = malloc(sizeof(*news));
+    struct news *news = malloc(sizeof(*news)), **end;
 
     if (news == NULL)
         return;
-    *news = (struct news){.migrate = migrate, .status = status, .round = round};
-    if (loop_defer(migrate->machine->loop, tell, news) < 0)
-        free(news);
+    *news = (struct news){.status = status, .round = round};
+    pthread_mutex_lock(&migrate->lock);
+    for (end = &migrate->news; *end != NULL; end = &(*end)->next)
+        ;
+    *end = news;
+    pthread_mutex_unlock(&migrate->lock);
+    loop_defer(migrate->machine->loop, tell_all, migrate); /* if it can't, the next ones tell of these too */
 }
 
 static void changed(void *ctx, enum migration_status status)
@@ -455,12 +484,6 @@ static void serve_next(struct migrate *migrate)
         log_error("%s", err.message);
 }
 
-struct result {
-    struct migrate *migrate;
-    enum destination_outcome outcome;
-    struct err err;
-};
-
 static void give_up(struct migrate *migrate, const struct err *err)
 {
     struct machine *machine = migrate->machine;
@@ -473,8 +496,8 @@ static void give_up(struct migrate *migrate, const struct err *err)
 
 static void session_over(void *ctx)
 {
-    struct result *result = ctx;
-    struct migrate *migrate = result->migrate;
+    struct migrate *migrate = ctx;
+    const struct result *result = &migrate->result;
 
     if (result->outcome != DESTINATION_AGAIN || migrate->listen_fd < 0)
         stop_listening(migrate);
@@ -489,19 +512,14 @@ static void session_over(void *ctx)
         if (migrate->next_fd >= 0)
             serve_next(migrate);
     }
-    free(result);
 }
 
 static void finished(void *ctx, enum destination_outcome outcome, const struct err *err)
 {
     struct migrate *migrate = ctx;
-    struct result *result = malloc(sizeof(*result));
 
-    if (result == NULL)
-        return;
-    *result = (struct result){.migrate = migrate, .outcome = outcome, .err = *err};
-    if (loop_defer(migrate->machine->loop, session_over, result) < 0)
-        free(result);
+    migrate->result = (struct result){.outcome = outcome, .err = *err};
+    loop_defer(migrate->machine->loop, session_over, migrate);
 }
 
 static void on_connection(void *ctx, unsigned events)
@@ -718,6 +736,8 @@ void migrate_free(struct migrate *migrate)
     migration_source_free(migrate->source);
     migration_destination_free(migrate->destination);
     stop_listening(migrate);
+    for (struct news *news; (news = take_news(migrate)) != NULL;)
+        free(news);
     if (migrate->flushing != NULL)
         migrate->flushing->migrate = NULL;
     pthread_cond_destroy(&migrate->changed);

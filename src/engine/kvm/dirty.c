@@ -77,17 +77,26 @@ static void harvest_vcpu(struct kvm_vcpu *vcpu)
     }
 }
 
+/* Lock held. */
+static int harvest(struct kvm_vm *vm)
+{
+    int r;
+
+    for (unsigned i = 0; i < ENGINE_CPUS_MAX; i++)
+        if (vm->vcpu[i] != NULL && vm->vcpu[i]->ring != NULL)
+            harvest_vcpu(vm->vcpu[i]);
+    r = kvm_ioctl(vm->fd, KVM_RESET_DIRTY_RINGS, NULL);
+    return r < 0 ? r : 0;
+}
+
 int kvm_dirty_ring_harvest(struct kvm_vm *vm)
 {
     int r;
 
     pthread_mutex_lock(&vm->lock);
-    for (unsigned i = 0; i < ENGINE_CPUS_MAX; i++)
-        if (vm->vcpu[i] != NULL && vm->vcpu[i]->ring != NULL)
-            harvest_vcpu(vm->vcpu[i]);
-    r = kvm_ioctl(vm->fd, KVM_RESET_DIRTY_RINGS, NULL);
+    r = harvest(vm);
     pthread_mutex_unlock(&vm->lock);
-    return r < 0 ? r : 0;
+    return r;
 }
 
 static uint64_t largest_region(const struct memory *memory)
@@ -118,15 +127,14 @@ static int sync_region(struct kvm_vm *vm, uint32_t slot)
     return any && vm->manual_protect ? kvm_ioctl(vm->fd, KVM_CLEAR_DIRTY_LOG, &clear) : 0;
 }
 
+/* Lock held. */
 static int sync_bitmap(struct kvm_vm *vm)
 {
     int r = 0;
 
-    pthread_mutex_lock(&vm->lock);
     for (unsigned i = 0; r >= 0 && vm->dirty_bitmap != NULL && i < vm->config.memory->region_count; i++)
         if (!vm->config.memory->region[i].readonly)
             r = sync_region(vm, i);
-    pthread_mutex_unlock(&vm->lock);
     return r;
 }
 
@@ -160,12 +168,15 @@ int kvm_dirty_start(struct engine_vm *base, struct err *err)
 int kvm_dirty_fetch(struct engine_vm *base, uint64_t *ret_bitmap, uint64_t *ret_pages, struct err *err)
 {
     struct kvm_vm *vm = kvm_vm_of(base);
-    int r = vm->dirty_method == KVM_DIRTY_RING ? kvm_dirty_ring_harvest(vm) : sync_bitmap(vm);
+    int r;
 
-    if (r < 0)
-        return err_set(err, r, "KVM does not give its log of dirty pages: %s", strerror(-r));
-    *ret_pages = memory_dirty_fetch(vm->config.memory, ret_bitmap);
-    return 0;
+    /* Under one lock: of pages that another CPU's harvest has marked and not yet reset, this fetch must not take the marks. */
+    pthread_mutex_lock(&vm->lock);
+    r = vm->dirty_method == KVM_DIRTY_RING ? harvest(vm) : sync_bitmap(vm);
+    if (r >= 0)
+        *ret_pages = memory_dirty_fetch(vm->config.memory, ret_bitmap);
+    pthread_mutex_unlock(&vm->lock);
+    return r < 0 ? err_set(err, r, "KVM does not give its log of dirty pages: %s", strerror(-r)) : 0;
 }
 
 void kvm_dirty_stop(struct engine_vm *base)
