@@ -194,6 +194,7 @@ void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear)
 {
     struct tlb *tlb = &v->space->tlb[mode];
 
+    forget_victims(v);
     if (tlb->ready && tlb->translation[TLB_INDEX(linear)].page == TLB_PAGE(linear))
         set_tags(v, mode, tlb, TLB_INDEX(linear));
 }
