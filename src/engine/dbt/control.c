@@ -60,7 +60,7 @@ static void call_indirect(struct dbt_vcpu *v, const struct op *op)
 static void ret64(struct dbt_vcpu *v, const struct op *op)
 {
     uint64_t sp = v->gpr[X86_RSP];
-    const volatile uint64_t *p = dbt_read_fast(v, sp, 8);
+    const volatile uint64_t_unaligned *p = dbt_read_fast(v, sp, 8);
     uint64_t target = LIKELY(p != NULL) ? *p : dbt_load64(v, dbt_segment_address(v, X86_SS, sp, 8, ACCESS_READ));
 
     target = checked_target(v, target);

@@ -21,7 +21,7 @@ struct decoded {             /* two cache lines; what Zydis said stands elsewher
     bool whole;              /* the numbers were compared, too */
 
     /* The translator's notes; it fills them at first use. */
-    bool chosen, vector, peeked, plain;
+    bool chosen, vector, sharable, peeked, plain;
     uint16_t flags_read, flags_written, flags_tested, flags_overwritten;
     translate_fn *translate;
 

@@ -121,6 +121,16 @@ void emit_alu_memory_constant(struct emitter *e, unsigned flags, unsigned alu, s
     emit_alu_value(e, flags, value);
 }
 
+void emit_rotate(struct emitter *e, unsigned to, unsigned from, unsigned right)
+{
+    emit8(e, 0xc4);
+    emit8(e, (to & 8 ? 0 : 0x80) | 0x40 | (from & 8 ? 0 : 0x20) | 3);
+    emit8(e, 0x7b);
+    emit8(e, 0xf0);
+    emit8(e, 0xc0 | (to & 7) << 3 | (from & 7));
+    emit8(e, right);
+}
+
 void emit_jump_register(struct emitter *e, unsigned reg)
 {
     emit_registers(e, 0, 0xff, 4, reg);

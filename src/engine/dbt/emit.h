@@ -82,6 +82,7 @@ void emit_constant(struct emitter *e, unsigned to, uint64_t value);             
 void emit_lea(struct emitter *e, bool wide, unsigned to, struct host_memory m);
 void emit_alu_constant(struct emitter *e, unsigned flags, unsigned alu, unsigned reg, int32_t value);
 void emit_alu_memory_constant(struct emitter *e, unsigned flags, unsigned alu, struct host_memory m, int32_t value);
+void emit_rotate(struct emitter *e, unsigned to, unsigned from, unsigned right); /* RORX, 32 bits: flags stay; BMI2 */
 void emit_jump_register(struct emitter *e, unsigned reg);
 
 /* Jumps with a 32-bit distance; the return value is where the distance stands, for emit_patch(). */

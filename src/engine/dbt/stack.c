@@ -46,7 +46,7 @@ uint64_t dbt_pop(struct dbt_vcpu *v, unsigned size)
 static void push64(struct dbt_vcpu *v, const struct op *op)
 {
     uint64_t sp = v->gpr[X86_RSP] - 8;
-    volatile uint64_t *p = dbt_write_fast(v, sp, 8);
+    volatile uint64_t_unaligned *p = dbt_write_fast(v, sp, 8);
 
     if (UNLIKELY(p == NULL)) {
         dbt_push(v, v->gpr[op->reg[0]], 8);
@@ -58,7 +58,7 @@ static void push64(struct dbt_vcpu *v, const struct op *op)
 
 static void pop64(struct dbt_vcpu *v, const struct op *op)
 {
-    const volatile uint64_t *p = dbt_read_fast(v, v->gpr[X86_RSP], 8);
+    const volatile uint64_t_unaligned *p = dbt_read_fast(v, v->gpr[X86_RSP], 8);
     uint64_t value = LIKELY(p != NULL) ? *p : peek(v, 0, 8);
 
     v->gpr[X86_RSP] += 8;

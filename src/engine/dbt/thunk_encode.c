@@ -211,8 +211,8 @@ static unsigned immediates(const struct decode *d, uint8_t *out)
     return n;
 }
 
-unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], unsigned memory, unsigned flags,
-                          uint8_t ret_bytes[static THUNK_INSTRUCTION_MAX])
+unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], unsigned memory, int32_t displacement,
+                          unsigned flags, uint8_t ret_bytes[static THUNK_INSTRUCTION_MAX])
 {
     const ZydisDecodedInstruction *in = d->instruction;
     struct fields f = place_operands(d, gpr, memory);
@@ -225,6 +225,10 @@ unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], 
     else
         n = legacy_opcode(d, &f, flags, ret_bytes);
     if (in->attributes & ZYDIS_ATTRIB_HAS_MODRM)
-        ret_bytes[n++] = (uint8_t)((f.memory ? 0 : 0xc0) | (f.reg & 7) << 3 | (f.rm & 7));
+        ret_bytes[n++] = (uint8_t)((!f.memory ? 0xc0 : displacement != 0 ? 0x80 : 0) | (f.reg & 7) << 3 | (f.rm & 7));
+    if (f.memory && displacement != 0) {
+        store_le32(ret_bytes + n, (uint32_t)displacement);
+        n += 4;
+    }
     return n + immediates(d, ret_bytes + n);
 }

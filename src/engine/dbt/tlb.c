@@ -11,6 +11,12 @@
 #include "memory/memory.h"
 #include "x86/walk.h"
 
+/* Whatever takes a right away, or chooses another TLB, closes the window. */
+static void close_stack_window(struct dbt_vcpu *v)
+{
+    v->stack_limit[0] = v->stack_limit[1] = v->other_stack_limit = 0;
+}
+
 static void clear_tags(struct tlb_entry *entry, unsigned index)
 {
     uint64_t none = TLB_NO_TAG(index);
@@ -55,12 +61,19 @@ static void note_filled(struct tlb *tlb, unsigned index)
 
 /* --- victims --------------------------------------------------------------------------------------------------------------- */
 
-/* Whoever takes entries away or changes their rights calls this, too. */
 static void forget_victims(struct dbt_vcpu *v)
 {
     for (unsigned i = 0; i < TLB_VICTIMS && v->victims; i++)
         v->victim[i].tlb = NULL;
     v->victims = false;
+}
+
+/* Whoever takes entries away, or rights from them, calls this. */
+static void rights_taken(struct dbt_vcpu *v)
+{
+    close_stack_window(v);
+    forget_victims(v);
+    v->rights_epoch++;
 }
 
 static void keep_victim(struct dbt_vcpu *v, struct tlb *tlb, unsigned index)
@@ -92,7 +105,7 @@ static bool take_victim(struct dbt_vcpu *v, struct tlb *tlb, uint64_t linear)
 
 static void clear_space(struct dbt_vcpu *v, struct address_space *space)
 {
-    forget_victims(v);
+    rights_taken(v);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
             clear_tlb(&space->tlb[mode]);
@@ -120,7 +133,7 @@ static void clear_but_global(struct tlb *tlb)
 
 static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *space)
 {
-    forget_victims(v);
+    rights_taken(v);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
             clear_but_global(&space->tlb[mode]);
@@ -176,6 +189,8 @@ static void set_tags(struct dbt_vcpu *v, enum tlb_mode mode, struct tlb *tlb, un
     const struct memory_region *region = memory_find(v->memory, t->physical);
     struct tlb_entry *e = &tlb->entry[index];
 
+    if (t->page == v->stack_base || t->page == v->other_stack_base)
+        close_stack_window(v);
     clear_tags(e, index);
     if (region == NULL)
         return;
@@ -275,7 +290,7 @@ const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mod
 
 void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
 {
-    forget_victims(v);
+    rights_taken(v);
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             FOR_FILLED(&v->spaces[s].tlb[mode], i)
@@ -285,7 +300,7 @@ void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
 
 void dbt_tlb_protect_all(struct dbt_vcpu *v)
 {
-    forget_victims(v);
+    rights_taken(v);
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             FOR_FILLED(&v->spaces[s].tlb[mode], i)
@@ -305,6 +320,7 @@ void dbt_tlb_choose(struct dbt_vcpu *v)
 {
     enum tlb_mode with_ac = v->cr4 & X86_CR4_SMAP ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
 
+    close_stack_window(v);
     v->tlb = ready_tlb(v, v->tlb_mode);
     if (v->cpl == 3)
         return;
@@ -420,7 +436,7 @@ static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint6
 {
     bool large = maybe_large_page(space, linear);
 
-    forget_victims(v);
+    rights_taken(v);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         flush_page_of(&space->tlb[mode], linear, keep_global);
     if (space == v->space && !large)
@@ -473,7 +489,7 @@ void dbt_tlb_flush_all_but_global(struct dbt_vcpu *v)
 
 void dbt_debug_changed(struct dbt_vcpu *v)
 {
-    forget_victims(v);
+    rights_taken(v);
     v->instruction_breakpoints = v->data_breakpoints = false;
     for (unsigned i = 0; i < 4; i++) {
         if (bit_range(v->dr7, 2 * i + 1, 2 * i) == 0)

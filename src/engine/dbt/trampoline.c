@@ -148,6 +148,97 @@ static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
     emit_leave(e);
 }
 
+static void emit_stack_limits(struct emitter *e, bool open)
+{
+    emit_memory(e, EMIT_W, 0xc7, 0, VCPU(stack_limit[0]));
+    emit32(e, open ? 4096 - 8 + 1 : 0);
+    emit_memory(e, EMIT_W, 0xc7, 0, VCPU(stack_limit[1]));
+    emit32(e, open ? 4096 - 32 + 1 : 0);
+}
+
+/* The window that was open becomes the other one. Leaves SCRATCH as the page of ADDRESS. */
+static void emit_keep_other_stack(struct emitter *e)
+{
+    emit_load(e, SCRATCH, VCPU(stack_base));
+    emit_store(e, VCPU(other_stack_base), SCRATCH);
+    emit_load(e, SCRATCH, VCPU(stack_limit[1]));
+    emit_store(e, VCPU(other_stack_limit), SCRATCH);
+    emit_load(e, SCRATCH, VCPU(stack_host));
+    emit_store(e, VCPU(other_stack_host), SCRATCH);
+    emit_move(e, SCRATCH, ADDRESS);
+    emit_alu_constant(e, EMIT_W, ALU_AND, SCRATCH, -4096);
+}
+
+/* The stack's page as the TLB has it: if the guest may write there the window opens; if it only reads, the page serves this once.
+ * Else, or if the operand does not lie in it as it should, it is an access like any other. RAX is borrowed. */
+static void emit_stack(struct emitter *e, const uint8_t *access)
+{
+    uint8_t *not_other[2], *not_there[2], *read_only, *found, *not_whole, *not_aligned;
+
+    emit_memory(e, EMIT_W, 0x2b, ADDRESS, VCPU(other_stack_base)); /* sub */
+    emit_memory(e, EMIT_W, 0x3b, ADDRESS, VCPU(other_stack_limit)); /* cmp */
+    not_other[0] = emit_jump_if(e, IF_AE);
+    emit_alu_memory_constant(e, EMIT_BYTE, ALU_CMP, at_base(SCRATCH, offsetof(struct cold_data, align)), 0);
+    not_other[1] = emit_jump_if(e, IF_NE);
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(other_stack_host));
+    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, retry)));
+    emit_jump_register(e, SCRATCH);
+
+    emit_patch(not_other[0], e->at);
+    emit_patch(not_other[1], e->at);
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(other_stack_base));
+    emit_store(e, VCPU(resume), SCRATCH);
+    emit_store(e, VCPU(saved_rax), HOST_RAX);
+    emit_registers(e, 0, 0x8b, HOST_RAX, ADDRESS);
+    emit_registers(e, 0, 0xc1, 5, HOST_RAX);
+    emit8(e, 12 - TLB_ENTRY_SHIFT);
+    emit_alu_constant(e, 0, ALU_AND, HOST_RAX, (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
+    emit_memory(e, EMIT_W, 0x03, HOST_RAX, VCPU(tlb));
+    emit_move(e, SCRATCH, ADDRESS);
+    emit_alu_constant(e, EMIT_W, ALU_AND, SCRATCH, -4096);
+    emit_memory(e, EMIT_W, 0x3b, SCRATCH, at_base(HOST_RAX, offsetof(struct tlb_entry, write)));
+    read_only = emit_jump_if(e, IF_NE);
+    emit_keep_other_stack(e);
+    emit_stack_limits(e, true);
+    found = emit_jump(e);
+    emit_patch(read_only, e->at);
+    emit_memory(e, EMIT_W, 0x3b, SCRATCH, at_base(HOST_RAX, offsetof(struct tlb_entry, read)));
+    not_there[0] = emit_jump_if(e, IF_NE);
+    emit_load(e, SCRATCH, VCPU(resume));
+    emit_memory(e, EMIT_BYTE, 0xf6, 0, at_base(SCRATCH, offsetof(struct cold_data, access))); /* test */
+    emit8(e, ACCESS_WRITE);
+    not_there[1] = emit_jump_if(e, IF_NE);
+    emit_move(e, SCRATCH, ADDRESS);
+    emit_alu_constant(e, EMIT_W, ALU_AND, SCRATCH, -4096);
+    emit_stack_limits(e, false);
+    emit_patch(found, e->at);
+    emit_store(e, VCPU(stack_base), SCRATCH);
+    emit_load(e, SCRATCH, at_base(HOST_RAX, offsetof(struct tlb_entry, host)));
+    emit_store(e, VCPU(stack_host), SCRATCH);
+    emit_load(e, SCRATCH, VCPU(resume));
+    emit_memory(e, EMIT_W, 0x2b, ADDRESS, VCPU(stack_base));
+    emit_memory(e, EMIT_0F, 0xb6, HOST_RAX, at_base(SCRATCH, offsetof(struct cold_data, size)));
+    emit_registers(e, 0, 0x03, HOST_RAX, ADDRESS);
+    emit_alu_constant(e, 0, ALU_CMP, HOST_RAX, 4096);
+    not_whole = emit_jump_if(e, IF_A);
+    emit_memory(e, EMIT_0F, 0xb6, HOST_RAX, at_base(SCRATCH, offsetof(struct cold_data, align)));
+    emit_registers(e, 0, 0x85, HOST_RAX, ADDRESS);
+    not_aligned = emit_jump_if(e, IF_NE);
+    emit_load(e, HOST_RAX, VCPU(saved_rax));
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_host));
+    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, retry)));
+    emit_jump_register(e, SCRATCH);
+
+    emit_patch(not_whole, e->at);
+    emit_patch(not_aligned, e->at);
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_base));
+    emit_patch(not_there[0], e->at);
+    emit_patch(not_there[1], e->at);
+    emit_load(e, HOST_RAX, VCPU(saved_rax));
+    emit_load(e, SCRATCH, VCPU(resume));
+    emit_jump_to(e, access);
+}
+
 /* At the head of a translation that uses vectors. Those with unmasked exceptions are the interpreter's: then it leaves. */
 static void emit_load_vectors(struct emitter *e, bool avx)
 {
@@ -179,6 +270,10 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_interpret);
     ret_trampolines->access = e.at;
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_access);
+    ret_trampolines->shared = e.at;
+    emit_call_c(&e, avx, (uintptr_t)dbt_translated_shared);
+    ret_trampolines->stack = e.at;
+    emit_stack(&e, ret_trampolines->access);
     ret_trampolines->load_vectors = e.at;
     emit_load_vectors(&e, avx);
     arena->used = (size_t)(e.at - arena->write);

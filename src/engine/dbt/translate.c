@@ -23,7 +23,8 @@ static void choose_anew(struct translator *t, struct guest_instruction *g)
         dbt_choose_special};
 
     g->translate = NULL;
-    g->vector = false;
+    g->vector = g->sharable = false;
+    g->share = g->share_last = 0;
     if (raises(g->op.execute)) {
         g->flags_read = FLAGS_ALL;
         g->flags_written = 0;
@@ -33,7 +34,7 @@ static void choose_anew(struct translator *t, struct guest_instruction *g)
         g->translate = choosers[i](t, g);
     dbt_describe_flags(g);
     if (g->translate == NULL) {
-        g->vector = false;
+        g->vector = g->sharable = false;
         g->flags_written = 0;
     }
 }
@@ -45,6 +46,7 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
         choose_anew(t, g);
         d->translate = g->translate;
         d->vector = g->vector;
+        d->sharable = g->sharable;
         d->flags_read = (uint16_t)g->flags_read;
         d->flags_written = (uint16_t)g->flags_written;
         d->chosen = !dbt_is_relative(g);
@@ -52,6 +54,8 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
     }
     g->translate = d->translate;
     g->vector = d->vector;
+    g->sharable = d->sharable;
+    g->share = g->share_last = 0;
     g->flags_read = d->flags_read;
     g->flags_written = d->flags_written;
 }
@@ -179,10 +183,30 @@ static void emit_head_cold(struct translator *t, uint8_t *attention, uint8_t *ve
     emit_jump_to(e, dbt_translations_trampolines(t->v)->load_vectors);
 }
 
+/* Where the first of a shared range goes on that was left to the interpreter: behind the last. */
+static void end_shared(struct translator *t, const struct guest_instruction *g)
+{
+    for (unsigned i = 0; i < t->colds; i++) {
+        struct cold *cold = &t->cold[i];
+
+        if (cold->kind != COLD_SHARED || &t->instruction[cold->instruction->share_until] != g)
+            continue;
+        cold->run = (uint8_t)(g - cold->instruction + 1);
+        cold->next = t->e.at;
+        cold->host_flags = t->host_flags;
+    }
+}
+
 static void emit_instruction(struct translator *t, const struct guest_instruction *g)
 {
     unsigned first = t->colds;
 
+    if (t->skip > 0) {
+        t->skip--;
+        return;
+    }
+    if (!g->sharable)
+        t->address_holds = 0;
     if (g->translate != NULL)
         g->translate(t, g);
     else
@@ -191,6 +215,7 @@ static void emit_instruction(struct translator *t, const struct guest_instructio
         t->cold[i].next = t->e.at;
         t->cold[i].host_flags = t->host_flags;
     }
+    end_shared(t, g);
 }
 
 static void emit_all(struct translator *t)
@@ -245,9 +270,14 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     t->v = v;
     t->out = out;
     t->colds = 0;
+    t->skip = 0;
+    t->single = false;
+    t->address_holds = 0;
     t->code64 = dbt_code64(v);
     decode_stable(t, page_bytes);
     dbt_flags_liveness(t);
+    if (!v->vm->exact_flags) /* which are right at each access */
+        dbt_share_operands(t);
     t->e.at = dbt_translations_code(v);
     emit_all(t);
     dbt_translations_commit(v, t->e.at);

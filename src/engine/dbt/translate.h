@@ -40,10 +40,19 @@ struct guest_instruction {
     uint32_t flags_after;    /* those that somebody may still read behind it; of a jump: where it is not taken */
     uint32_t flags_taken;    /* of a conditional jump: at its target */
     bool vector;             /* touches vector registers */
+    bool sharable;           /* runs on the host with at most one plain memory operand (translate_share.c) */
+    uint8_t share;           /* 0, or the slot of the host address that its operand shares with others */
+    uint8_t share_last;      /* of the first of them: index of the last; else 0 */
+    uint8_t share_until;     /* and of the last that the interpreter does if that look fails */
+    uint8_t share_size;      /* bytes of the whole range, from base + share_first on */
+    int32_t share_first;
 };
 
 enum cold_kind {
     COLD_ACCESS,    /* a TLB miss */
+    COLD_STACK,     /* not in the stack window */
+    COLD_SHARED,    /* a TLB miss of a range that several instructions share */
+    COLD_KNOWN,     /* a TLB miss at a known address, `target` */
     COLD_INTERPRET, /* the interpreter does the instruction, then on behind it */
     COLD_EXIT,      /* a side exit */
 };
@@ -56,8 +65,9 @@ struct cold {
     uint8_t *retry, *next;  /* where it goes on */
     uint8_t size, access;
     uint8_t align;
+    uint8_t run;            /* COLD_STACK, COLD_SHARED: how many instructions the interpreter does */
     bool host_flags;        /* what the code at `next` expects */
-    uint64_t target;        /* COLD_EXIT */
+    uint64_t target;        /* COLD_EXIT, COLD_KNOWN */
     bool save_flags;
 };
 
@@ -74,9 +84,11 @@ struct translator {
     bool code64;
     unsigned count;
     unsigned colds;
-    unsigned pending_cold;           /* first of the present instruction's */
     bool liveness_known;             /* anything in the next */
     uint64_t liveness[LIVENESS_SLOTS]; /* what dbt_flags_live_at() found, until some code changes */
+    bool single;                     /* runs of stack instructions are taken apart */
+    uint8_t address_holds;           /* ADDRESS has the host address of this slot; 0: of none */
+    unsigned skip;                   /* instructions that the one before has done with itself */
     struct cold cold[COLD_MAX];
     struct guest_instruction instruction[BLOCK_OPS_MAX];
 };
@@ -117,6 +129,15 @@ void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, co
 /* ADDRESS: from linear to host address, checked for `size` bytes; misses go to the cold side. Clobbers SCRATCH and the host's flags.
  * align: mask of address bits that must be clear. */
 void dbt_emit_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align);
+/* The same through the stack window; run: instructions that share it (else 1). */
+void dbt_emit_stack_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align,
+                           unsigned run);
+/* Address and access of a memory operand. Flags are spared first. Returns the distance of the operand from ADDRESS. */
+int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
+                         unsigned access, unsigned align);
+bool dbt_is_on_stack(const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size);
+void dbt_share_operands(struct translator *t); /* translate_share.c */
+int32_t dbt_emit_shared(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand);
 /* Whether an operand's address can be made at all (no gather, no segment with limits). */
 bool dbt_can_address(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand);
 
@@ -153,6 +174,7 @@ bool dbt_is_sti(const struct guest_instruction *g); /* and has a translation, wh
 /* Registers of an instruction as the host sees them: map[guest] for encoding, with registers that live in memory in scratch ones. */
 struct register_map {
     uint8_t host[16];
+    bool uses_address;       /* ADDRESS holds one */
     uint16_t loaded, stored; /* guest registers in memory that must come and go */
 };
 /* false: more of them than there are scratch registers. memory: ADDRESS is taken. */
@@ -160,9 +182,10 @@ bool dbt_map_registers(const struct guest_instruction *g, bool memory, struct re
 void dbt_emit_map_load(struct translator *t, const struct register_map *map);
 void dbt_emit_map_store(struct translator *t, const struct register_map *map);
 
+/* The explicit one; the stack is not. */
 static inline const ZydisDecodedOperand *dbt_memory_operand(const struct guest_instruction *g)
 {
-    for (unsigned i = 0; i < g->decoded->operand_count; i++)
+    for (unsigned i = 0; i < g->decoded->operand_count_visible; i++)
         if (g->operand[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->operand[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
             return &g->operand[i];
     return NULL;

@@ -99,6 +99,116 @@ static int32_t tag_offset(unsigned access)
     return (int32_t)(access & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
 }
 
+static struct host_memory stack_limit(unsigned size)
+{
+    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, stack_limit) + (size > 8 ? 8 : 0)));
+}
+
+void dbt_emit_stack_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align,
+                           unsigned run)
+{
+    struct emitter *e = &t->e;
+    struct cold *cold;
+
+    emit_memory(e, EMIT_W, 0x2b, ADDRESS, VCPU(stack_base)); /* sub */
+    emit_memory(e, EMIT_W, 0x3b, ADDRESS, stack_limit(run > 1 ? 8 : size)); /* cmp */
+    cold = dbt_cold(t, COLD_STACK, g, emit_jump_if(e, IF_AE));
+    if (run > 1) {
+        emit_lea(e, true, SCRATCH, at_base(ADDRESS, (int32_t)size - 8));
+        emit_memory(e, EMIT_W, 0x3b, SCRATCH, stack_limit(8));
+        cold->distance[cold->distances++] = emit_jump_if(e, IF_AE);
+    }
+    if (align != 0) {
+        emit_registers(e, EMIT_BYTE, 0xf6, 0, ADDRESS); /* test */
+        emit8(e, align);
+        cold->distance[cold->distances++] = emit_jump_if(e, IF_NE);
+    }
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_host));
+    cold->retry = e->at;
+    cold->size = (uint8_t)size;
+    cold->access = (uint8_t)access;
+    cold->align = (uint8_t)align;
+    cold->run = (uint8_t)run;
+    t->host_flags = false;
+}
+
+/* By RSP, or below RBP as a frame pointer has it. A wrong guess costs time only. */
+bool dbt_is_on_stack(const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size)
+{
+    const ZydisDecodedOperandMem *m = &operand->mem;
+
+    if (size > 32 || m->index != ZYDIS_REGISTER_NONE || m->segment == ZYDIS_REGISTER_FS || m->segment == ZYDIS_REGISTER_GS)
+        return false;
+    return m->base == ZYDIS_REGISTER_RSP || m->base == ZYDIS_REGISTER_ESP ||
+           ((m->base == ZYDIS_REGISTER_RBP || m->base == ZYDIS_REGISTER_EBP) && g->op.displacement < 0);
+}
+
+/* An operand at a known place: its entry is known, too, and that it lies in one page. */
+static bool has_known_address(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand,
+                              uint64_t *ret_linear)
+{
+    const ZydisDecodedOperandMem *m = &operand->mem;
+
+    if (m->segment == ZYDIS_REGISTER_FS || m->segment == ZYDIS_REGISTER_GS)
+        return false;
+    if (operand->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64)
+        *ret_linear = g->op.immediate;
+    else if (is_rip(m->base) || (g->op.base == GPR_ZERO && g->op.index == GPR_ZERO))
+        *ret_linear = (is_rip(m->base) ? g->next_rip : 0) + (uint64_t)(int64_t)g->op.displacement;
+    else
+        return false;
+    if (!t->code64 || g->decoded->address_width == 32)
+        *ret_linear = (uint32_t)*ret_linear;
+    return true;
+}
+
+static void emit_known_access(struct translator *t, const struct guest_instruction *g, uint64_t linear, unsigned size, unsigned access)
+{
+    struct emitter *e = &t->e;
+    int32_t entry = (int32_t)(TLB_INDEX(linear) << TLB_ENTRY_SHIFT);
+    uint64_t page = TLB_PAGE(linear);
+    struct cold *cold;
+
+    emit_load(e, SCRATCH, VCPU(tlb));
+    if ((int64_t)page == (int32_t)page) {
+        emit_memory(e, EMIT_W, 0x81, ALU_CMP, at_base(SCRATCH, entry + tag_offset(access)));
+        emit32(e, (uint32_t)page);
+    } else {
+        emit_constant(e, ADDRESS, page);
+        emit_memory(e, EMIT_W, 0x3b, ADDRESS, at_base(SCRATCH, entry + tag_offset(access)));
+    }
+    cold = dbt_cold(t, COLD_KNOWN, g, emit_jump_if(e, IF_NE));
+    emit_load(e, ADDRESS, at_base(SCRATCH, entry + (int32_t)offsetof(struct tlb_entry, host)));
+    if ((linear & 0xfff) != 0)
+        emit_lea(e, true, ADDRESS, at_base(ADDRESS, (int32_t)(linear & 0xfff)));
+    cold->retry = e->at;
+    cold->size = (uint8_t)size;
+    cold->access = (uint8_t)access;
+    cold->target = linear;
+    t->host_flags = false;
+}
+
+int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
+                         unsigned access, unsigned align)
+{
+    uint64_t linear;
+
+    dbt_flags_spare(t, g);
+    if (g->share != 0)
+        return dbt_emit_shared(t, g, operand);
+    t->address_holds = 0;
+    if (has_known_address(t, g, operand, &linear) && (linear & 0xfff) <= 4096 - size && !(linear & align)) {
+        emit_known_access(t, g, linear, size, access);
+        return 0;
+    }
+    dbt_emit_address(t, g, operand);
+    if (dbt_is_on_stack(g, operand, size))
+        dbt_emit_stack_access(t, g, size, access, align, 1);
+    else
+        dbt_emit_access(t, g, size, access, align);
+    return 0;
+}
+
 /* SCRATCH: the entry; ADDRESS: the offset in the page if the tag is right, else something large. An operand that reaches into the
  * next page is caught by the same comparison. */
 void dbt_emit_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align)
@@ -106,9 +216,13 @@ void dbt_emit_access(struct translator *t, const struct guest_instruction *g, un
     struct emitter *e = &t->e;
     struct cold *cold;
 
-    emit_move(e, SCRATCH, ADDRESS);
-    emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr: page number times the size of an entry */
-    emit8(e, 12 - TLB_ENTRY_SHIFT);
+    if (__builtin_cpu_supports("bmi2")) { /* page number times the size of an entry */
+        emit_rotate(e, SCRATCH, ADDRESS, 12 - TLB_ENTRY_SHIFT);
+    } else {
+        emit_registers(e, 0, 0x8b, SCRATCH, ADDRESS);
+        emit_registers(e, 0, 0xc1, 5, SCRATCH);
+        emit8(e, 12 - TLB_ENTRY_SHIFT);
+    }
     emit_alu_constant(e, 0, ALU_AND, SCRATCH, (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
     emit_memory(e, EMIT_W, 0x03, SCRATCH, VCPU(tlb));
     emit_memory(e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, tag_offset(access))); /* xor */

@@ -18,6 +18,7 @@ static struct translated_op *keep_op(struct translator *t, const struct guest_in
 
     kept->op = g->op;
     kept->next_rip = g->next_rip;
+    kept->falls_through = dbt_jump_condition(g->decoded->mnemonic) >= 0 && g->translate != NULL;
     return kept;
 }
 
@@ -53,10 +54,43 @@ static void emit_cold_access(struct translator *t, const struct cold *cold)
     struct emitter here;
 
     /* Back to the linear address: the entry is still the one that was looked at. */
-    emit_memory(&t->e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, (int32_t)(cold->access & ACCESS_WRITE ? offsetof(struct tlb_entry, write)
+    if (cold->kind == COLD_KNOWN)
+        emit_constant(&t->e, ADDRESS, cold->target);
+    else
+        emit_memory(&t->e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, (int32_t)(cold->access & ACCESS_WRITE ? offsetof(struct tlb_entry, write)
                                                                              : offsetof(struct tlb_entry, read))));
-    here.at = emit_call(t, cold->instruction, cold, dbt_translations_trampolines(t->v)->access);
+    here.at = emit_call(t, cold->instruction, cold, cold->kind == COLD_SHARED ? dbt_translations_trampolines(t->v)->shared
+                                                                              : dbt_translations_trampolines(t->v)->access);
     emit_jump_to(&here, cold->retry);
+    for (unsigned i = 1; cold->kind == COLD_SHARED && i < cold->run; i++)
+        emit_call(t, cold->instruction + i, NULL, dbt_translations_trampolines(t->v)->interpret);
+}
+
+static void emit_cold_stack(struct translator *t, const struct cold *cold)
+{
+    struct emitter here;
+
+    emit_memory(&t->e, EMIT_W, 0x03, ADDRESS, VCPU(stack_base));
+    here.at = emit_call(t, cold->instruction, cold, dbt_translations_trampolines(t->v)->stack);
+    emit_jump_to(&here, cold->retry);
+}
+
+/* A run of stack instructions of which not all are in the window: one by one. */
+static void emit_cold_run(struct translator *t, const struct cold *cold)
+{
+    unsigned first = t->colds;
+
+    t->single = true;
+    t->host_flags = false;
+    t->memory_flags = true;
+    for (unsigned i = 0; i < cold->run; i++) {
+        const struct guest_instruction *g = cold->instruction + i;
+
+        g->translate(t, g);
+        for (; first < t->colds; first++)
+            t->cold[first].next = t->e.at;
+    }
+    t->single = false;
 }
 
 /* The interpreter leaves flags in memory; the code that goes on may want them in the host's. */
@@ -83,8 +117,12 @@ void dbt_emit_cold(struct translator *t)
             }
             continue;
         }
-        if (cold->kind == COLD_ACCESS)
+        if (cold->kind == COLD_STACK && cold->run > 1)
+            emit_cold_run(t, cold);
+        else if (cold->kind == COLD_ACCESS || cold->kind == COLD_KNOWN || cold->kind == COLD_SHARED)
             emit_cold_access(t, cold);
+        else if (cold->kind == COLD_STACK)
+            emit_cold_stack(t, cold);
         else
             emit_call(t, cold->instruction, NULL, dbt_translations_trampolines(t->v)->interpret);
         emit_go_on(t, cold);
@@ -110,18 +148,25 @@ static bool may_jump(struct dbt_vcpu *v)
     return true;
 }
 
+static bool jumped(const struct dbt_vcpu *v, const struct translated_op *op)
+{
+    return (op->op.flags & OP_END) && !(op->falls_through && v->gpr[GPR_RIP] == op->next_rip);
+}
+
 static uint64_t interpret(struct dbt_vcpu *v, const struct translated_op *op)
 {
-    bool stopped, jumped = (op->op.flags & OP_END) != 0;
+    uint64_t epoch = v->rights_epoch;
+    bool stopped, jump;
 
     v->statistics[STATISTIC_HELPERS]++;
     op->op.execute(v, &op->op);
-    stopped = v->block_end != NULL || jumped;
+    jump = jumped(v, op);
+    stopped = v->block_end != NULL || jump || v->rights_epoch != epoch; /* looks in the TLB that are shared hold no longer */
     v->op = NULL;
     if (!stopped)
         return CALL_NEXT;
-    v->last_indirect = NULL;
-    return jumped && may_jump(v) ? CALL_JUMP : CALL_LEAVE;
+    v->last_indirect = 0;
+    return jump && may_jump(v) ? CALL_JUMP : CALL_LEAVE;
 }
 
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data)
@@ -130,21 +175,36 @@ uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *da
     return interpret(v, data->op);
 }
 
-uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
+static uint64_t page_of(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear, uint64_t walked)
 {
     bool write = (data->access & ACCESS_WRITE) != 0;
     const struct tlb_entry *entry = &v->tlb[TLB_INDEX(linear)];
-    uint64_t offset = linear & 0xfff;
+    uint64_t epoch = v->rights_epoch;
 
-    begin(v, data->op);
-    v->statistics[STATISTIC_ACCESS_HELPERS]++;
-    if (offset > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
-        ((data->op->op.flags & OP_END) && /* a jump's checks have an order of their own */
-         !dbt_tlb_find(v, v->tlb_mode, linear, write ? ACCESS_WRITE : ACCESS_READ)))
-        return interpret(v, data->op);
-    dbt_tlb_translate(v, v->tlb_mode, linear, write ? ACCESS_WRITE : ACCESS_READ);
-    if ((write ? entry->write : entry->read) != TLB_PAGE(linear))
+    dbt_tlb_translate(v, v->tlb_mode, walked, write ? ACCESS_WRITE : ACCESS_READ);
+    if ((write ? entry->write : entry->read) != TLB_PAGE(linear) || v->rights_epoch != epoch)
         return interpret(v, data->op);
     v->op = NULL;
-    return (uint64_t)(uintptr_t)(entry->host + offset);
+    return (uint64_t)(uintptr_t)(entry->host + (linear & 0xfff));
+}
+
+uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
+{
+    begin(v, data->op);
+    v->statistics[STATISTIC_ACCESS_HELPERS]++;
+    if ((linear & 0xfff) > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
+        ((data->op->op.flags & OP_END) && /* a jump's checks have an order of their own */
+         !dbt_tlb_find(v, v->tlb_mode, linear, data->access & ACCESS_WRITE ? ACCESS_WRITE : ACCESS_READ)))
+        return interpret(v, data->op);
+    return page_of(v, data, linear, linear);
+}
+
+/* linear: of the range. A fault is that of the instruction's own operand. */
+uint64_t dbt_translated_shared(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
+{
+    begin(v, data->op);
+    v->statistics[STATISTIC_ACCESS_HELPERS]++;
+    if ((linear & 0xfff) > 4096u - data->size || !dbt_canonical(linear))
+        return interpret(v, data->op);
+    return page_of(v, data, linear, dbt_address(v, &data->op->op, 1, ACCESS_READ));
 }

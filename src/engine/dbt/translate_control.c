@@ -4,6 +4,8 @@
 #include "engine/dbt/thunk.h"
 #include "engine/dbt/translate.h"
 
+#define STACK_RUN_MAX 8u /* words that share one look at the stack window */
+
 static unsigned word_size(const struct translator *t)
 {
     return t->code64 ? 8 : 4;
@@ -21,11 +23,11 @@ uint64_t dbt_relative_target(const struct guest_instruction *g)
 
 /* --- exits ------------------------------------------------------------------------------------------------------------- */
 
-static int32_t jump_table_offset(const struct translator *t)
+static int32_t jump_table_offset(const struct translation *from)
 {
-    unsigned user = t->out->mode & MODE_USER ? 1 : 0;
+    unsigned user = from->mode & MODE_USER ? 1 : 0;
 
-    return (int32_t)(offsetof(struct dbt_vcpu, jump_table) + user * sizeof(t->v->jump_table[0]));
+    return (int32_t)(offsetof(struct dbt_vcpu, jump_table) + user * sizeof(((struct dbt_vcpu *)NULL)->jump_table[0]));
 }
 
 static void emit_leave_to(struct translator *t, uint64_t target)
@@ -61,10 +63,10 @@ static bool same_page(const struct translator *t, uint64_t target)
     return TLB_PAGE(target) == TLB_PAGE(t->out->linear);
 }
 
-static void emit_through_table(struct translator *t, uint64_t target)
+void dbt_emit_through_table(struct emitter *e, const struct translation *from, uint64_t target)
 {
-    emit_constant(&t->e, ADDRESS, target);
-    emit_memory(&t->e, 0, 0xff, 4, at_base(HOST_RSP, jump_table_offset(t) + (int32_t)(8 * dbt_jump_slot(target))));
+    emit_constant(e, ADDRESS, target);
+    emit_memory(e, 0, 0xff, 4, at_base(HOST_RSP, jump_table_offset(from) + (int32_t)(8 * dbt_jump_slot(target))));
 }
 
 void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
@@ -80,7 +82,7 @@ void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
     if (same_page(t, target)) {
         dbt_cold(t, COLD_EXIT, NULL, emit_jump(&t->e))->target = target;
     } else {
-        emit_through_table(t, target);
+        dbt_emit_through_table(&t->e, t->out, target);
     }
 }
 
@@ -90,7 +92,7 @@ void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance
     if (same_page(t, target))
         emit_unlinked(t, new_link(t, target, distance));
     else
-        emit_through_table(t, target);
+        dbt_emit_through_table(&t->e, t->out, target);
 }
 
 /* The slot is dbt_jump_slot() of the address. */
@@ -100,27 +102,28 @@ void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction
     struct translated_op *op = dbt_translations_allocate(t->v, sizeof(*op));
 
     *op = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
-    emit_constant(e, SCRATCH, (uint64_t)(uintptr_t)op);
-    emit_store(e, VCPU(last_indirect), SCRATCH);
+    emit_memory(e, 0, 0xc7, 0, VCPU(last_indirect));
+    emit32(e, dbt_translated_op_number(t->v, op));
     emit_move(e, SCRATCH, ADDRESS);
     emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr */
     emit8(e, JUMP_SLOT_SHIFT);
     emit_registers(e, 0, 0x33, SCRATCH, ADDRESS);
     emit_alu_constant(e, 0, ALU_AND, SCRATCH, JUMP_SLOTS - 1);
     emit_memory(e, 0, 0xff, 4,
-                (struct host_memory){.base = HOST_RSP, .index = SCRATCH, .scale = 3, .displacement = jump_table_offset(t)});
+                (struct host_memory){.base = HOST_RSP, .index = SCRATCH, .scale = 3, .displacement = jump_table_offset(t->out)});
 }
 
 /* --- the stack ---------------------------------------------------------------------------------------------------------- */
 
-static void emit_stack_access(struct translator *t, const struct guest_instruction *g, int32_t offset, unsigned access)
+/* Accesses `words` words from RSP + offset on. */
+static void emit_stack_access(struct translator *t, const struct guest_instruction *g, int32_t offset, unsigned access, unsigned words)
 {
     dbt_flags_spare(t, g);
     if (offset == 0 && t->code64)
         emit_move(&t->e, ADDRESS, GUEST_RSP);
     else
         emit_lea(&t->e, t->code64, ADDRESS, at_base(GUEST_RSP, offset));
-    dbt_emit_access(t, g, word_size(t), access, 0);
+    dbt_emit_stack_access(t, g, words * word_size(t), access, 0, words);
 }
 
 static void emit_move_stack_pointer(struct translator *t, int32_t offset)
@@ -128,50 +131,111 @@ static void emit_move_stack_pointer(struct translator *t, int32_t offset)
     emit_lea(&t->e, t->code64, GUEST_RSP, at_base(GUEST_RSP, offset));
 }
 
-static void emit_word(struct translator *t, bool load, unsigned reg)
+static void emit_word(struct translator *t, bool load, unsigned reg, int32_t offset)
 {
-    emit_memory(&t->e, t->code64 ? EMIT_W : 0, load ? 0x8b : 0x89, reg, at_base(ADDRESS, 0));
+    emit_memory(&t->e, t->code64 ? EMIT_W : 0, load ? 0x8b : 0x89, reg, at_base(ADDRESS, offset));
 }
 
 static void emit_push_access(struct translator *t, const struct guest_instruction *g)
 {
-    emit_stack_access(t, g, -(int32_t)word_size(t), ACCESS_WRITE);
+    emit_stack_access(t, g, -(int32_t)word_size(t), ACCESS_WRITE, 1);
 }
 
-static void translate_push(struct translator *t, const struct guest_instruction *g)
+/* How many instructions from g on are alike enough to share one look at the stack. */
+static unsigned run_length(const struct translator *t, const struct guest_instruction *g,
+                           bool (*belongs)(const struct guest_instruction *))
+{
+    const struct guest_instruction *end = t->instruction + t->count;
+    unsigned n = 0;
+
+    while (n < (t->single ? 1 : STACK_RUN_MAX) && g + n < end && belongs(g + n))
+        n++;
+    return n;
+}
+
+static void translate_push(struct translator *t, const struct guest_instruction *g);
+static void translate_pop(struct translator *t, const struct guest_instruction *g);
+static void translate_return(struct translator *t, const struct guest_instruction *g);
+
+/* What is pushed must not depend on the stack pointer, which moves at the end of the run only. */
+static bool pushes(const struct guest_instruction *g)
+{
+    return g->translate == translate_push && (dbt_is_relative(g) || g->op.reg[0] != X86_RSP);
+}
+
+static bool pops(const struct guest_instruction *g)
+{
+    return g->translate == translate_pop && g->op.reg[0] != X86_RSP;
+}
+
+static void emit_pushed_word(struct translator *t, const struct guest_instruction *g, int32_t offset)
 {
     unsigned guest = g->op.reg[0], reg = dbt_host_of[guest];
 
-    emit_push_access(t, g);
+    if (dbt_is_relative(g)) { /* an immediate */
+        emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, at_base(ADDRESS, offset));
+        emit32(&t->e, (uint32_t)g->op.immediate);
+        return;
+    }
     if (reg == IN_MEMORY) {
         reg = SCRATCH;
         emit_load(&t->e, reg, dbt_guest_slot(guest));
     }
-    emit_word(t, false, reg);
-    emit_move_stack_pointer(t, -(int32_t)word_size(t));
+    emit_word(t, false, reg, offset);
 }
 
-static void translate_push_immediate(struct translator *t, const struct guest_instruction *g)
+static void translate_push(struct translator *t, const struct guest_instruction *g)
 {
-    emit_push_access(t, g);
-    emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, at_base(ADDRESS, 0));
-    emit32(&t->e, (uint32_t)g->op.immediate);
-    emit_move_stack_pointer(t, -(int32_t)word_size(t));
+    unsigned run = run_length(t, g, pushes);
+    int32_t word = (int32_t)word_size(t), bytes;
+
+    run = run > 0 ? run : 1;
+    bytes = (int32_t)run * word;
+    emit_stack_access(t, g, -bytes, ACCESS_WRITE, run);
+    for (unsigned i = 0; i < run; i++)
+        emit_pushed_word(t, g + i, bytes - (int32_t)(i + 1) * word);
+    emit_move_stack_pointer(t, -bytes);
+    t->skip = run - 1;
 }
 
-static void translate_pop(struct translator *t, const struct guest_instruction *g)
+static void emit_popped_word(struct translator *t, const struct guest_instruction *g, int32_t offset)
 {
     unsigned guest = g->op.reg[0], reg = dbt_host_of[guest];
 
-    emit_stack_access(t, g, 0, ACCESS_READ);
-    if (guest == X86_RSP) {
-        emit_word(t, true, GUEST_RSP);
-        return;
-    }
-    emit_word(t, true, reg == IN_MEMORY ? SCRATCH : reg);
+    emit_word(t, true, reg == IN_MEMORY ? SCRATCH : reg, offset);
     if (reg == IN_MEMORY)
         emit_store(&t->e, dbt_guest_slot(guest), SCRATCH);
-    emit_move_stack_pointer(t, (int32_t)word_size(t));
+}
+
+static void emit_return(struct translator *t, const struct guest_instruction *g, int32_t offset)
+{
+    emit_word(t, true, SCRATCH, offset);
+    emit_move_stack_pointer(t, offset + (int32_t)(word_size(t) + g->op.immediate));
+    emit_move(&t->e, ADDRESS, SCRATCH);
+    dbt_emit_exit_indirect(t, g);
+}
+
+/* A return right behind the pops shares their look at the stack. */
+static void translate_pop(struct translator *t, const struct guest_instruction *g)
+{
+    unsigned run = run_length(t, g, pops);
+    int32_t word = (int32_t)word_size(t);
+    bool returns = run > 0 && run < STACK_RUN_MAX && !t->single && g + run < t->instruction + t->count &&
+                   g[run].translate == translate_return;
+
+    if (run == 0) { /* into RSP */
+        emit_stack_access(t, g, 0, ACCESS_READ, 1);
+        emit_word(t, true, GUEST_RSP, 0);
+        return;
+    }
+    emit_stack_access(t, g, 0, ACCESS_READ, run + returns);
+    for (unsigned i = 0; i < run; i++)
+        emit_popped_word(t, g + i, (int32_t)i * word);
+    t->skip = run - 1 + returns;
+    if (returns)
+        emit_return(t, g + run, (int32_t)run * word);
+    else
+        emit_move_stack_pointer(t, (int32_t)run * word);
 }
 
 static void translate_leave(struct translator *t, const struct guest_instruction *g)
@@ -181,9 +245,9 @@ static void translate_leave(struct translator *t, const struct guest_instruction
         emit_move(&t->e, ADDRESS, HOST_RBP);
     else
         emit_registers(&t->e, 0, 0x8b, ADDRESS, HOST_RBP);
-    dbt_emit_access(t, g, word_size(t), ACCESS_READ, 0);
+    dbt_emit_stack_access(t, g, word_size(t), ACCESS_READ, 0, 1);
     emit_lea(&t->e, t->code64, GUEST_RSP, at_base(HOST_RBP, (int32_t)word_size(t)));
-    emit_word(t, true, HOST_RBP);
+    emit_word(t, true, HOST_RBP, 0);
 }
 
 /* --- jumps --------------------------------------------------------------------------------------------------------------- */
@@ -233,9 +297,8 @@ static void emit_indirect_target(struct translator *t, const struct guest_instru
 
     dbt_flags_spare(t, g);
     if (memory != NULL) {
-        dbt_emit_address(t, g, memory);
-        dbt_emit_access(t, g, word_size(t), ACCESS_READ, 0);
-        emit_word(t, true, SCRATCH);
+        dbt_emit_operand(t, g, memory, word_size(t), ACCESS_READ, 0);
+        emit_word(t, true, SCRATCH, 0);
     } else if (dbt_host_of[guest] == IN_MEMORY) {
         emit_load(&t->e, SCRATCH, dbt_guest_slot(guest));
     } else {
@@ -253,8 +316,13 @@ static void translate_jump_indirect(struct translator *t, const struct guest_ins
 static void emit_push_return_address(struct translator *t, const struct guest_instruction *g)
 {
     emit_push_access(t, g);
-    emit_constant(&t->e, SCRATCH, g->next_rip);
-    emit_word(t, false, SCRATCH);
+    if ((int64_t)g->next_rip == (int32_t)g->next_rip) {
+        emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, at_base(ADDRESS, 0));
+        emit32(&t->e, (uint32_t)g->next_rip);
+    } else {
+        emit_constant(&t->e, SCRATCH, g->next_rip);
+        emit_word(t, false, SCRATCH, 0);
+    }
     emit_move_stack_pointer(t, -(int32_t)word_size(t));
 }
 
@@ -275,11 +343,8 @@ static void translate_call_indirect(struct translator *t, const struct guest_ins
 
 static void translate_return(struct translator *t, const struct guest_instruction *g)
 {
-    emit_stack_access(t, g, 0, ACCESS_READ);
-    emit_word(t, true, SCRATCH);
-    emit_move_stack_pointer(t, (int32_t)(word_size(t) + g->op.immediate));
-    emit_move(&t->e, ADDRESS, SCRATCH);
-    dbt_emit_exit_indirect(t, g);
+    emit_stack_access(t, g, 0, ACCESS_READ, 1);
+    emit_return(t, g, 0);
 }
 
 /* --- choice -------------------------------------------------------------------------------------------------------------- */
@@ -309,7 +374,7 @@ static translate_fn *choose_push_or_pop(struct translator *t, const struct guest
     if (!is_word_sized(t, g))
         return NULL;
     if (push && operand->type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
-        return translate_push_immediate;
+        return translate_push;
     if (operand->type != ZYDIS_OPERAND_TYPE_REGISTER || !dbt_thunk_is_gpr(operand->reg.value))
         return NULL;
     return push ? translate_push : translate_pop;

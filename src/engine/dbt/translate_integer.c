@@ -27,6 +27,7 @@ bool dbt_map_registers(const struct guest_instruction *g, bool memory, struct re
     memcpy(ret_map->host, dbt_host_of, sizeof(ret_map->host));
     for (unsigned i = 0; i < g->decoded->operand_count; i++)
         map_register(ret_map, &g->operand[i], &scratch);
+    ret_map->uses_address = scratch < ADDRESS;
     return scratch >= (memory ? ADDRESS : ADDRESS - 1u);
 }
 
@@ -113,7 +114,7 @@ static void modernise(const struct guest_instruction *g, struct encoding *c)
     }
 }
 
-static void emit_encoding(struct emitter *e, const struct guest_instruction *g, const struct encoding *c)
+static void emit_encoding(struct emitter *e, const struct guest_instruction *g, const struct encoding *c, int32_t displacement)
 {
     const ZydisDecodedInstruction *in = g->decoded;
     unsigned rex = (unsigned)(in->raw.rex.W << 3) | (c->modrm ? c->reg >> 3 << 2 : 0) |
@@ -130,43 +131,47 @@ static void emit_encoding(struct emitter *e, const struct guest_instruction *g, 
     if (in->opcode_map == ZYDIS_OPCODE_MAP_0F38)
         emit8(e, 0x38);
     emit8(e, c->in_opcode ? (c->opcode & ~7u) | (c->rm & 7) : c->opcode);
-    if (c->modrm)
-        emit8(e, (c->memory ? 0 : 0xc0) | (c->reg & 7) << 3 | (c->rm & 7));
+    if (c->memory)
+        emit_operand(e, c->reg, at_base(ADDRESS, displacement));
+    else if (c->modrm)
+        emit8(e, 0xc0 | (c->reg & 7) << 3 | (c->rm & 7));
     if (g->operand[0].encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64 || g->operand[1].encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64)
         return;
     for (unsigned i = 0; i < 2; i++)
         emit_bytes(e, g->bytes + in->raw.imm[i].offset, in->raw.imm[i].size / 8u);
 }
 
-static void emit_guest_instruction(struct translator *t, const struct guest_instruction *g, const struct register_map *map)
+static void emit_guest_instruction(struct translator *t, const struct guest_instruction *g, const struct register_map *map,
+                                   int32_t displacement)
 {
     struct encoding c = find_encoding(g, map);
 
     modernise(g, &c);
-    emit_encoding(&t->e, g, &c);
+    emit_encoding(&t->e, g, &c, displacement);
 }
 
-static void emit_memory_access(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *memory,
-                               unsigned align)
+static int32_t emit_memory_access(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *memory,
+                                  unsigned align)
 {
     unsigned access = memory->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? ACCESS_WRITE : ACCESS_READ;
 
-    dbt_flags_spare(t, g);
-    dbt_emit_address(t, g, memory);
-    dbt_emit_access(t, g, memory->size / 8u, access, align);
+    return dbt_emit_operand(t, g, memory, memory->size / 8u, access, align);
 }
 
 static void translate_plain(struct translator *t, const struct guest_instruction *g)
 {
     const ZydisDecodedOperand *memory = dbt_memory_operand(g);
     struct register_map map;
+    int32_t displacement = 0;
 
     dbt_map_registers(g, memory != NULL, &map);
     if (memory != NULL)
-        emit_memory_access(t, g, memory, g->decoded->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 15 : 0);
+        displacement = emit_memory_access(t, g, memory, g->decoded->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 15 : 0);
+    if (map.uses_address)
+        t->address_holds = 0;
     dbt_flags_provide(t, g);
     dbt_emit_map_load(t, &map);
-    emit_guest_instruction(t, g, &map);
+    emit_guest_instruction(t, g, &map, displacement);
     dbt_emit_map_store(t, &map);
     dbt_flags_done(t, g);
 }
@@ -211,8 +216,7 @@ static void translate_divide(struct translator *t, const struct guest_instructio
 
     dbt_flags_spare(t, g);
     if (memory != NULL) {
-        emit_memory_access(t, g, memory, 0);
-        emit_memory(e, flags, 0x8b, SCRATCH, at_base(ADDRESS, 0));
+        emit_memory(e, flags, 0x8b, SCRATCH, at_base(ADDRESS, emit_memory_access(t, g, memory, 0)));
     } else if (dbt_host_of[guest] == IN_MEMORY) {
         emit_load(e, SCRATCH, dbt_guest_slot(guest));
     } else {
@@ -349,5 +353,7 @@ translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction 
         return NULL;
     if (!general_registers_only(g) || !high_bytes_fit(g) || !dbt_map_registers(g, memory != NULL, &map))
         return NULL;
+    g->sharable = g->decoded->mnemonic != ZYDIS_MNEMONIC_CMPXCHG16B && !(g->op.flags & OP_LOCK) &&
+                  g->decoded->mnemonic != ZYDIS_MNEMONIC_XCHG;
     return translate_plain;
 }

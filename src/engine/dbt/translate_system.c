@@ -52,6 +52,12 @@ static void emit_alignment_check(struct translator *t, const struct guest_instru
     emit_store(e, VCPU(tlb), SCRATCH);
     emit_load32(e, SCRATCH, at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, supervisor_tlb_mode) + 4u * on)));
     emit_memory(e, 0, 0x89, SCRATCH, VCPU(tlb_mode));
+    emit_memory(e, EMIT_W, 0xc7, 0, VCPU(other_stack_limit)); /* the windows belong to the other one's rights */
+    emit32(e, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        emit_memory(e, EMIT_W, 0xc7, 0, at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, stack_limit) + 8 * i)));
+        emit32(e, 0);
+    }
 }
 
 static void translate_stac(struct translator *t, const struct guest_instruction *g)
@@ -83,7 +89,7 @@ static void translate_pushf(struct translator *t, const struct guest_instruction
 
     dbt_flags_to_memory(t);
     emit_lea(e, true, ADDRESS, at_base(GUEST_RSP, -8));
-    dbt_emit_access(t, g, 8, ACCESS_WRITE, 0);
+    dbt_emit_stack_access(t, g, 8, ACCESS_WRITE, 0, 1);
     emit_load(e, SCRATCH, VCPU(rflags));
     emit_alu_constant(e, EMIT_W, ALU_AND, SCRATCH, (int32_t) ~(X86_RF | X86_VM));
     emit_store(e, top, SCRATCH);

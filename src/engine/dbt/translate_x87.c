@@ -65,7 +65,7 @@ static void translate_x87(struct translator *t, const struct guest_instruction *
     const ZydisDecodedOperand *memory = dbt_memory_operand(g);
     struct decode d = {.v = t->v, .instruction = g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
     uint8_t bytes[THUNK_INSTRUCTION_MAX];
-    unsigned n = dbt_thunk_encode(&d, dbt_host_of, ADDRESS, 0, bytes);
+    unsigned n = dbt_thunk_encode(&d, dbt_host_of, ADDRESS, 0, 0, bytes);
 
     if (memory != NULL)
         emit_operand_access(t, g, memory);

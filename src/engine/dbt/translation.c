@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "engine/dbt/arena.h"
 #include "engine/dbt/decoded.h"
+#include "engine/dbt/emit.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/thunk.h"
@@ -171,28 +172,30 @@ static void set_link(struct link *link, const uint8_t *code)
     memcpy(link->distance, &distance, sizeof(distance));
 }
 
-/* A translation that reaches into a second page depends on how that is mapped: it is found through the jump table. The jump there is
- * shorter than what it replaces in the code that asks for the link. */
-static void link_through_table(const struct link *link)
+/* A translation of an instruction that reaches into another page depends on that one's mapping, too. */
+static void link_by_table(struct dbt_vcpu *v, struct link *link)
 {
-    unsigned user = link->from->mode & MODE_USER ? 1 : 0;
-    struct emitter e = {.at = link->unlinked};
-    struct host_memory slot = VCPU(jump_table);
+    struct code_arena *arena = v->translations->arena;
+    struct emitter e = {.at = dbt_translations_code(v)};
 
-    slot.displacement += (int32_t)(sizeof(void *) * (user * JUMP_SLOTS + dbt_jump_slot(link->target)));
-    emit_constant(&e, ADDRESS, link->target);
-    emit_memory(&e, 0, 0xff, 4, slot);
+    if (link->by_table || arena->size - arena->used < RESERVE)
+        return;
+    set_link(link, e.at);
+    dbt_emit_through_table(&e, link->from, link->target);
+    dbt_translations_commit(v, e.at);
+    link->by_table = true;
 }
 
-static void link_to(struct link *link, struct translation *to)
+static void link_to(struct dbt_vcpu *v, struct link *link, struct translation *to)
 {
-    if (to->second_page != NO_PAGE && to->linear == link->target) {
-        link_through_table(link);
+    if (link->to != NULL || to->linear != link->target || to->mode != link->from->mode ||
+        TLB_PAGE(to->physical) != TLB_PAGE(link->from->physical))
+        return;
+    v->statistics[STATISTIC_LINKS]++;
+    if (to->second_page != NO_PAGE) {
+        link_by_table(v, link);
         return;
     }
-    if (link->to != NULL || to->second_page != NO_PAGE || TLB_PAGE(to->physical) != TLB_PAGE(link->from->physical) ||
-        to->linear != link->target || to->mode != link->from->mode)
-        return;
     link->to = to;
     link->next = to->incoming;
     to->incoming = link;
@@ -541,14 +544,20 @@ static struct translation *find(struct dbt_vcpu *v, uint64_t linear, uint64_t ph
     return t;
 }
 
+uint32_t dbt_translated_op_number(const struct dbt_vcpu *v, const struct translated_op *op)
+{
+    return (uint32_t)(((const uint8_t *)op - v->translations->memory) / 16) + 1;
+}
+
 /* An indirect jump to an address that is not canonical: the fault is the jump's, which has done nothing yet. */
 static void check_target(struct dbt_vcpu *v)
 {
-    const struct translated_op *jump = v->last_indirect;
+    const struct translated_op *jump;
     int64_t pushed;
 
-    if (LIKELY(!dbt_code64(v) || dbt_canonical(v->gpr[GPR_RIP])) || jump == NULL)
+    if (LIKELY(!dbt_code64(v) || dbt_canonical(v->gpr[GPR_RIP])) || v->last_indirect == 0)
         return;
+    jump = (const struct translated_op *)(void *)(v->translations->memory + ((size_t)v->last_indirect - 1) * 16);
     pushed = dbt_stack_effect(&jump->op);
     v->gpr[X86_RSP] += (uint64_t)pushed;
     v->gpr[GPR_RIP] = jump->next_rip;
@@ -579,15 +588,13 @@ void dbt_translations_run(struct dbt_vcpu *v)
     struct translation_cache *cache = v->translations;
     struct link *link = NULL;
 
-    v->last_indirect = NULL;
+    v->last_indirect = 0;
     do {
         uint64_t reuses = cache->reuses;
         struct translation *t = look_up(v);
 
-        if (link != NULL && reuses == cache->reuses && link->from->valid) {
-            link_to(link, t);
-            v->statistics[STATISTIC_LINKS]++;
-        }
+        if (link != NULL && reuses == cache->reuses && link->from->valid)
+            link_to(v, link, t);
         v->statistics[STATISTIC_TRANSLATIONS_ENTERED]++;
         link = cache->enter(v, executable(cache, t->direct));
     } while (atomic_load_explicit(&v->attention, memory_order_relaxed) == 0 && dbt_translatable(v) && !v->shutdown);

@@ -23,6 +23,7 @@ static inline unsigned dbt_jump_slot(uint64_t linear)
 struct link {                 /* an exit to a known address of the same page */
     struct translation *from;
     struct translation *to;   /* NULL: not linked */
+    bool by_table;            /* it can't be, and goes through the jump table */
     uint64_t target;          /* linear address */
     uint8_t *distance;        /* of its jump, in the writable view */
     uint8_t *unlinked;        /* where the jump goes while not linked */
@@ -45,7 +46,11 @@ struct translation {
 struct translated_op {        /* what cold code needs of an instruction */
     struct op op;
     uint64_t next_rip;
+    bool falls_through; /* a conditional jump that ends nothing */
 };
+
+/* Translated ops by number, for v->last_indirect. */
+uint32_t dbt_translated_op_number(const struct dbt_vcpu *v, const struct translated_op *op);
 
 /* Makes and frees v->translations, of at most code_size bytes of host code. -ENOMEM, or why executable memory can't be had. */
 int dbt_translations_new(struct dbt_vcpu *v, size_t code_size);
@@ -76,6 +81,9 @@ void dbt_translator_code_changed(struct dbt_vcpu *v); /* what it has seen of cod
 void dbt_translator_free(struct dbt_vcpu *v);
 /* How much RSP has to be moved to take a near call's or return's step back. In control.c. */
 int64_t dbt_stack_effect(const struct op *op);
+struct emitter;
+/* A jump to a known address by way of the jump table. In translate_control.c. */
+void dbt_emit_through_table(struct emitter *e, const struct translation *from, uint64_t target);
 /* Where the next translation's code goes, in the writable view, and how far it went. */
 uint8_t *dbt_translations_code(const struct dbt_vcpu *v);
 void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end);
@@ -94,6 +102,8 @@ struct trampolines { /* in the writable view */
     uint8_t *exit_to_address; /* the same with RIP in ADDRESS and no link */
     uint8_t *interpret;      /* SCRATCH: the cold data */
     uint8_t *access;         /* SCRATCH: the cold data; ADDRESS: linear */
+    uint8_t *shared;         /* SCRATCH: the cold data; ADDRESS: linear address of the range */
+    uint8_t *stack;          /* the same, and opens the stack window there if it can */
     uint8_t *load_vectors;   /* SCRATCH: where to go on (executable view) */
 };
 typedef struct link *enter_fn(struct dbt_vcpu *v, const void *code);
@@ -117,6 +127,7 @@ enum {
     CALL_JUMP,  /* done, and RIP is set: v->resume is the code to try */
 };
 uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
+uint64_t dbt_translated_shared(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data);
 
 #endif

@@ -123,6 +123,7 @@ enum {
     VECTORS_UNMASKED = 1 << 1, /* the guest has SIMD exceptions unmasked: translated code leaves its vector instructions alone */
 };
 
+#define SHARED_SLOTS 8u
 #define JUMP_SLOTS 32768u
 
 struct dbt_fpu { /* what of the x87 and SSE control state the host's units do not hold for the guest (fpu.h) */
@@ -170,7 +171,16 @@ struct dbt_vcpu {
     uint64_t resume, jump_target, string_scratch; /* scratch */
     struct tlb_entry *supervisor_tlb[2]; /* of the present space without and with EFLAGS.AC, and their tlb_mode */
     uint32_t supervisor_tlb_mode[2];
-    const struct translated_op *last_indirect; /* the translated jump that set RIP, in case it is not canonical */
+    uint32_t last_indirect;       /* which translated jump set RIP, in case it is not canonical; 0: none (dbt_translated_op_at) */
+    /* The stack window: a page that the present TLB lets the guest read and write, kept at hand for accesses by RSP and RBP. */
+    uint64_t stack_base;          /* linear */
+    uint64_t stack_limit[2];      /* offsets in it must be below: for operands of at most 8, and 32 bytes; 0: the window is closed */
+    uint8_t *stack_host;
+    uint64_t other_stack_base, other_stack_limit; /* the window before it, for a frame that reaches over two pages; any size */
+    uint8_t *other_stack_host;
+    uint64_t saved_rax;           /* of a trampoline */
+    uint8_t *shared_host[SHARED_SLOTS]; /* host addresses that instructions of one translation share */
+    uint64_t rights_epoch;        /* counts what takes rights to pages away: such addresses are good within one epoch */
     const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
     uint32_t jump_table_mode[2];               /* in which mode */
 

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One look in the TLB for several operands: those off the same base register while it does not change.
+ *
+ * The first of them checks the whole range that they lie in and keeps its host address; the others use that. It stays good to the end
+ * of the translation unless rights are taken away meanwhile, which only C can do: then the translation is left (rights_epoch,
+ * translate_cold.c). Where the range does not lie in one page, or is no RAM, the interpreter does everything up to the last of them. */
+#include "engine/dbt/translate.h"
+
+#define RANGE_MAX 200 /* bytes; fits in cold_data.size */
+
+/* The operand that may take part, or NULL. */
+static const ZydisDecodedOperand *candidate(const struct guest_instruction *g)
+{
+    const ZydisDecodedOperand *operand = g->translate != NULL && g->sharable ? dbt_memory_operand(g) : NULL;
+    const ZydisDecodedOperandMem *m;
+
+    if (operand == NULL || operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM || g->decoded->address_width != 64)
+        return NULL;
+    m = &operand->mem;
+    if (m->index != ZYDIS_REGISTER_NONE || m->base == ZYDIS_REGISTER_NONE || m->base == ZYDIS_REGISTER_RIP ||
+        m->segment == ZYDIS_REGISTER_FS || m->segment == ZYDIS_REGISTER_GS || operand->size > 32 * 8 || operand->size == 0)
+        return NULL;
+    return dbt_is_on_stack(g, operand, operand->size / 8u) ? NULL : operand;
+}
+
+static bool writes_register(const struct guest_instruction *g, ZydisRegister base)
+{
+    for (unsigned i = 0; i < g->decoded->operand_count; i++) {
+        const ZydisDecodedOperand *o = &g->operand[i];
+
+        if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, o->reg.value) == base)
+            return true;
+    }
+    return false;
+}
+
+/* Whether what was looked up before the instruction holds behind it. */
+static bool is_transparent(const struct guest_instruction *g)
+{
+    return g->sharable || (g->translate != NULL && dbt_jump_condition(g->decoded->mnemonic) >= 0);
+}
+
+static bool writes_memory(const ZydisDecodedOperand *operand)
+{
+    return (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+}
+
+struct range {
+    int32_t first, end;
+};
+
+static struct range extend(struct range r, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+    int32_t first = g->op.displacement, end = first + (int32_t)(operand->size / 8u);
+
+    return (struct range){first < r.first ? first : r.first, end > r.end ? end : r.end};
+}
+
+/* Gathers those that can share with the instruction at `leader`. */
+static void gather(struct translator *t, unsigned leader, unsigned slot)
+{
+    struct guest_instruction *first = &t->instruction[leader];
+    const ZydisDecodedOperand *operand = candidate(first);
+    struct range range = {first->op.displacement, first->op.displacement + (int32_t)(operand->size / 8u)};
+    bool write = writes_memory(operand);
+    unsigned last = leader, members = 1;
+
+    for (unsigned i = leader; i < t->count; i++) {
+        struct guest_instruction *g = &t->instruction[i];
+        const ZydisDecodedOperand *other = i > leader ? candidate(g) : NULL;
+
+        if (!is_transparent(g))
+            break;
+        if (other != NULL && g->share == 0 && other->mem.base == operand->mem.base && (write || !writes_memory(other))) {
+            struct range longer = extend(range, g, other);
+
+            if (longer.end - longer.first <= RANGE_MAX) {
+                range = longer;
+                last = i;
+                members++;
+                g->share = (uint8_t)slot;
+            }
+        }
+        if (writes_register(g, operand->mem.base))
+            break;
+    }
+    if (members == 1)
+        return;
+    first->share = (uint8_t)slot;
+    first->share_last = (uint8_t)last;
+    for (unsigned i = leader; i <= last; i++)
+        if (t->instruction[i].share == slot) {
+            t->instruction[i].share_first = range.first;
+            t->instruction[i].share_size = (uint8_t)(range.end - range.first);
+        }
+}
+
+/* The interpreter that stands in for one range's first instruction looks for nobody else: it goes on to the end of each range that begins
+ * on its way. */
+static void overlap(struct translator *t)
+{
+    for (unsigned i = 0; i < t->count; i++) {
+        unsigned last = t->instruction[i].share_last;
+
+        for (unsigned n = i; n < last; n++)
+            last = t->instruction[n].share_last > last ? t->instruction[n].share_last : last;
+        t->instruction[i].share_until = (uint8_t)last;
+    }
+}
+
+void dbt_share_operands(struct translator *t)
+{
+    unsigned slot = 1;
+
+    for (unsigned i = 0; i < t->count && slot <= SHARED_SLOTS; i++) {
+        if (t->instruction[i].share != 0 || candidate(&t->instruction[i]) == NULL)
+            continue;
+        gather(t, i, slot);
+        slot += t->instruction[i].share == slot;
+    }
+    overlap(t);
+}
+
+static struct host_memory slot_of(const struct guest_instruction *g)
+{
+    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, shared_host) + 8u * (g->share - 1u)));
+}
+
+/* ADDRESS: the host address of the range's first byte. Returns where in the range the operand is. */
+int32_t dbt_emit_shared(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+    struct emitter *e = &t->e;
+    unsigned base = (unsigned)ZydisRegisterGetId(operand->mem.base), host = dbt_host_of[base];
+
+    if (g->share_last != 0) { /* the first */
+        if (host == IN_MEMORY) {
+            host = ADDRESS;
+            emit_load(e, ADDRESS, dbt_guest_slot(base));
+        }
+        emit_lea(e, true, ADDRESS, at_base(host, g->share_first));
+        dbt_emit_access(t, g, g->share_size, writes_memory(operand) ? ACCESS_WRITE : ACCESS_READ, 0);
+        t->cold[t->colds - 1].kind = COLD_SHARED;
+        emit_store(e, slot_of(g), ADDRESS);
+    } else if (t->address_holds != g->share) {
+        emit_load(e, ADDRESS, slot_of(g));
+    }
+    t->address_holds = g->share;
+    return g->op.displacement - g->share_first;
+}
