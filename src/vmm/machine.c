@@ -76,6 +76,9 @@ void machine_resume(struct machine *machine)
     pthread_cond_broadcast(&machine->changed);
     if (!first)
         machine_send_event(machine, MACHINE_EVENT_RESUME);
+    if (machine->announce_when_running)
+        machine_announce(machine, &ANNOUNCE_DEFAULT, NULL);
+    machine->announce_when_running = false;
 }
 
 int machine_hold(struct machine *machine, enum machine_status *ret_before)

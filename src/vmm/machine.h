@@ -94,6 +94,7 @@ struct machine {
     unsigned cpu_count;
     struct board *board;
     struct announce announce;
+    bool announce_when_running; /* it has come to a new place, and has not run here yet */
     struct migrate *migrate;
     unsigned throttle;      /* percent of each CPU's time that it rests */
     struct timer throttle_timer;

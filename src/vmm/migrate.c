@@ -434,9 +434,8 @@ static int run_work(struct migrate *migrate, void *argument, struct err *err)
     struct machine *machine = migrate->machine;
     bool running = *(bool *)argument && !machine->config->paused;
 
+    machine->announce_when_running = true;
     machine_unhold(machine, running ? MACHINE_RUNNING : MACHINE_PAUSED);
-    if (running)
-        machine_announce(machine, &ANNOUNCE_DEFAULT, NULL);
     return 0;
 }
 
