@@ -71,11 +71,14 @@ int dbt_blocks_new(struct dbt_vcpu *v, size_t arena_size)
         return -ENOMEM;
     }
     v->blocks = cache;
-    return 0;
+    v->own_code = calloc(memory_bitmap_words(v->memory), sizeof(*v->own_code));
+    return v->own_code != NULL ? 0 : -ENOMEM;
 }
 
 void dbt_blocks_free(struct dbt_vcpu *v)
 {
+    free(v->own_code);
+    v->own_code = NULL;
     if (v->blocks == NULL)
         return;
     munmap(v->blocks->arena, v->blocks->size);
@@ -103,6 +106,7 @@ void dbt_blocks_clear(struct dbt_vcpu *v)
     memset(cache->hash, 0, sizeof(cache->hash));
     memset(cache->page, 0, sizeof(cache->page));
     clear_jump_cache(cache);
+    memset(v->own_code, 0, memory_bitmap_words(v->memory) * sizeof(*v->own_code));
     cache->full = true; /* the arena itself is reused at the next look-up, when no block runs */
     dbt_translations_clear(v);
     stop_running_block(v);
@@ -119,6 +123,14 @@ static void unhash(struct block_cache *cache, struct block *block)
         *link = block->hash_next;
 }
 
+static void forget_own_code(struct dbt_vcpu *v, uint64_t page)
+{
+    const struct memory_region *region = memory_find(v->memory, page);
+
+    if (region != NULL)
+        v->own_code[memory_page_number(region, page) / 64] &= ~BIT(memory_page_number(region, page) % 64);
+}
+
 void dbt_blocks_invalidate_page(struct dbt_vcpu *v, uint64_t page)
 {
     struct block_cache *cache = v->blocks;
@@ -126,6 +138,7 @@ void dbt_blocks_invalidate_page(struct dbt_vcpu *v, uint64_t page)
     bool found = false;
 
     dbt_translations_invalidate_page(v, page);
+    forget_own_code(v, page);
     while (*link != NULL) {
         struct block *block = *link;
         /* The list mixes pages of one hash: each block goes on by the link of the page that put it here. */
@@ -183,6 +196,7 @@ void dbt_watch_page(struct dbt_vcpu *v, uint64_t page)
 
     if (region == NULL)
         return;
+    v->own_code[memory_page_number(region, page) / 64] |= BIT(memory_page_number(region, page) % 64);
     flag = &v->memory->code_pages[memory_page_number(region, page)];
     if (atomic_exchange(flag, 1) != 0)
         return;

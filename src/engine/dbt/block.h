@@ -35,6 +35,11 @@ void dbt_blocks_clear(struct dbt_vcpu *v);
 
 /* Physical page of code at a linear address, and its bytes in the host. Raises the fetch's faults. */
 uint64_t dbt_fetch_page(struct dbt_vcpu *v, uint64_t linear, const uint8_t **ret_host);
+/* Whether this vCPU may have blocks of the page with that number. */
+static inline bool dbt_has_own_code(const struct dbt_vcpu *v, uint64_t number)
+{
+    return (v->own_code[number / 64] & BIT(number % 64)) != 0;
+}
 /* From here on every store to the page is noticed. May take mail. */
 void dbt_watch_page(struct dbt_vcpu *v, uint64_t page);
 /* Empties everything and the thunks with it; nothing runs. */

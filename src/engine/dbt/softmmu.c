@@ -149,6 +149,8 @@ static void prepare_store(struct dbt_vcpu *v, const struct memory_region *region
     if (atomic_exchange(&v->memory->code_pages[number], 0) != 0) {
         dbt_blocks_invalidate_page(v, page);
         dbt_mail_code_written(v->vm, v, page);
+    } else if (dbt_has_own_code(v, number)) { /* another vCPU was quicker, and its letter is on the way */
+        dbt_blocks_invalidate_page(v, page);
     }
     memory_mark_dirty(v->memory, number);
 }

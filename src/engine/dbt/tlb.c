@@ -178,7 +178,7 @@ static bool may_write_fast(const struct dbt_vcpu *v, const struct memory_region 
     const struct memory *memory = v->memory;
     uint64_t number = memory_page_number(region, physical);
 
-    if (region->readonly || atomic_load(&memory->code_pages[number]) != 0)
+    if (region->readonly || atomic_load(&memory->code_pages[number]) != 0 || dbt_has_own_code(v, number))
         return false;
     return !atomic_load(&memory->dirty_logging) || (atomic_load(&memory->dirty[number / 64]) & BIT(number % 64));
 }

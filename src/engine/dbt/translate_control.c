@@ -69,8 +69,21 @@ void dbt_emit_through_table(struct emitter *e, const struct translation *from, u
     emit_memory(e, 0, 0xff, 4, at_base(HOST_RSP, jump_table_offset(from) + (int32_t)(8 * dbt_jump_slot(target))));
 }
 
+/* Behind the last instruction of the lower half of addresses: the fault is the next fetch's, no jump's. */
+static bool emit_exit_to_nowhere(struct translator *t, uint64_t target)
+{
+    if (!t->code64 || dbt_canonical(target))
+        return false;
+    emit_memory(&t->e, 0, 0xc7, 0, VCPU(last_indirect));
+    emit32(&t->e, 0);
+    emit_leave_to(t, target);
+    return true;
+}
+
 void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
 {
+    if (emit_exit_to_nowhere(t, target))
+        return;
     if (poll) {
         uint8_t *none;
 

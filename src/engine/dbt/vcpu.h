@@ -241,6 +241,7 @@ struct dbt_vcpu {
     bool victims;                    /* there may be some */
     bool keyed_pages;                /* some TLB may hold a page with a protection key other than 0 */
     struct block_cache *blocks;
+    uint64_t *own_code; /* a bit for each page of RAM: this vCPU may have blocks of it, whatever memory->code_pages says by now */
     struct translation_cache *translations; /* NULL: the first tier does everything */
     struct translator *translator;
     struct thunk_cache *thunks;      /* thunk.h */
