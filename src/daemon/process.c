@@ -346,15 +346,16 @@ int process_start(struct domain *domain, const struct process_options *options, 
 {
     struct vmm_arguments arguments = {0};
     struct identity identity;
-    int pid_fd = -1, r = find_identity(domain->daemon, &identity, err);
+    int pid_fd = -1, r;
 
+    domain_write_status(domain); /* before there is anything to be found again by it */
+    r = find_identity(domain->daemon, &identity, err);
     if (r == 0)
         r = make_directory(domain, err);
     if (r == 0)
         r = open_lock(domain, &pid_fd, err);
     if (r == 0)
         r = vmm_arguments_make(domain, options, &arguments, err);
-    domain_write_status(domain); /* before there is anything to be found again by it */
     if (r == 0)
         r = launch(domain, &arguments, &identity, pid_fd, err);
     vmm_arguments_fini(&arguments);
