@@ -23,6 +23,7 @@
 #define PAGE_HASH_SIZE 4096u
 #define POPULATE KIB(256)
 #define CHUNK_MAX KIB(512)
+#define TABLE_EXIT_MAX 64u /* of dbt_emit_through_table(), and to align it */
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
 
 struct chunk { /* of the arena, being filled: offsets */
@@ -175,10 +176,10 @@ static void set_link(struct link *link, const uint8_t *code)
 /* A translation of an instruction that reaches into another page depends on that one's mapping, too. */
 static void link_by_table(struct dbt_vcpu *v, struct link *link)
 {
-    struct code_arena *arena = v->translations->arena;
+    const struct chunk *hot = &v->translations->hot;
     struct emitter e = {.at = dbt_translations_code(v)};
 
-    if (link->by_table || arena->size - arena->used < RESERVE)
+    if (link->by_table || hot->end - hot->at < TABLE_EXIT_MAX)
         return;
     set_link(link, e.at);
     dbt_emit_through_table(&e, link->from, link->target);
