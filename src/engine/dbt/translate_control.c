@@ -345,9 +345,25 @@ static void translate_call(struct translator *t, const struct guest_instruction 
     dbt_emit_exit(t, dbt_relative_target(g), dbt_relative_target(g) < g->next_rip);
 }
 
+/* A target that is not canonical is found out before the return address is stored. */
+static void emit_canonical_check(struct translator *t, const struct guest_instruction *g)
+{
+    struct emitter *e = &t->e;
+
+    emit_move(e, ADDRESS, SCRATCH);
+    emit_registers(e, EMIT_W, 0xc1, 7, ADDRESS); /* sar: 0 or -1 */
+    emit8(e, 47);
+    emit_alu_constant(e, EMIT_W, ALU_ADD, ADDRESS, 1);
+    emit_alu_constant(e, EMIT_W, ALU_CMP, ADDRESS, 1);
+    dbt_cold(t, COLD_INTERPRET, g, emit_jump_if(e, IF_A));
+    t->host_flags = false;
+}
+
 static void translate_call_indirect(struct translator *t, const struct guest_instruction *g)
 {
     emit_indirect_target(t, g);
+    if (t->code64)
+        emit_canonical_check(t, g);
     emit_store(&t->e, VCPU(jump_target), SCRATCH);
     emit_push_return_address(t, g);
     emit_load(&t->e, ADDRESS, VCPU(jump_target));

@@ -47,12 +47,12 @@ static bool writes_memory(const ZydisDecodedOperand *operand)
 }
 
 struct range {
-    int32_t first, end;
+    int64_t first, end; /* displacements may lie 4 GiB apart */
 };
 
 static struct range extend(struct range r, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
 {
-    int32_t first = g->op.displacement, end = first + (int32_t)(operand->size / 8u);
+    int64_t first = g->op.displacement, end = first + operand->size / 8;
 
     return (struct range){first < r.first ? first : r.first, end > r.end ? end : r.end};
 }
@@ -62,7 +62,7 @@ static void gather(struct translator *t, unsigned leader, unsigned slot)
 {
     struct guest_instruction *first = &t->instruction[leader];
     const ZydisDecodedOperand *operand = candidate(first);
-    struct range range = {first->op.displacement, first->op.displacement + (int32_t)(operand->size / 8u)};
+    struct range range = {first->op.displacement, (int64_t)first->op.displacement + operand->size / 8};
     bool write = writes_memory(operand);
     unsigned last = leader, members = 1;
 
@@ -91,7 +91,7 @@ static void gather(struct translator *t, unsigned leader, unsigned slot)
     first->share_last = (uint8_t)last;
     for (unsigned i = leader; i <= last; i++)
         if (t->instruction[i].share == slot) {
-            t->instruction[i].share_first = range.first;
+            t->instruction[i].share_first = (int32_t)range.first;
             t->instruction[i].share_size = (uint8_t)(range.end - range.first);
         }
 }
