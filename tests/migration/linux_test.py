@@ -19,7 +19,7 @@ while [ ! -e /tmp/end ]; do
     i=$((i+1))
     cp /tmp/data /tmp/copy
     [ "$(md5sum </tmp/copy)" = "$sum" ] && echo "turn $i right $(cut -d' ' -f1 /proc/uptime)" || echo "turn $i WRONG"
-    [ $i -ge TURNS ] && touch /tmp/end
+    [ $i -ge TURNS ] && [ $(cut -d. -f1 /proc/uptime) -ge SECONDS ] && touch /tmp/end
 done
 dmesg | grep -iE "unstable|stall|lockup|BUG|oops"
 echo ALL
@@ -27,8 +27,10 @@ echo ALL
 
 
 def test(options, directory, start):
+    seconds = 5 + options.moves * (int(options.pause) + 3)  # a fast guest is not to be done before the last move
+    script = SCRIPT.replace("TURNS", str(options.turns)).replace("SECONDS", str(seconds))
     kernel, _ = vm.images("cloud/vmlinuz", "cloud/lab.img")
-    initrd, _ = vm.images("cloud/lab.img", "cloud/vmlinuz", script=SCRIPT.replace("TURNS", str(options.turns)), directory=directory)
+    initrd, _ = vm.images("cloud/lab.img", "cloud/vmlinuz", script=script, directory=directory)
     arguments = {"kernel": kernel, "initrd": initrd, "append": "NET=off quiet", "cpus": 2, "memory": "256M"}
     machines = [start(control=directory / "vm0", **arguments)]
     machines[0].wait_text("^READY", options.limit)
@@ -59,7 +61,8 @@ def test(options, directory, start):
     text = "".join(machine.text for machine in machines)
     turns = re.findall(r"turn (\d+) right ([\d.]+)", text)
     vm.need("WRONG" not in text, "a hash was wrong")
-    vm.need([int(turn) for turn, _ in turns] == list(range(1, options.turns + 1)), f"turns are missing or double: {turns}")
+    vm.need(len(turns) >= options.turns and [int(turn) for turn, _ in turns] == list(range(1, len(turns) + 1)),
+            f"turns are missing or double: {turns}")
     times = [float(uptime) for _, uptime in turns]
     vm.need(times == sorted(times), f"the guest's time went back: {times}")
     vm.need(not re.search(r"clocksource.*unstable|soft lockup|rcu.*stall", text), "the guest's kernel complains")
