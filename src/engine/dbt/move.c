@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Data movement without side effects: MOV, MOVZX, MOVSX, LEA, CMOVcc, SETcc, BSWAP, MOVBE, XLAT, flag instructions, NOPs. */
+#include <sched.h>
+
 #include "engine/dbt/alu.h"
+
+#define PAUSES_PER_YIELD 128
 
 #define MOVES(bits)                                                                                              \
     static void mov_rr##bits(struct dbt_vcpu *v, const struct op *op)                                             \
@@ -191,9 +195,14 @@ static void nop(struct dbt_vcpu *v, const struct op *op)
 {
 }
 
+/* Whoever pauses that often waits for a vCPU that may itself be waiting for this processor. */
 static void pause(struct dbt_vcpu *v, const struct op *op)
 {
     __builtin_ia32_pause();
+    if (--v->pauses_left > 0)
+        return;
+    v->pauses_left = PAUSES_PER_YIELD;
+    sched_yield();
 }
 
 static op_fn *bind_mov(const struct decode *d, struct op *op)

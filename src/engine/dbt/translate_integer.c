@@ -241,6 +241,16 @@ static void translate_divide(struct translator *t, const struct guest_instructio
     dbt_flags_done(t, g);
 }
 
+/* Every so often the interpreter's, which yields. */
+static void translate_pause(struct translator *t, const struct guest_instruction *g)
+{
+    dbt_flags_spare(t, g);
+    emit_alu_memory_constant(&t->e, 0, ALU_SUB, VCPU(pauses_left), 1);
+    dbt_cold(t, COLD_INTERPRET, g, emit_jump_if(&t->e, IF_S));
+    emit_bytes(&t->e, g->bytes, g->decoded->length);
+    t->host_flags = false;
+}
+
 /* --- choice ---------------------------------------------------------------------------------------------------------------- */
 
 static bool is_plain_mnemonic(ZydisMnemonic mnemonic)
@@ -322,6 +332,7 @@ static translate_fn *choose_special(struct translator *t, const struct guest_ins
     case ZYDIS_MNEMONIC_PREFETCHW:
         return translate_nothing;
     case ZYDIS_MNEMONIC_PAUSE:
+        return g->decoded->raw.rex.B ? NULL : translate_pause; /* with REX.B: see vector_special.c */
     case ZYDIS_MNEMONIC_LFENCE:
     case ZYDIS_MNEMONIC_MFENCE:
     case ZYDIS_MNEMONIC_SFENCE:

@@ -179,6 +179,7 @@ struct dbt_vcpu {
     uint64_t other_stack_base, other_stack_limit; /* the window before it, for a frame that reaches over two pages; any size */
     uint8_t *other_stack_host;
     uint64_t saved_rax;           /* of a trampoline */
+    int32_t pauses_left;          /* before PAUSE lets other threads run */
     uint8_t *shared_host[SHARED_SLOTS]; /* host addresses that instructions of one translation share */
     uint64_t rights_epoch;        /* counts what takes rights to pages away: such addresses are good within one epoch */
     const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
