@@ -173,20 +173,8 @@ static void emit_keep_other_stack(struct emitter *e)
  * Else, or if the operand does not lie in it as it should, it is an access like any other. RAX is borrowed. */
 static void emit_stack(struct emitter *e, const uint8_t *access)
 {
-    uint8_t *not_other[2], *not_there[2], *read_only, *found, *not_whole, *not_aligned;
+    uint8_t *not_there[2], *read_only, *found, *not_whole, *not_aligned;
 
-    emit_memory(e, EMIT_W, 0x2b, ADDRESS, VCPU(other_stack_base)); /* sub */
-    emit_memory(e, EMIT_W, 0x3b, ADDRESS, VCPU(other_stack_limit)); /* cmp */
-    not_other[0] = emit_jump_if(e, IF_AE);
-    emit_alu_memory_constant(e, EMIT_BYTE, ALU_CMP, at_base(SCRATCH, offsetof(struct cold_data, align)), 0);
-    not_other[1] = emit_jump_if(e, IF_NE);
-    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(other_stack_host));
-    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, retry)));
-    emit_jump_register(e, SCRATCH);
-
-    emit_patch(not_other[0], e->at);
-    emit_patch(not_other[1], e->at);
-    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(other_stack_base));
     emit_store(e, VCPU(resume), SCRATCH);
     emit_store(e, VCPU(saved_rax), HOST_RAX);
     emit_registers(e, 0, 0x8b, HOST_RAX, ADDRESS);

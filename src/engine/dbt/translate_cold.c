@@ -66,11 +66,28 @@ static void emit_cold_access(struct translator *t, const struct cold *cold)
         emit_call(t, cold->instruction + i, NULL, dbt_translations_trampolines(t->v)->interpret);
 }
 
+/* In the other window, perhaps. This stands here and not in the trampoline so that each place has a jump of its own to predict. */
+static void emit_other_stack(struct translator *t, const struct cold *cold)
+{
+    struct emitter *e = &t->e;
+    uint8_t *not_there;
+
+    emit_memory(e, EMIT_W, 0x2b, ADDRESS, VCPU(other_stack_base)); /* sub */
+    emit_memory(e, EMIT_W, 0x3b, ADDRESS, VCPU(other_stack_limit)); /* cmp */
+    not_there = emit_jump_if(e, IF_AE);
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(other_stack_host));
+    emit_jump_to(e, cold->retry);
+    emit_patch(not_there, e->at);
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(other_stack_base));
+}
+
 static void emit_cold_stack(struct translator *t, const struct cold *cold)
 {
     struct emitter here;
 
     emit_memory(&t->e, EMIT_W, 0x03, ADDRESS, VCPU(stack_base));
+    if (cold->align == 0)
+        emit_other_stack(t, cold);
     here.at = emit_call(t, cold->instruction, cold, dbt_translations_trampolines(t->v)->stack);
     emit_jump_to(&here, cold->retry);
 }
