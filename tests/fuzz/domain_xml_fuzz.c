@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct definition *definition = NULL;
     struct err err = ERR_INIT;
-    char *text = strndup((const char *)data, size);
+    char *text = fuzz_text(data, size);
     xmlDoc *doc = NULL;
 
     if (text == NULL)

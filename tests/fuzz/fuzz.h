@@ -9,10 +9,25 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Writes valid input number `index` (from 0) of at most max bytes and returns its size; 0: there are no more. */
 size_t fuzz_seed(unsigned index, uint8_t *out, size_t max) __attribute__((weak));
+
+/* The input as a text, for the caller to free; NULL: no memory. Not by strndup(), which strict sanitizers take to read on to a NUL. */
+static inline char *fuzz_text(const uint8_t *data, size_t size)
+{
+    char *text = malloc(size + 1);
+
+    if (text == NULL)
+        return NULL;
+    if (size > 0)
+        memcpy(text, data, size);
+    text[size] = '\0';
+    return text;
+}
 
 #endif

@@ -84,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct dhcp_lease lease;
     struct err err = ERR_INIT;
     struct buffer rules = BUFFER_INIT(1u << 20);
-    char *text = strndup((const char *)data, size);
+    char *text = fuzz_text(data, size);
     if (text == NULL)
         return 0;
     dnsmasq_parse_lease(text, &lease);

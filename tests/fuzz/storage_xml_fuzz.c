@@ -51,7 +51,7 @@ static void check_pool(const char *text)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct volume_definition volume;
-    char *text = strndup((const char *)data, size);
+    char *text = fuzz_text(data, size);
 
     if (text == NULL)
         return 0;

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err = ERR_INIT;
     struct buffer out = BUFFER_INIT(1u << 20);
     xmlDoc *doc;
-    char *text = strndup((const char *)data, size);
+    char *text = fuzz_text(data, size);
     if (text != NULL && xml_read(text, "n", &doc, &err) == 0) {
         walk(xml_root(doc), 0);
         xml_dump(xml_root(doc), &out);
