@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "engine/dbt/block.h"
 #include "engine/dbt/exception.h"
@@ -145,10 +146,11 @@ static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *spa
 
 int dbt_tlb_new(struct dbt_vcpu *v)
 {
-    v->spaces = aligned_alloc(64, align_up(TLB_SLOTS * sizeof(*v->spaces), 64));
-    if (v->spaces == NULL)
+    void *memory = mmap(NULL, TLB_SLOTS * sizeof(*v->spaces), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED)
         return -ENOMEM;
-    memset(v->spaces, 0, TLB_SLOTS * sizeof(*v->spaces));
+    v->spaces = memory; /* zeros, and resident only where they are used */
     v->space = &v->spaces[0];
     v->space->used = true;
     clear_space(v, v->space);
@@ -158,7 +160,8 @@ int dbt_tlb_new(struct dbt_vcpu *v)
 
 void dbt_tlb_free(struct dbt_vcpu *v)
 {
-    free(v->spaces);
+    if (v->spaces != NULL)
+        munmap(v->spaces, TLB_SLOTS * sizeof(*v->spaces));
     v->spaces = NULL;
 }
 

@@ -46,7 +46,7 @@ struct translation_cache {
     bool supervisor_not_global; /* the jump table of CPL 0 has entries that a flush takes away */
     unsigned table_count[2];    /* entries of the jump tables are listed, as long as they find room */
     uint16_t table_list[2][TABLE_LIST_MAX];
-    uint64_t table_linear[2][JUMP_SLOTS];
+    uint32_t table_page[2][JUMP_SLOTS]; /* numbers of the entries' linear pages, their low bits: a page too many may be forgotten */
     uint64_t start[START_BITS / 64]; /* a bit for each hash where there may be a translation: it answers "no" at once */
     struct translation *hash[HASH_SIZE];
     struct translation *page[PAGE_HASH_SIZE];
@@ -115,7 +115,7 @@ static void enter_in_table(struct dbt_vcpu *v, const struct translation *t, bool
             cache->table_count[user]++;
     }
     v->jump_table[user][slot] = executable(cache, t->checked);
-    cache->table_linear[user][slot] = t->linear;
+    cache->table_page[user][slot] = (uint32_t)(t->linear >> 12);
     if (!user && !global)
         cache->supervisor_not_global = true;
 }
@@ -141,10 +141,10 @@ void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too)
 static void forget_slot_of_page(struct dbt_vcpu *v, unsigned user, unsigned slot, uint64_t page)
 {
     struct translation_cache *cache = v->translations;
-    uint64_t own = TLB_PAGE(cache->table_linear[user][slot]);
+    uint32_t own = cache->table_page[user][slot], number = (uint32_t)(page >> 12);
 
     /* The page before may hold an instruction that reaches into this one. */
-    if (own == page || own == page - 4096)
+    if (own == number || own == number - 1)
         v->jump_table[user][slot] = executable(cache, cache->trampolines.exit_to_address);
 }
 
@@ -353,7 +353,7 @@ size_t dbt_translations_code_used(const struct dbt_vcpu *v)
 static size_t index_used(const struct dbt_vcpu *v)
 {
     const struct translation_cache *cache = v->translations;
-    size_t size = sizeof(cache->hash) + sizeof(cache->start) + sizeof(cache->table_linear) + sizeof(v->jump_table);
+    size_t size = sizeof(cache->hash) + sizeof(cache->start) + sizeof(cache->table_page) + sizeof(v->jump_table);
     size_t touched = v->statistics[STATISTIC_TRANSLATIONS] * 4096;
 
     return touched < size ? touched : size;

@@ -44,7 +44,7 @@ struct translator;
 #define TLB_ENTRY_SHIFT 5 /* log2 of the size of an entry */
 #define TLB_NO_TAG(index) ((uint64_t)((index) ^ 2u) << 12)
 #define TLB_NO_PAGE UINT64_C(1) /* tlb_translation.page of an empty entry */
-#define TLB_SLOTS 8u /* address spaces (PCIDs) kept at the same time */
+#define TLB_SLOTS 7u /* address spaces (PCIDs) kept at the same time */
 enum tlb_mode {
     TLB_SUPERVISOR,
     TLB_USER,
