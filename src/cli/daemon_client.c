@@ -176,19 +176,27 @@ static int receive_packet(struct daemon_client *client, struct rpc_header *ret_h
     return r;
 }
 
+/* The next packet of that type that belongs to the last call; what else comes is dropped. An error that it carries is ours. */
+static int receive_own(struct daemon_client *client, uint32_t type, struct rpc_header *ret_header, struct xdr_reader *ret_reader,
+                       struct err *err)
+{
+    do {
+        int r = receive_packet(client, ret_header, ret_reader);
+
+        if (r < 0)
+            return err_set(err, r, "ferryd hung up: %s", strerror(-r));
+    } while (ret_header->type != type || ret_header->serial != client->serial);
+    return ret_header->status == RPC_ERROR ? rpc_get_error(ret_reader, err) : 0;
+}
+
 int daemon_client_receive(struct daemon_client *client, int32_t procedure, struct err *err)
 {
     struct rpc_header header;
     struct xdr_reader reader;
-    int r;
+    int r = receive_own(client, RPC_REPLY, &header, &reader, err);
 
-    do {
-        r = receive_packet(client, &header, &reader);
-        if (r < 0)
-            return err_set(err, r, "ferryd hung up: %s", strerror(-r));
-    } while (header.type != RPC_REPLY || header.serial != client->serial);
-    if (header.status == RPC_ERROR)
-        return rpc_get_error(&reader, err);
+    if (r < 0)
+        return r;
     r = rpc_decode(remote_find(RPC_PROGRAM_REMOTE, procedure)->results, &reader, &client->arena, client->result);
     return r < 0 ? err_set(err, r, "ferryd's answer cannot be read") : 0;
 }
@@ -213,15 +221,10 @@ int daemon_client_stream_receive(struct daemon_client *client, uint32_t *ret_sta
 {
     struct rpc_header header;
     struct xdr_reader reader;
-    int r;
+    int r = receive_own(client, RPC_STREAM, &header, &reader, err);
 
-    do {
-        r = receive_packet(client, &header, &reader);
-        if (r < 0)
-            return err_set(err, r, "ferryd hung up: %s", strerror(-r));
-    } while (header.type != RPC_STREAM || header.serial != client->serial);
-    if (header.status == RPC_ERROR)
-        return rpc_get_error(&reader, err);
+    if (r < 0)
+        return r;
     *ret_status = header.status;
     *ret_data = reader.data;
     *ret_size = reader.size;

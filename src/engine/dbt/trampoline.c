@@ -177,11 +177,7 @@ static void emit_stack(struct emitter *e, const uint8_t *access)
 
     emit_store(e, VCPU(resume), SCRATCH);
     emit_store(e, VCPU(saved_rax), HOST_RAX);
-    emit_registers(e, 0, 0x8b, HOST_RAX, ADDRESS);
-    emit_registers(e, 0, 0xc1, 5, HOST_RAX);
-    emit8(e, 12 - TLB_ENTRY_SHIFT);
-    emit_alu_constant(e, 0, ALU_AND, HOST_RAX, (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
-    emit_memory(e, EMIT_W, 0x03, HOST_RAX, VCPU(tlb));
+    dbt_emit_tlb_entry(e, HOST_RAX);
     emit_move(e, SCRATCH, ADDRESS);
     emit_alu_constant(e, EMIT_W, ALU_AND, SCRATCH, -4096);
     emit_memory(e, EMIT_W, 0x3b, SCRATCH, at_base(HOST_RAX, offsetof(struct tlb_entry, write)));

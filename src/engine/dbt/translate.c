@@ -132,7 +132,6 @@ static void decode_all(struct translator *t, struct source source)
         source.avail -= more ? g->op.length : 0;
         choose(t, g, d);
         t->vector = t->vector || g->vector;
-        t->out->bytes = (uint16_t)(t->out->bytes + g->op.length);
         t->count++;
         more = more && !ends(g) && !meets_another(t, &source);
     }
@@ -254,7 +253,6 @@ static void decode_stable(struct translator *t, const uint8_t *page_bytes)
         dbt_watch_page(v, TLB_PAGE(t->out->physical));
         mail = atomic_load(&v->mail_done);
         t->vector = false;
-        t->out->bytes = 0;
         t->out->second_page = NO_PAGE;
         decode_all(t, (struct source){.linear = t->out->linear, .bytes = page_bytes + offset, .avail = 4096 - offset});
     } while (mail != atomic_load(&v->mail_done));

@@ -78,7 +78,6 @@ struct translator {
     struct dbt_vcpu *v;
     struct emitter e;
     struct translation *out;
-    uint8_t *direct;                 /* where other translations enter */
     bool host_flags, memory_flags;
     bool vector;                     /* some instruction touches vector registers */
     bool code64;
@@ -129,6 +128,9 @@ void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, co
 /* ADDRESS: from linear to host address, checked for `size` bytes; misses go to the cold side. Clobbers SCRATCH and the host's flags.
  * align: mask of address bits that must be clear. */
 void dbt_emit_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align);
+/* The TLB entry of the linear address in ADDRESS, into a register; where an access finds its tag in it. Clobbers the host's flags. */
+void dbt_emit_tlb_entry(struct emitter *e, unsigned entry);
+int32_t dbt_tag_offset(unsigned access);
 /* The same through the stack window; run: instructions that share it (else 1). */
 void dbt_emit_stack_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align,
                            unsigned run);

@@ -94,9 +94,42 @@ void dbt_emit_address(struct translator *t, const struct guest_instruction *g, c
     }
 }
 
-static int32_t tag_offset(unsigned access)
+int32_t dbt_tag_offset(unsigned access)
 {
     return (int32_t)(access & ACCESS_WRITE ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read));
+}
+
+void dbt_emit_tlb_entry(struct emitter *e, unsigned entry)
+{
+    if (__builtin_cpu_supports("bmi2")) { /* page number times the size of an entry */
+        emit_rotate(e, entry, ADDRESS, 12 - TLB_ENTRY_SHIFT);
+    } else {
+        emit_registers(e, 0, 0x8b, entry, ADDRESS);
+        emit_registers(e, 0, 0xc1, 5, entry);
+        emit8(e, 12 - TLB_ENTRY_SHIFT);
+    }
+    emit_alu_constant(e, 0, ALU_AND, entry, (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
+    emit_memory(e, EMIT_W, 0x03, entry, VCPU(tlb));
+}
+
+/* ADDRESS is an offset in the page. */
+static void emit_align_check(struct emitter *e, struct cold *cold, unsigned align)
+{
+    if (align == 0)
+        return;
+    emit_registers(e, EMIT_BYTE, 0xf6, 0, ADDRESS); /* test */
+    emit8(e, align);
+    cold->distance[cold->distances++] = emit_jump_if(e, IF_NE);
+}
+
+/* ADDRESS is the host's address now. */
+static void finish_access(struct translator *t, struct cold *cold, unsigned size, unsigned access, unsigned align)
+{
+    cold->retry = t->e.at;
+    cold->size = (uint8_t)size;
+    cold->access = (uint8_t)access;
+    cold->align = (uint8_t)align;
+    t->host_flags = false;
 }
 
 static struct host_memory stack_limit(unsigned size)
@@ -118,18 +151,10 @@ void dbt_emit_stack_access(struct translator *t, const struct guest_instruction 
         emit_memory(e, EMIT_W, 0x3b, SCRATCH, stack_limit(8));
         cold->distance[cold->distances++] = emit_jump_if(e, IF_AE);
     }
-    if (align != 0) {
-        emit_registers(e, EMIT_BYTE, 0xf6, 0, ADDRESS); /* test */
-        emit8(e, align);
-        cold->distance[cold->distances++] = emit_jump_if(e, IF_NE);
-    }
+    emit_align_check(e, cold, align);
     emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_host));
-    cold->retry = e->at;
-    cold->size = (uint8_t)size;
-    cold->access = (uint8_t)access;
-    cold->align = (uint8_t)align;
     cold->run = (uint8_t)run;
-    t->host_flags = false;
+    finish_access(t, cold, size, access, align);
 }
 
 /* By RSP, or below RBP as a frame pointer has it. A wrong guess costs time only. */
@@ -171,21 +196,18 @@ static void emit_known_access(struct translator *t, const struct guest_instructi
 
     emit_load(e, SCRATCH, VCPU(tlb));
     if ((int64_t)page == (int32_t)page) {
-        emit_memory(e, EMIT_W, 0x81, ALU_CMP, at_base(SCRATCH, entry + tag_offset(access)));
+        emit_memory(e, EMIT_W, 0x81, ALU_CMP, at_base(SCRATCH, entry + dbt_tag_offset(access)));
         emit32(e, (uint32_t)page);
     } else {
         emit_constant(e, ADDRESS, page);
-        emit_memory(e, EMIT_W, 0x3b, ADDRESS, at_base(SCRATCH, entry + tag_offset(access)));
+        emit_memory(e, EMIT_W, 0x3b, ADDRESS, at_base(SCRATCH, entry + dbt_tag_offset(access)));
     }
     cold = dbt_cold(t, COLD_KNOWN, g, emit_jump_if(e, IF_NE));
     emit_load(e, ADDRESS, at_base(SCRATCH, entry + (int32_t)offsetof(struct tlb_entry, host)));
     if ((linear & 0xfff) != 0)
         emit_lea(e, true, ADDRESS, at_base(ADDRESS, (int32_t)(linear & 0xfff)));
-    cold->retry = e->at;
-    cold->size = (uint8_t)size;
-    cold->access = (uint8_t)access;
     cold->target = linear;
-    t->host_flags = false;
+    finish_access(t, cold, size, access, 0);
 }
 
 int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
@@ -216,27 +238,11 @@ void dbt_emit_access(struct translator *t, const struct guest_instruction *g, un
     struct emitter *e = &t->e;
     struct cold *cold;
 
-    if (__builtin_cpu_supports("bmi2")) { /* page number times the size of an entry */
-        emit_rotate(e, SCRATCH, ADDRESS, 12 - TLB_ENTRY_SHIFT);
-    } else {
-        emit_registers(e, 0, 0x8b, SCRATCH, ADDRESS);
-        emit_registers(e, 0, 0xc1, 5, SCRATCH);
-        emit8(e, 12 - TLB_ENTRY_SHIFT);
-    }
-    emit_alu_constant(e, 0, ALU_AND, SCRATCH, (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT);
-    emit_memory(e, EMIT_W, 0x03, SCRATCH, VCPU(tlb));
-    emit_memory(e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, tag_offset(access))); /* xor */
+    dbt_emit_tlb_entry(e, SCRATCH);
+    emit_memory(e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, dbt_tag_offset(access))); /* xor */
     emit_alu_constant(e, EMIT_W, ALU_CMP, ADDRESS, (int32_t)(4096 - size));
     cold = dbt_cold(t, COLD_ACCESS, g, emit_jump_if(e, IF_A));
-    if (align != 0) {
-        emit_registers(e, EMIT_BYTE, 0xf6, 0, ADDRESS); /* test */
-        emit8(e, align);
-        cold->distance[cold->distances++] = emit_jump_if(e, IF_NE);
-    }
+    emit_align_check(e, cold, align);
     emit_memory(e, EMIT_W, 0x03, ADDRESS, at_base(SCRATCH, offsetof(struct tlb_entry, host)));
-    cold->retry = e->at;
-    cold->size = (uint8_t)size;
-    cold->access = (uint8_t)access;
-    cold->align = (uint8_t)align;
-    t->host_flags = false;
+    finish_access(t, cold, size, access, align);
 }

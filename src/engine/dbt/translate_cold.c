@@ -57,8 +57,7 @@ static void emit_cold_access(struct translator *t, const struct cold *cold)
     if (cold->kind == COLD_KNOWN)
         emit_constant(&t->e, ADDRESS, cold->target);
     else
-        emit_memory(&t->e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, (int32_t)(cold->access & ACCESS_WRITE ? offsetof(struct tlb_entry, write)
-                                                                             : offsetof(struct tlb_entry, read))));
+        emit_memory(&t->e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, dbt_tag_offset(cold->access)));
     here.at = emit_call(t, cold->instruction, cold, cold->kind == COLD_SHARED ? dbt_translations_trampolines(t->v)->shared
                                                                               : dbt_translations_trampolines(t->v)->access);
     emit_jump_to(&here, cold->retry);

@@ -116,7 +116,6 @@ static void translate_direction(struct translator *t, const struct guest_instruc
 static void translate_rdtsc(struct translator *t, const struct guest_instruction *g)
 {
     struct emitter *e = &t->e;
-    struct cold *cold;
     uint8_t *supervisor;
 
     dbt_flags_spare(t, g);
@@ -124,8 +123,7 @@ static void translate_rdtsc(struct translator *t, const struct guest_instruction
     supervisor = emit_jump_if(e, IF_E);
     emit_memory(e, EMIT_BYTE, 0xf6, 0, VCPU(cr4)); /* test */
     emit8(e, X86_CR4_TSD);
-    cold = dbt_cold(t, COLD_INTERPRET, g, emit_jump_if(e, IF_NE));
-    (void)cold;
+    dbt_cold(t, COLD_INTERPRET, g, emit_jump_if(e, IF_NE));
     emit_patch(supervisor, e->at);
     emit8(e, 0x0f);
     emit8(e, 0x31);

@@ -34,8 +34,7 @@ struct link {                 /* an exit to a known address of the same page */
 struct translation {
     uint64_t linear, physical, second_page;
     uint32_t mode;
-    uint16_t bytes;
-    bool valid, global;
+    bool valid;
     uint8_t *direct;          /* writable view: entry for those who know it is the right one */
     uint8_t *checked;         /* entry that compares ADDRESS with its own linear address */
     struct translation *hash_next;
@@ -70,7 +69,7 @@ void dbt_translations_clear(struct dbt_vcpu *v);
 void dbt_jump_tables_forget_page(struct dbt_vcpu *v, uint64_t linear);
 void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too);
 
-/* Bytes that they have taken so far, at most: of host code (in a memfd), and of private memory. */
+/* Bytes that they have taken so far, at most: of host code, and of private memory. */
 size_t dbt_translations_code_used(const struct dbt_vcpu *v);
 size_t dbt_translations_memory_used(const struct dbt_vcpu *v);
 
