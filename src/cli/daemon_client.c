@@ -195,7 +195,7 @@ int daemon_client_receive(struct daemon_client *client, int32_t procedure, struc
     struct xdr_reader reader;
     int r = receive_own(client, RPC_REPLY, &header, &reader, err);
 
-    if (r < 0)
+    if (r != 0)
         return r;
     r = rpc_decode(remote_find(RPC_PROGRAM_REMOTE, procedure)->results, &reader, &client->arena, client->result);
     return r < 0 ? err_set(err, r, "ferryd's answer cannot be read") : 0;
@@ -223,7 +223,7 @@ int daemon_client_stream_receive(struct daemon_client *client, uint32_t *ret_sta
     struct xdr_reader reader;
     int r = receive_own(client, RPC_STREAM, &header, &reader, err);
 
-    if (r < 0)
+    if (r != 0)
         return r;
     *ret_status = header.status;
     *ret_data = reader.data;
