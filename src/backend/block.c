@@ -7,6 +7,7 @@
 #include "backend/block_medium.h"
 #include "backend/qcow2.h"
 #include "base/bits.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "event/worker.h"
@@ -26,6 +27,7 @@ struct block_image {
     struct worker_pool *workers;
     unsigned in_flight;
     bool draining;
+    struct block_counters counters;
 };
 
 struct job { /* a request in a worker's hands */
@@ -60,9 +62,26 @@ bool block_can_discard(const struct block_image *image)
     return image->can_discard;
 }
 
+const struct block_counters *block_counters(const struct block_image *image)
+{
+    return &image->counters;
+}
+
+static void count(struct block_counters *counters, const struct block_request *request, int result)
+{
+    if (result < 0) {
+        counters->failed++;
+        return;
+    }
+    counters->of[request->operation].operations++;
+    counters->of[request->operation].bytes += request->size;
+    counters->of[request->operation].nanoseconds += (uint64_t)(host_monotonic_ns() - request->submitted_ns);
+}
+
 static void finish(struct block_image *image, struct block_request *request, int result)
 {
     image->in_flight--;
+    count(&image->counters, request, result);
     request->result = result;
     request->done(request);
 }
@@ -135,6 +154,7 @@ void block_submit(struct block_image *image, struct block_request *request)
 {
     int r = check_request(image, request);
     image->in_flight++;
+    request->submitted_ns = host_monotonic_ns();
     if (r < 0)
         finish(image, request, r);
     else if (image->qcow2 != NULL || !image->medium->type->submit(image->medium, request))

@@ -32,6 +32,15 @@ struct block_request {
     void (*done)(struct block_request *request);
     void *owner;                /* the device's */
     void *image_private;
+    int64_t submitted_ns;       /* the image's */
+};
+
+/* What has come to its end since the image was opened, at the level of the guest's requests. */
+struct block_counters {
+    struct {
+        uint64_t operations, bytes, nanoseconds;
+    } of[BLOCK_WRITE_ZEROES + 1]; /* by enum block_operation */
+    uint64_t failed;
 };
 
 struct block_config {
@@ -59,6 +68,7 @@ void block_close(struct block_image *image);
 uint64_t block_size(const struct block_image *image); /* bytes */
 bool block_readonly(const struct block_image *image);
 bool block_can_discard(const struct block_image *image);
+const struct block_counters *block_counters(const struct block_image *image);
 
 /* Never fails: errors arrive as result. */
 void block_submit(struct block_image *image, struct block_request *request);

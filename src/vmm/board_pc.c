@@ -23,6 +23,7 @@
 #include "devices/virtio/balloon.h"
 #include "devices/virtio/console.h"
 #include "devices/virtio/rng.h"
+#include "event/loop.h"
 #include "memory/memory.h"
 #include "vmm/terminal.h"
 
@@ -107,9 +108,21 @@ static void on_quit(void *ctx)
     machine_exit(ctx, MACHINE_EXIT_POWER_OFF, false);
 }
 
+static void tell_balloon(void *ctx)
+{
+    struct machine *machine = ctx;
+
+    machine->balloon_deferred = false;
+    machine_send_event(machine, MACHINE_EVENT_BALLOON_CHANGE);
+}
+
+/* A CPU's thread: events leave by the loop's alone. A guest that changes its mind often is told of once. */
 static void on_balloon_change(void *ctx, uint64_t balloon_bytes)
 {
-    machine_send_event(ctx, MACHINE_EVENT_BALLOON_CHANGE);
+    struct machine *machine = ctx;
+
+    if (!machine->balloon_deferred)
+        machine->balloon_deferred = loop_defer(machine->loop, tell_balloon, machine) == 0;
 }
 
 static int64_t wall_clock(void *ctx)

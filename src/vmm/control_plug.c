@@ -399,6 +399,41 @@ int control_device_del(struct machine *machine, json_t *arguments, json_t **ret_
     return r < 0 ? r : plug_remove(machine->board, id, err);
 }
 
+/* By the card's name, or that of its host side. */
+static const struct plug_card *find_nic(const struct machine *machine, const char *name)
+{
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_nic(machine->board, i)) != NULL; i++) {
+        if (text_equal(card->id, name) || text_equal(card->backend->id, name))
+            return card;
+    }
+    return NULL;
+}
+
+int control_set_link(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    static const char *const allowed[] = {"name", "up", NULL};
+    int r = check_keys(arguments, allowed, err);
+    const struct plug_card *card = NULL;
+    const char *name = NULL;
+    bool up = false;
+
+    if (r == 0)
+        r = get_text(arguments, "name", true, &name, err);
+    if (r == 0 && json_object_get(arguments, "up") == NULL)
+        r = err_set(err, -EINVAL, "Parameter 'up' is missing");
+    if (r == 0)
+        r = get_flag(arguments, "up", &up, err);
+    if (r < 0)
+        return r;
+    card = find_nic(machine, name);
+    if (card == NULL)
+        return err_set(err, -ENODEV, "Device '%.64s' not found", name);
+    virtio_net_set_link(card->dev, up);
+    return 0;
+}
+
 /* Queries. */
 
 static json_t *describe_disk(const struct plug_card *card)
@@ -420,6 +455,45 @@ int control_query_block(struct machine *machine, json_t *arguments, json_t **ret
 
     for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
         json_array_append_new(list, describe_disk(card));
+    *ret_value = list;
+    return 0;
+}
+
+/* QEMU's names. What has been discarded is counted as "unmap". */
+static json_t *describe_counters(const struct block_counters *counters)
+{
+    static const struct {
+        const char *name;
+        enum block_operation operation;
+    } kinds[] = {{"rd", BLOCK_READ}, {"wr", BLOCK_WRITE}, {"flush", BLOCK_FLUSH}, {"unmap", BLOCK_DISCARD}};
+    json_t *object = json_object();
+    char name[32];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+        text_format(name, sizeof(name), "%s_operations", kinds[i].name);
+        json_object_set_new(object, name, json_integer((json_int_t)counters->of[kinds[i].operation].operations));
+        text_format(name, sizeof(name), "%s_bytes", kinds[i].name);
+        json_object_set_new(object, name, json_integer((json_int_t)counters->of[kinds[i].operation].bytes));
+        text_format(name, sizeof(name), "%s_total_time_ns", kinds[i].name);
+        json_object_set_new(object, name, json_integer((json_int_t)counters->of[kinds[i].operation].nanoseconds));
+    }
+    json_object_set_new(object, "x-ferry-failed", json_integer((json_int_t)counters->failed));
+    return object;
+}
+
+int control_query_blockstats(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    static const char *const allowed[] = {"query-nodes", NULL};
+    int r = check_keys(arguments, allowed, err);
+    const struct plug_card *card;
+    json_t *list;
+
+    if (r < 0)
+        return r;
+    list = json_array();
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "device", card->id, "node-name", card->backend->id, "stats",
+                                              describe_counters(block_counters(card->backend->image))));
     *ret_value = list;
     return 0;
 }

@@ -15,6 +15,7 @@ control_plug_fn control_getfd, control_closefd, control_add_fd, control_remove_f
 control_plug_fn control_netdev_add, control_netdev_del;
 control_plug_fn control_blockdev_add, control_blockdev_del;
 control_plug_fn control_device_add, control_device_del;
-control_plug_fn control_query_block, control_query_devices;
+control_plug_fn control_query_block, control_query_blockstats, control_query_devices;
+control_plug_fn control_set_link;
 
 #endif

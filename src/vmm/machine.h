@@ -105,6 +105,7 @@ struct machine {
     bool ending;            /* CPU threads leave */
     unsigned requests;      /* enum machine_request, waiting for the loop */
     bool request_deferred;
+    bool balloon_deferred;     /* BALLOON_CHANGE is to be sent by the loop */
     bool by_guest;          /* who asked for the shutdown or reset, for events */
     int exit_code;
     char crash_message[4096];
@@ -156,7 +157,7 @@ void machine_throttle(struct machine *machine, unsigned percent);
 /* Loop thread, lock held: power-on state, kernel loaded again. */
 int machine_reset(struct machine *machine, struct err *err);
 
-/* Tells who listens (the control socket). Lock held. */
+/* Tells who listens (the control socket). Loop thread, lock held: other threads may not send. */
 void machine_send_event(struct machine *machine, enum machine_event event);
 
 /* A CPU that halted for ever looks again: INIT or NMI is on its way. Lock held. */

@@ -322,6 +322,33 @@ static void test_announce(void **state)
     assert_false(virtio_net_announce(guest->dev));
 }
 
+static void test_the_cable_is_pulled_out_and_plugged_in(void **state)
+{
+    struct net_test *t = *state;
+    struct guest *guest = t->guest;
+    struct guest_buffer frame = {guest_allocate(guest, 100), 100, false};
+    uint8_t bytes[60] = {0};
+    virtio_net_set_link(guest->dev, false);
+    assert_int_equal(guest->messages[0], 1);
+    assert_int_equal(guest_device_config(guest, 6, 2), 0);
+    virtio_net_set_link(guest->dev, false); /* no news, no interrupt */
+    assert_int_equal(guest->messages[0], 1);
+    give_buffer(guest, 100);
+    assert_true(arrive(t, bytes, sizeof(bytes)));
+    assert_int_equal(load_le16(guest_pointer(guest, guest->queue[0].used + 2, 2)), 0);
+    uint64_t sent = t->wire.sent;
+    guest_transact(guest, 1, &frame, 1);
+    assert_int_equal(t->wire.sent, sent);
+    guest_set_common(guest, VIRTIO_PCI_COMMON_STATUS, 1, 0); /* a guest that starts anew finds it as it was */
+    assert_int_equal(guest_device_config(guest, 6, 2), 0);
+    guest_start(guest, ~BIT(VIRTIO_NET_F_CTRL_RX), 3);
+    virtio_net_set_link(guest->dev, true);
+    assert_int_equal(guest_device_config(guest, 6, 2), VIRTIO_NET_S_LINK_UP);
+    give_buffer(guest, 100);
+    assert_true(arrive(t, bytes, sizeof(bytes)));
+    assert_int_equal(load_le16(guest_pointer(guest, guest->queue[0].used + 2, 2)), 1);
+}
+
 static void test_without_driver_frames_are_lost_and_stopped_they_wait(void **state)
 {
     struct net_test *t = *state;
@@ -380,6 +407,7 @@ int main(void)
         TEST(test_bad_commands_change_nothing),
         TEST(test_vlan_filter),
         TEST(test_announce),
+        TEST(test_the_cable_is_pulled_out_and_plugged_in),
         TEST(test_without_driver_frames_are_lost_and_stopped_they_wait),
         TEST(test_broken_frames),
     };

@@ -52,6 +52,8 @@ class Linux(InteropTest):
         self.virsh("detach-disk", "l1", "vdb", "--live", "--config")
         self.wait_for(lambda: "vdb" not in self.virsh("domblklist", "l1"), "the guest to let the disk go")
         self.assertNotIn("vdb", self.virsh("domblklist", "l1", "--inactive"))
+        self.virsh("setmem", "l1", "200M", "--live")
+        self.wait_for(lambda: "actual 204800\n" in self.virsh("dommemstat", "l1") + "\n", "the guest to give memory back")
         before = self.pid()
         self.log.unlink()
         self.virsh("reboot", "l1")

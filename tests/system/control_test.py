@@ -39,6 +39,8 @@ class Control(SystemTest):
                 self.assertTrue(qmp.call("query-block")[0]["inserted"]["ro"])
                 self.assertEqual(qmp.call("query-balloon"), {"actual": 16 << 20})
                 qmp.call("balloon", value=8 << 20)
+                self.assertEqual(qmp.call("query-blockstats")[0]["stats"]["rd_operations"], 0)
+                self.assertEqual(qmp.execute("set_link", name="nobody", up=False)["error"]["class"], "DeviceNotFound")
                 self.assertEqual(qmp.call("query-chardev")[0]["label"], "serial0")
                 self.assertIn({"name": "query-status"}, qmp.call("query-commands"))
                 self.assertEqual(qmp.call("x-ferry-statistics")["engine"], engine)

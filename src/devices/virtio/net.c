@@ -16,6 +16,7 @@ struct net_state {
     struct virtio_state virtio;
     struct net_filter filter;
     uint16_t link; /* VIRTIO_NET_S_* */
+    uint8_t unplugged; /* 1: the cable is pulled out, and stays so when the guest starts anew */
 };
 
 struct net {
@@ -30,6 +31,7 @@ static const struct field net_fields[] = {
     FIELD_STRUCT(1, struct net_state, virtio, virtio_state_fields),
     FIELD_STRUCT(2, struct net_state, filter, net_filter_fields),
     FIELD(3, struct net_state, link),
+    FIELD(4, struct net_state, unplugged),
     FIELD_END,
 };
 
@@ -121,7 +123,7 @@ static bool net_receive(void *card, const void *data, size_t size)
         net->receive_waits = true;
         return false;
     }
-    if (!virtio_ready(&net->virtio) || !net->state.virtio.queue[RECEIVE].enabled || size < header_size)
+    if (!virtio_ready(&net->virtio) || !net->state.virtio.queue[RECEIVE].enabled || size < header_size || net->state.unplugged)
         return true;
     memcpy(&frame.header, data, header_size);
     frame.data += header_size;
@@ -153,7 +155,7 @@ static bool send(struct net *net, const struct virtqueue *queue, const struct vi
     struct iovec iov[VIRTQUEUE_SIZE_MAX];
     unsigned header_size = net->backend != NULL ? net->backend->header_size : 0;
     uint64_t skip = sizeof(struct virtio_net_hdr_v1) - header_size, size = chain->readable_size - skip;
-    if (net->backend == NULL || size > NET_FRAME_MAX)
+    if (net->backend == NULL || net->state.unplugged || size > NET_FRAME_MAX)
         return true;
     unsigned count = virtqueue_chain_map(queue, chain, false, skip, size, iov, NULL, ARRAY_SIZE(iov));
     return count == 0 || net->backend->type->send(net->backend, iov, count);
@@ -256,7 +258,7 @@ static void net_give_up(struct virtio *virtio)
     virtio->state->driver_features = 0;
     set_offloads(net);
     net_filter_reset(&net->state.filter, net->mac);
-    net->state.link = net->backend != NULL ? VIRTIO_NET_S_LINK_UP : 0;
+    net->state.link = net->backend != NULL && !net->state.unplugged ? VIRTIO_NET_S_LINK_UP : 0;
     if (net->receive_waits) { /* what waited is lost, and the backend reads on */
         net->receive_waits = false;
         net->backend->type->resume(net->backend);
@@ -331,6 +333,8 @@ static int net_check(const struct dev *dev, const void *state, struct err *err)
     int r = net_filter_check(&loaded->filter, err);
     if (r == 0 && (loaded->link & ~(VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE)) != 0)
         r = err_set(err, -EBADMSG, "link status 0x%x does not exist", loaded->link);
+    if (r == 0 && loaded->unplugged > 1)
+        r = err_set(err, -EBADMSG, "the cable is neither in nor out: %u", loaded->unplugged);
     return r < 0 ? r : virtio_check(dev, &loaded->virtio, err);
 }
 
@@ -351,6 +355,18 @@ bool virtio_net_announce(struct dev *dev)
     net->state.link |= VIRTIO_NET_S_ANNOUNCE;
     virtio_config_changed(&net->virtio);
     return true;
+}
+
+void virtio_net_set_link(struct dev *dev, bool up)
+{
+    struct net *net = CONTAINER_OF(dev, struct net, virtio.dev);
+    if (net->state.unplugged == !up)
+        return;
+    net->state.unplugged = !up;
+    net->state.link &= (uint16_t)~VIRTIO_NET_S_LINK_UP;
+    if (up && net->backend != NULL)
+        net->state.link |= VIRTIO_NET_S_LINK_UP;
+    virtio_config_changed(&net->virtio);
 }
 
 void virtio_net_mac(const struct dev *dev, uint8_t ret_mac[static 6])

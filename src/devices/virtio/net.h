@@ -17,6 +17,10 @@ extern const struct dev_type virtio_net_type;
 /* Asks the guest to announce itself on the network (after a migration). False: its driver can't. */
 bool virtio_net_announce(struct dev *dev);
 
+/* Plugs the cable in or pulls it out: the guest is told, and without it frames are lost both ways. A guest that starts anew finds it as
+ * it was. */
+void virtio_net_set_link(struct dev *dev, bool up);
+
 /* The address that the guest uses now. */
 void virtio_net_mac(const struct dev *dev, uint8_t ret_mac[static 6]);
 
