@@ -60,7 +60,7 @@ struct volume_definition { /* what a client wishes for */
     bool has_allocation;
     uint64_t allocation;  /* bytes to be reserved at once */
     enum volume_format format;
-    mode_t mode;
+    struct permissions permissions; /* the mode is always there */
     char *backing;        /* path of the image below; NULL: none */
     enum volume_format backing_format;
 };

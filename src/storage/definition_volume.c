@@ -14,6 +14,7 @@
 
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define MODE_DEFAULT 0600
+#define CLUSTER 65536u /* bytes, of qcow2 images made here */
 
 static const char *const format_names[] = {[VOLUME_RAW] = "raw", [VOLUME_QCOW2] = "qcow2", [VOLUME_ISO] = "iso"};
 
@@ -126,19 +127,39 @@ static int read_name(const xmlNode *root, struct volume_definition *definition, 
     return r;
 }
 
+/* What new images of qcow2 are: version 3, clusters of 64 KiB, no features. */
+static int check_qcow2(const xmlNode *target, struct err *err)
+{
+    const char *compat = xml_child_content(target, "compat"), *feature;
+    const xmlNode *features = xml_first(target, "features");
+    uint64_t cluster = CLUSTER;
+    bool given;
+    int r = read_size(target, "clusterSize", &cluster, &given, err);
+
+    if (r < 0)
+        return r;
+    if (cluster != CLUSTER)
+        return err_set(err, -ENOTSUP, "<clusterSize>: images of format qcow2 are made with clusters of 64 KiB");
+    if (compat != NULL && !text_equal(compat, "1.1"))
+        return err_set(err, -ENOTSUP, "<compat> is '%.20s'; images of format qcow2 are made with 1.1", compat);
+    feature = xml_first(features, NULL) != NULL ? xml_name(xml_first(features, NULL)) : NULL;
+    if (feature != NULL)
+        return err_set(err, -ENOTSUP, "<%.40s> of <features>: images of format qcow2 are made without it", feature);
+    return 0;
+}
+
 static int read_target(const xmlNode *root, struct volume_definition *definition, struct err *err)
 {
     const xmlNode *target = xml_first(root, "target");
-    struct permissions permissions = {0};
+    struct permissions *permissions = &definition->permissions;
     int r = check(target, NULL, NAMES("path", "format", "permissions", "timestamps", "compat", "features", "clusterSize"), err);
 
     if (r == 0)
         r = read_format(target, &definition->format, err);
     if (r == 0)
-        r = storage_read_permissions(target, &permissions, err);
-    if (r == 0 && permissions.has_mode)
-        definition->mode = permissions.mode & 0777;
-    return r;
+        r = storage_read_permissions(target, permissions, err);
+    permissions->mode = permissions->has_mode ? permissions->mode & 0777 : MODE_DEFAULT;
+    return r < 0 ? r : check_qcow2(target, err);
 }
 
 static int read_volume(const xmlNode *root, struct volume_definition *definition, struct err *err)
@@ -165,7 +186,7 @@ static int read_volume(const xmlNode *root, struct volume_definition *definition
 
 int volume_definition_parse(const char *xml, struct volume_definition *ret_definition, struct err *err)
 {
-    struct volume_definition definition = {.mode = MODE_DEFAULT};
+    struct volume_definition definition = {0};
     xmlDoc *doc;
     int r = xml_read(xml, "volume", &doc, err);
 

@@ -41,11 +41,35 @@ int place_look(struct storage_place *place, const char *name, struct storage_fil
     return place_name_valid(name) ? place->type->look(place, name, ret_file) : -EINVAL;
 }
 
-int place_create(struct storage_place *place, const char *name, mode_t mode, uint64_t size, uint64_t allocate)
+int place_create(struct storage_place *place, const struct storage_new *new_file, struct storage_handle **ret_handle, struct err *err)
 {
-    if (!place_name_valid(name))
+    struct storage_new checked = *new_file;
+
+    if (!place_name_valid(checked.name))
         return -EINVAL;
-    return size > INT64_MAX ? -EFBIG : place->type->create(place, name, mode, size, allocate < size ? allocate : size);
+    if (checked.size > INT64_MAX)
+        return -EFBIG;
+    if (checked.allocate > checked.size)
+        checked.allocate = checked.size;
+    return place->type->create(place, &checked, ret_handle, err);
+}
+
+int handle_publish(struct storage_handle *handle, const char *name)
+{
+    int r = handle->nameless ? handle->type->publish(handle, name) : 0;
+
+    if (r == 0)
+        handle->nameless = false;
+    return r;
+}
+
+void handle_discard(struct storage_handle *handle, struct storage_place *place, const char *name)
+{
+    bool named = !handle->nameless;
+
+    handle_close(handle);
+    if (named)
+        place_remove(place, name);
 }
 
 int place_resize(struct storage_place *place, const char *name, uint64_t size)

@@ -43,8 +43,21 @@ int place_space(struct storage_place *place, struct storage_space *ret_space);
 int place_list(struct storage_place *place, int (*found)(void *ctx, const struct storage_file *file), void *ctx);
 int place_look(struct storage_place *place, const char *name, struct storage_file *ret_file);
 
-/* A new file full of zeros; -EEXIST. allocate: so many bytes of it get their space now, where the place can do that. */
-int place_create(struct storage_place *place, const char *name, mode_t mode, uint64_t size, uint64_t allocate);
+/* What a new file is to be. */
+struct storage_new {
+    const char *name;
+    mode_t mode;
+    uid_t uid; /* -1: who makes it; likewise gid. Servers decide by themselves whose it is */
+    gid_t gid;
+    uint64_t size;     /* bytes, all zeros */
+    uint64_t allocate; /* so many of them get their space now, where the place can do that */
+};
+/* A new file, open for writing: -EEXIST. It has its name from handle_publish() on, so that nobody ever finds a part of it, whatever
+ * happens before; where the place can't do that it has the name at once. */
+int place_create(struct storage_place *place, const struct storage_new *new_file, struct storage_handle **ret_handle, struct err *err);
+int handle_publish(struct storage_handle *handle, const char *name);
+/* Instead of handle_close(), of a file that is not wanted after all. */
+void handle_discard(struct storage_handle *handle, struct storage_place *place, const char *name);
 int place_resize(struct storage_place *place, const char *name, uint64_t size);
 int place_remove(struct storage_place *place, const char *name);
 

@@ -27,6 +27,7 @@ struct directory {
 struct file_handle_local {
     struct storage_handle handle;
     int fd;
+    int directory; /* of a file without a name: the place's descriptor, which outlives it then */
 };
 
 static int directory_fd(struct storage_place *place)
@@ -37,7 +38,7 @@ static int directory_fd(struct storage_place *place)
 static int open_below(struct storage_place *place, const char *name, int flags, mode_t mode)
 {
     const struct open_how how = {.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | ((flags & O_PATH) == 0 ? O_NOCTTY : 0)),
-                                 .mode = (flags & O_CREAT) != 0 ? mode : 0,
+                                 .mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0,
                                  .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     int fd = (int)syscall(SYS_openat2, directory_fd(place), name, &how, sizeof(how));
 
@@ -117,19 +118,6 @@ static int give_size(int fd, uint64_t size, uint64_t allocate)
     return -errno;
 }
 
-static int directory_create(struct storage_place *place, const char *name, mode_t mode, uint64_t size, uint64_t allocate)
-{
-    int fd = open_below(place, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode), r;
-
-    if (fd < 0)
-        return fd;
-    r = fchmod(fd, mode) < 0 ? -errno : give_size(fd, size, allocate);
-    close(fd);
-    if (r < 0)
-        unlinkat(directory_fd(place), name, 0);
-    return r;
-}
-
 static int directory_resize(struct storage_place *place, const char *name, uint64_t size)
 {
     int fd = open_below(place, name, O_RDWR | O_NONBLOCK, 0), r;
@@ -167,7 +155,63 @@ static void local_close(struct storage_handle *handle)
     free(local);
 }
 
-static const struct handle_type local_handle = {.transfer = local_transfer, .flush = local_flush, .close = local_close};
+/* Makes that durable, too. */
+static int local_publish(struct storage_handle *handle, const char *name)
+{
+    struct file_handle_local *local = CONTAINER_OF(handle, struct file_handle_local, handle);
+    char path[32];
+
+    (void)text_format(path, sizeof(path), "/proc/self/fd/%d", local->fd);
+    if (fsync(local->fd) < 0 || linkat(AT_FDCWD, path, local->directory, name, AT_SYMLINK_FOLLOW) < 0 || fsync(local->directory) < 0)
+        return -errno;
+    return 0;
+}
+
+static const struct handle_type local_handle = {
+    .transfer = local_transfer, .flush = local_flush, .publish = local_publish, .close = local_close};
+
+/* File systems that know no files without a name say so in several ways. */
+static int open_new(struct storage_place *place, const struct storage_new *new_file, bool *ret_nameless)
+{
+    struct stat there;
+    int fd;
+
+    if (fstatat(directory_fd(place), new_file->name, &there, AT_SYMLINK_NOFOLLOW) == 0)
+        return -EEXIST;
+    fd = open_below(place, ".", O_RDWR | O_TMPFILE, new_file->mode);
+    *ret_nameless = fd >= 0;
+    return fd >= 0 || (fd != -EOPNOTSUPP && fd != -EISDIR && fd != -EINVAL && fd != -ENOENT)
+               ? fd
+               : open_below(place, new_file->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, new_file->mode);
+}
+
+static int directory_create(struct storage_place *place, const struct storage_new *new_file, struct storage_handle **ret_handle,
+                            struct err *err)
+{
+    struct file_handle_local *local = calloc(1, sizeof(*local));
+    bool nameless = false;
+    int fd = local == NULL ? -ENOMEM : open_new(place, new_file, &nameless), r = 0;
+
+    if (fd < 0) {
+        free(local);
+        return fd;
+    }
+    local->handle = (struct storage_handle){.type = &local_handle, .size = new_file->size, .nameless = nameless};
+    local->fd = fd;
+    local->directory = directory_fd(place);
+    if ((new_file->uid != (uid_t)-1 || new_file->gid != (gid_t)-1) && fchown(fd, new_file->uid, new_file->gid) < 0)
+        r = err_set(err, -errno, "cannot give the volume %s to user %d, group %d: %s", new_file->name, (int)new_file->uid,
+                    (int)new_file->gid, strerror(errno));
+    else if (fchmod(fd, new_file->mode) < 0)
+        r = -errno;
+    if (r == 0)
+        r = give_size(fd, new_file->size, new_file->allocate);
+    if (r < 0)
+        handle_discard(&local->handle, place, new_file->name);
+    else
+        *ret_handle = &local->handle;
+    return r;
+}
 
 static int directory_open(struct storage_place *place, const char *name, bool writable, struct storage_handle **ret_handle,
                           struct err *err)

@@ -86,16 +86,6 @@ static int nfs_space(struct storage_place *place, struct storage_space *ret_spac
     return r;
 }
 
-/* NFS 4.0 can't reserve space. */
-static int nfs_create(struct storage_place *place, const char *name, mode_t mode, uint64_t size, uint64_t allocate)
-{
-    int r = nfs_tree_create(to_nfs(place)->tree, name, mode, size);
-
-    if (r < 0 && r != -EEXIST && r != -EACCES && r != -EROFS)
-        nfs_tree_remove(to_nfs(place)->tree, name);
-    return r;
-}
-
 static int nfs_resize(struct storage_place *place, const char *name, uint64_t size)
 {
     return nfs_tree_resize(to_nfs(place)->tree, name, size);
@@ -185,6 +175,20 @@ static int nfs_open(struct storage_place *place, const char *name, bool writable
     handle->handle = (struct storage_handle){.type = &nfs_handle_type, .size = nfs_file_size(handle->file)};
     *ret_handle = &handle->handle;
     return 0;
+}
+
+/* NFS 4.0 can't reserve space, and knows no file without a name. */
+static int nfs_create(struct storage_place *place, const struct storage_new *new_file, struct storage_handle **ret_handle, struct err *err)
+{
+    struct nfs_tree *tree = to_nfs(place)->tree;
+    int r = nfs_tree_create(tree, new_file->name, new_file->mode, new_file->size);
+    bool ours = r != -EEXIST && r != -EACCES && r != -EROFS;
+
+    if (r == 0)
+        r = nfs_open(place, new_file->name, true, ret_handle, err);
+    if (r < 0 && ours)
+        nfs_tree_remove(tree, new_file->name);
+    return r;
 }
 
 static void nfs_close(struct storage_place *place)

@@ -10,7 +10,7 @@ struct place_type {
     int (*space)(struct storage_place *place, struct storage_space *ret_space);
     int (*list)(struct storage_place *place, int (*found)(void *ctx, const struct storage_file *file), void *ctx);
     int (*look)(struct storage_place *place, const char *name, struct storage_file *ret_file);
-    int (*create)(struct storage_place *place, const char *name, mode_t mode, uint64_t size, uint64_t allocate);
+    int (*create)(struct storage_place *place, const struct storage_new *new_file, struct storage_handle **ret_handle, struct err *err);
     int (*resize)(struct storage_place *place, const char *name, uint64_t size);
     int (*remove)(struct storage_place *place, const char *name);
     int (*open)(struct storage_place *place, const char *name, bool writable, struct storage_handle **ret_handle, struct err *err);
@@ -23,12 +23,14 @@ struct storage_place {
 struct handle_type {
     int (*transfer)(struct storage_handle *handle, void *data, size_t size, uint64_t offset, bool write);
     int (*flush)(struct storage_handle *handle);
+    int (*publish)(struct storage_handle *handle, const char *name); /* of handles that are nameless */
     void (*close)(struct storage_handle *handle);
 };
 
 struct storage_handle {
     const struct handle_type *type;
     uint64_t size;
+    bool nameless; /* a new file without a name */
 };
 
 #endif

@@ -243,17 +243,40 @@ static int put_volume(struct pool *pool, struct task *task, const struct volume 
 
 /* Making. */
 
-static int write_image(struct task *task)
+/* A file of that size with what fill() writes into it, under its name only when it is complete. */
+static void make_file(struct task *task, uint64_t size, uint64_t allocate,
+                      int (*fill)(struct task *task, struct storage_handle *handle))
+{
+    const struct permissions *permissions = &task->definition->permissions;
+    const struct storage_new new_file = {.name = task->name,
+                                         .mode = permissions->mode,
+                                         .uid = permissions->has_owner ? permissions->owner : (uid_t)-1,
+                                         .gid = permissions->has_group ? permissions->group : (gid_t)-1,
+                                         .size = size,
+                                         .allocate = allocate};
+    struct storage_handle *handle;
+
+    task->result = place_create(task->place, &new_file, &handle, task->err);
+    if (task->result < 0)
+        return;
+    task->result = fill(task, handle);
+    if (task->result == 0)
+        task->result = handle_publish(handle, task->name);
+    if (task->result < 0) {
+        handle_discard(handle, task->place, task->name);
+        return;
+    }
+    handle_close(handle);
+    look_again(task);
+}
+
+static int fill_new(struct task *task, struct storage_handle *handle)
 {
     const struct volume_definition *definition = task->definition;
-    struct storage_handle *handle;
-    int r = place_open(task->place, task->name, true, &handle, task->err);
 
-    if (r < 0)
-        return r;
-    r = image_write_qcow2(handle, definition->capacity, definition->backing, definition->backing_format);
-    handle_close(handle);
-    return r;
+    return definition->format != VOLUME_QCOW2
+               ? 0
+               : image_write_qcow2(handle, definition->capacity, definition->backing, definition->backing_format);
 }
 
 static void create_elsewhere(void *arg)
@@ -263,17 +286,9 @@ static void create_elsewhere(void *arg)
     bool qcow2 = definition->format == VOLUME_QCOW2;
     uint64_t size = qcow2 ? image_qcow2_size(definition->capacity) : definition->capacity;
 
-    task->result = size == 0 && qcow2 ? -EFBIG
-                                      : place_create(task->place, task->name, definition->mode, size,
-                                                     qcow2 || !definition->has_allocation ? 0 : definition->allocation);
-    if (task->result < 0)
-        return;
-    if (qcow2)
-        task->result = write_image(task);
-    if (task->result == 0)
-        look_again(task);
-    if (task->result < 0)
-        place_remove(task->place, task->name);
+    task->result = -EFBIG;
+    if (size != 0 || !qcow2)
+        make_file(task, size, qcow2 || !definition->has_allocation ? 0 : definition->allocation, fill_new);
 }
 
 /* A backing image says how large the new one is when the document does not. */
@@ -372,37 +387,22 @@ static int copy(struct storage_handle *from, struct storage_handle *to, uint64_t
     return r == 0 ? handle_flush(to) : r;
 }
 
-static int copy_contents(struct task *task, struct storage_handle *from)
+static int fill_copy(struct task *task, struct storage_handle *handle)
 {
-    struct storage_handle *to;
-    uint64_t size = handle_size(from);
-    int r;
-
-    r = place_create(task->place, task->name, task->definition->mode, size > task->size ? size : task->size, 0);
-    if (r < 0)
-        return r;
-    r = place_open(task->place, task->name, true, &to, task->err);
-    if (r == 0) {
-        r = copy(from, to, size);
-        handle_close(to);
-    }
-    if (r < 0)
-        place_remove(task->place, task->name);
-    return r;
+    return copy(task->handle, handle, handle_size(task->handle));
 }
 
 static void copy_elsewhere(void *arg)
 {
     struct task *task = arg;
-    struct storage_handle *from;
+    uint64_t size;
 
-    task->result = place_open(task->source_place, task->source, false, &from, task->err);
+    task->result = place_open(task->source_place, task->source, false, &task->handle, task->err);
     if (task->result < 0)
         return;
-    task->result = copy_contents(task, from);
-    handle_close(from);
-    if (task->result == 0)
-        look_again(task);
+    size = handle_size(task->handle);
+    make_file(task, size > task->size ? size : task->size, 0, fill_copy);
+    handle_close(task->handle);
 }
 
 int volume_create_from(struct pool *pool, const char *xml, struct pool *source_pool, const char *source,
