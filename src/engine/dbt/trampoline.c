@@ -102,13 +102,13 @@ static void emit_exit(struct emitter *e, bool avx)
     emit_leave(e);
 }
 
-/* Calls function(vCPU, SCRATCH, ADDRESS) with all of the guest's state in memory. */
+/* Calls function(vCPU, cold data, ADDRESS) with all of the guest's state in memory. */
 static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
 {
-    uint8_t *leave, *jump, *done, *no_vectors;
+    uint8_t *leave, *jump, *flags, *no_vectors;
 
+    emit_pop(e, SCRATCH);
     emit_guest_registers(e, false);
-    emit_store(e, VCPU(resume), SCRATCH);
     emit_load32(e, HOST_RAX, VCPU(vectors_away));
     emit_memory(e, 0, 0x89, HOST_RAX, VCPU(vectors_were_away));
     emit_put_vectors_away(e, avx);
@@ -131,14 +131,12 @@ static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
     emit_set_away(e, 0); /* an instruction that makes them the interpreter's leaves */
     emit_patch(no_vectors, e->at);
     emit_guest_registers(e, true);
-    emit_load(e, SCRATCH, VCPU(resume));
-    emit_registers(e, EMIT_W, 0x85, ADDRESS, ADDRESS);
-    done = emit_jump_if(e, IF_E);
-    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, retry)));
-    emit_jump_register(e, SCRATCH);
-    emit_patch(done, e->at);
-    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, next)));
-    emit_jump_register(e, SCRATCH);
+    emit_alu_constant(e, EMIT_W, ALU_CMP, ADDRESS, CALL_NEXT_FLAGS);
+    flags = emit_jump_if(e, IF_E);
+    emit_memory(e, 0, 0xff, 4, VCPU(resume));
+    emit_patch(flags, e->at);
+    dbt_emit_restore_flags(e);
+    emit_memory(e, 0, 0xff, 4, VCPU(resume));
     emit_patch(jump, e->at);
     emit_load(e, ADDRESS, VCPU(gpr[GPR_RIP]));
     emit_guest_registers(e, true);
@@ -175,6 +173,7 @@ static void emit_stack(struct emitter *e, const uint8_t *access)
 {
     uint8_t *not_there[2], *read_only, *found, *not_whole, *not_aligned;
 
+    emit_pop(e, SCRATCH);
     emit_store(e, VCPU(resume), SCRATCH);
     emit_store(e, VCPU(saved_rax), HOST_RAX);
     dbt_emit_tlb_entry(e, HOST_RAX);
@@ -208,9 +207,10 @@ static void emit_stack(struct emitter *e, const uint8_t *access)
     emit_memory(e, EMIT_0F, 0xb6, HOST_RAX, at_base(SCRATCH, offsetof(struct cold_data, align)));
     emit_registers(e, 0, 0x85, HOST_RAX, ADDRESS);
     not_aligned = emit_jump_if(e, IF_NE);
+    emit_memory(e, EMIT_W, 0x63, HOST_RAX, at_base(SCRATCH, offsetof(struct cold_data, retry))); /* movsxd */
+    emit_registers(e, EMIT_W, 0x03, SCRATCH, HOST_RAX);
     emit_load(e, HOST_RAX, VCPU(saved_rax));
     emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_host));
-    emit_lea(e, true, SCRATCH, at_base(SCRATCH, offsetof(struct cold_data, retry)));
     emit_jump_register(e, SCRATCH);
 
     emit_patch(not_whole, e->at);
@@ -219,8 +219,18 @@ static void emit_stack(struct emitter *e, const uint8_t *access)
     emit_patch(not_there[0], e->at);
     emit_patch(not_there[1], e->at);
     emit_load(e, HOST_RAX, VCPU(saved_rax));
-    emit_load(e, SCRATCH, VCPU(resume));
+    emit_memory(e, 0, 0xff, 6, VCPU(resume)); /* push */
     emit_jump_to(e, access);
+}
+
+/* Back to the linear address: the entry is still the one that was looked at. */
+static uint8_t *emit_missed(struct emitter *e, bool write, const uint8_t *function)
+{
+    uint8_t *start = e->at;
+
+    emit_memory(e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, dbt_tag_offset(write ? ACCESS_WRITE : ACCESS_READ)));
+    emit_jump_to(e, function);
+    return start;
 }
 
 /* At the head of a translation that uses vectors. Those with unmasked exceptions are the interpreter's: then it leaves. */
@@ -243,6 +253,7 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     struct emitter e = {.at = arena->write};
     bool avx = dbt_cpuid_bit(v, 1, 0, CPUID_ECX, 28);
     enter_fn *enter = (enter_fn *)(uintptr_t)arena->execute;
+    const uint8_t *shared;
 
     emit_enter(&e);
     ret_trampolines->exit_to_address = e.at;
@@ -254,10 +265,14 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_interpret);
     ret_trampolines->access = e.at;
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_access);
-    ret_trampolines->shared = e.at;
+    shared = e.at;
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_shared);
     ret_trampolines->stack = e.at;
     emit_stack(&e, ret_trampolines->access);
+    for (unsigned write = 0; write < 2; write++) {
+        ret_trampolines->missed[write] = emit_missed(&e, write, ret_trampolines->access);
+        ret_trampolines->missed_shared[write] = emit_missed(&e, write, shared);
+    }
     ret_trampolines->load_vectors = e.at;
     emit_load_vectors(&e, avx);
     arena->used = (size_t)(e.at - arena->write);

@@ -258,6 +258,19 @@ static void decode_stable(struct translator *t, const uint8_t *page_bytes)
     } while (mail != atomic_load(&v->mail_done));
 }
 
+static const uint8_t *keep_bytes(const struct translator *t)
+{
+    const struct guest_instruction *last = &t->instruction[t->count - 1];
+    size_t size = (uint32_t)(last->next_rip - t->out->linear);
+    uint8_t *kept = dbt_translations_allocate(t->v, size), *at = kept;
+
+    for (unsigned i = 0; i < t->count; i++) {
+        memcpy(at, t->instruction[i].bytes, t->instruction[i].op.length);
+        at += t->instruction[i].op.length;
+    }
+    return kept;
+}
+
 struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
 {
     struct translator *t = v->translator;
@@ -273,6 +286,7 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     t->address_holds = 0;
     t->code64 = dbt_code64(v);
     decode_stable(t, page_bytes);
+    out->bytes = keep_bytes(t);
     dbt_flags_liveness(t);
     if (!v->vm->exact_flags) /* which are right at each access */
         dbt_share_operands(t);

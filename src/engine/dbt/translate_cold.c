@@ -16,53 +16,69 @@ static struct translated_op *keep_op(struct translator *t, const struct guest_in
 {
     struct translated_op *kept = dbt_translations_allocate(t->v, sizeof(*kept));
 
-    kept->op = g->op;
-    kept->next_rip = g->next_rip;
-    kept->falls_through = dbt_jump_condition(g->decoded->mnemonic) >= 0 && g->translate != NULL;
+    *kept = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
     return kept;
 }
 
-/* SCRATCH = what follows the jump; the trampoline reads it and comes back behind it. Returns the jump's place for a retry. */
-static uint8_t *emit_call(struct translator *t, const struct guest_instruction *g, const struct cold *cold, uint8_t *trampoline)
+/* What the interpreter does over and over is kept decoded, and so is what has a thunk, which may be gone one day. */
+static void describe(struct translator *t, const struct guest_instruction *g, struct cold_data *data)
 {
-    struct cold_data data = {.op = keep_op(t, g)};
-    uint8_t *distance = emit_lea_rip(&t->e, SCRATCH);
-    uint8_t *place;
+    data->falls_through = dbt_jump_condition(g->decoded->mnemonic) >= 0 && g->translate != NULL;
+    data->in_memory = g->translate == NULL || g->op.extra != NULL;
+    data->number = dbt_translations_number(t->v, data->in_memory ? (const void *)keep_op(t, g) : t->out);
+    data->offset = (uint16_t)(g->next_rip - g->op.length - t->out->linear);
+}
 
+/* The code behind the instruction is at `next`, or behind the call if NULL. */
+static void emit_call(struct translator *t, const struct guest_instruction *g, const struct cold *cold, const uint8_t *next,
+                      uint8_t *trampoline)
+{
+    struct cold_data data = {.next = (int32_t)sizeof(data)};
+
+    emit8(&t->e, 0xe8);
+    emit32(&t->e, (uint32_t)(trampoline - (t->e.at + 4)));
+    describe(t, g, &data);
+    if (next != NULL)
+        data.next = (int32_t)(next - t->e.at);
     if (cold != NULL) {
+        data.retry = cold->retry != NULL ? (int32_t)(cold->retry - t->e.at) : 0;
         data.size = cold->size;
         data.access = cold->access;
         data.align = cold->align;
+        data.host_flags = next != NULL && cold->host_flags;
     }
-    emit_jump_to(&t->e, trampoline);
-    emit_patch(distance, t->e.at);
-    place = t->e.at + offsetof(struct cold_data, retry);
     emit_bytes(&t->e, &data, sizeof(data));
-    return place;
 }
 
 void dbt_emit_interpret(struct translator *t, const struct guest_instruction *g)
 {
     dbt_flags_to_memory(t);
-    emit_call(t, g, NULL, dbt_translations_trampolines(t->v)->interpret);
+    emit_call(t, g, NULL, NULL, dbt_translations_trampolines(t->v)->interpret);
     t->host_flags = false;
     t->memory_flags = true;
 }
 
 static void emit_cold_access(struct translator *t, const struct cold *cold)
 {
-    struct emitter here;
+    const struct trampolines *trampolines = dbt_translations_trampolines(t->v);
+    unsigned write = cold->access & ACCESS_WRITE ? 1 : 0;
 
-    /* Back to the linear address: the entry is still the one that was looked at. */
     if (cold->kind == COLD_KNOWN)
         emit_constant(&t->e, ADDRESS, cold->target);
-    else
-        emit_memory(&t->e, EMIT_W, 0x33, ADDRESS, at_base(SCRATCH, dbt_tag_offset(cold->access)));
-    here.at = emit_call(t, cold->instruction, cold, cold->kind == COLD_SHARED ? dbt_translations_trampolines(t->v)->shared
-                                                                              : dbt_translations_trampolines(t->v)->access);
-    emit_jump_to(&here, cold->retry);
-    for (unsigned i = 1; cold->kind == COLD_SHARED && i < cold->run; i++)
-        emit_call(t, cold->instruction + i, NULL, dbt_translations_trampolines(t->v)->interpret);
+    emit_call(t, cold->instruction, cold, cold->next,
+              cold->kind == COLD_KNOWN ? trampolines->access : trampolines->missed[write]);
+}
+
+/* All of a range that can't be had at once. */
+static void emit_cold_shared(struct translator *t, const struct cold *cold)
+{
+    const struct trampolines *trampolines = dbt_translations_trampolines(t->v);
+    uint8_t *trampoline = trampolines->missed_shared[cold->access & ACCESS_WRITE ? 1 : 0];
+
+    for (unsigned i = 0; i < cold->run; i++) {
+        emit_call(t, cold->instruction + i, cold, i + 1 == cold->run ? cold->next : NULL, trampoline);
+        trampoline = trampolines->interpret;
+    }
 }
 
 /* In the other window, perhaps. This stands here and not in the trampoline so that each place has a jump of its own to predict. */
@@ -82,13 +98,10 @@ static void emit_other_stack(struct translator *t, const struct cold *cold)
 
 static void emit_cold_stack(struct translator *t, const struct cold *cold)
 {
-    struct emitter here;
-
     emit_memory(&t->e, EMIT_W, 0x03, ADDRESS, VCPU(stack_base));
     if (cold->align == 0)
         emit_other_stack(t, cold);
-    here.at = emit_call(t, cold->instruction, cold, dbt_translations_trampolines(t->v)->stack);
-    emit_jump_to(&here, cold->retry);
+    emit_call(t, cold->instruction, cold, cold->next, dbt_translations_trampolines(t->v)->stack);
 }
 
 /* A run of stack instructions of which not all are in the window: one by one. */
@@ -107,11 +120,6 @@ static void emit_cold_run(struct translator *t, const struct cold *cold)
             t->cold[first].next = t->e.at;
     }
     t->single = false;
-}
-
-/* The interpreter leaves flags in memory; the code that goes on may want them in the host's. */
-static void emit_go_on(struct translator *t, const struct cold *cold)
-{
     if (cold->host_flags)
         dbt_emit_restore_flags(&t->e);
     emit_jump_to(&t->e, cold->next);
@@ -135,21 +143,25 @@ void dbt_emit_cold(struct translator *t)
         }
         if (cold->kind == COLD_STACK && cold->run > 1)
             emit_cold_run(t, cold);
-        else if (cold->kind == COLD_ACCESS || cold->kind == COLD_KNOWN || cold->kind == COLD_SHARED)
+        else if (cold->kind == COLD_ACCESS || cold->kind == COLD_KNOWN)
             emit_cold_access(t, cold);
+        else if (cold->kind == COLD_SHARED)
+            emit_cold_shared(t, cold);
         else if (cold->kind == COLD_STACK)
             emit_cold_stack(t, cold);
         else
-            emit_call(t, cold->instruction, NULL, dbt_translations_trampolines(t->v)->interpret);
-        emit_go_on(t, cold);
+            emit_call(t, cold->instruction, cold, cold->next, dbt_translations_trampolines(t->v)->interpret);
     }
 }
 
-static void begin(struct dbt_vcpu *v, const struct translated_op *op)
+static const struct translated_op *begin(struct dbt_vcpu *v, const struct cold_data *data)
 {
+    const struct translated_op *op = dbt_translated_op(v, data);
+
     v->op = &op->op;
     v->block_end = NULL;
     v->gpr[GPR_RIP] = op->next_rip;
+    return op;
 }
 
 /* Whether there is code to go on with at RIP, wherever the instruction has led. */
@@ -164,34 +176,34 @@ static bool may_jump(struct dbt_vcpu *v)
     return true;
 }
 
-static bool jumped(const struct dbt_vcpu *v, const struct translated_op *op)
+static bool jumped(const struct dbt_vcpu *v, const struct cold_data *data, const struct translated_op *op)
 {
-    return (op->op.flags & OP_END) && !(op->falls_through && v->gpr[GPR_RIP] == op->next_rip);
+    return (op->op.flags & OP_END) && !(data->falls_through && v->gpr[GPR_RIP] == op->next_rip);
 }
 
-static uint64_t interpret(struct dbt_vcpu *v, const struct translated_op *op)
+static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, const struct translated_op *op)
 {
     uint64_t epoch = v->rights_epoch;
     bool stopped, jump;
 
     v->statistics[STATISTIC_HELPERS]++;
     op->op.execute(v, &op->op);
-    jump = jumped(v, op);
+    jump = jumped(v, data, op);
     stopped = v->block_end != NULL || jump || v->rights_epoch != epoch; /* looks in the TLB that are shared hold no longer */
     v->op = NULL;
+    v->resume = (uint64_t)(uintptr_t)data + (uint64_t)(int64_t)data->next;
     if (!stopped)
-        return CALL_NEXT;
+        return data->host_flags ? CALL_NEXT_FLAGS : CALL_NEXT;
     v->last_indirect = 0;
     return jump && may_jump(v) ? CALL_JUMP : CALL_LEAVE;
 }
 
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data)
 {
-    begin(v, data->op);
-    return interpret(v, data->op);
+    return interpret(v, data, begin(v, data));
 }
 
-static uint64_t page_of(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear, uint64_t walked)
+static uint64_t page_of(struct dbt_vcpu *v, const struct cold_data *data, const struct translated_op *op, uint64_t linear, uint64_t walked)
 {
     bool write = (data->access & ACCESS_WRITE) != 0;
     const struct tlb_entry *entry = &v->tlb[TLB_INDEX(linear)];
@@ -199,28 +211,31 @@ static uint64_t page_of(struct dbt_vcpu *v, const struct cold_data *data, uint64
 
     dbt_tlb_translate(v, v->tlb_mode, walked, write ? ACCESS_WRITE : ACCESS_READ);
     if ((write ? entry->write : entry->read) != TLB_PAGE(linear) || v->rights_epoch != epoch)
-        return interpret(v, data->op);
+        return interpret(v, data, op);
     v->op = NULL;
+    v->resume = (uint64_t)(uintptr_t)data + (uint64_t)(int64_t)data->retry;
     return (uint64_t)(uintptr_t)(entry->host + (linear & 0xfff));
 }
 
 uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
 {
-    begin(v, data->op);
+    const struct translated_op *op = begin(v, data);
+
     v->statistics[STATISTIC_ACCESS_HELPERS]++;
     if ((linear & 0xfff) > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
-        ((data->op->op.flags & OP_END) && /* a jump's checks have an order of their own */
+        ((op->op.flags & OP_END) && /* a jump's checks have an order of their own */
          !dbt_tlb_find(v, v->tlb_mode, linear, data->access & ACCESS_WRITE ? ACCESS_WRITE : ACCESS_READ)))
-        return interpret(v, data->op);
-    return page_of(v, data, linear, linear);
+        return interpret(v, data, op);
+    return page_of(v, data, op, linear, linear);
 }
 
 /* linear: of the range. A fault is that of the instruction's own operand. */
 uint64_t dbt_translated_shared(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
 {
-    begin(v, data->op);
+    const struct translated_op *op = begin(v, data);
+
     v->statistics[STATISTIC_ACCESS_HELPERS]++;
     if ((linear & 0xfff) > 4096u - data->size || !dbt_canonical(linear))
-        return interpret(v, data->op);
-    return page_of(v, data, linear, dbt_address(v, &data->op->op, 1, ACCESS_READ));
+        return interpret(v, data, op);
+    return page_of(v, data, op, linear, dbt_address(v, &op->op, 1, ACCESS_READ));
 }

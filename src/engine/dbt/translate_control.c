@@ -116,7 +116,7 @@ void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction
 
     *op = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
     emit_memory(e, 0, 0xc7, 0, VCPU(last_indirect));
-    emit32(e, dbt_translated_op_number(t->v, op));
+    emit32(e, dbt_translations_number(t->v, op));
     emit_move(e, SCRATCH, ADDRESS);
     emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr */
     emit8(e, JUMP_SLOT_SHIFT);

@@ -25,9 +25,16 @@
 #define CHUNK_MAX KIB(512)
 #define TABLE_EXIT_MAX 64u /* of dbt_emit_through_table(), and to align it */
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
+#define ALIGNMENT 8u     /* of what is allocated */
+#define RECENT_OPS 256u  /* power of two */
 
 struct chunk { /* of the arena, being filled: offsets */
     size_t at, end;
+};
+
+struct recent_op {
+    const struct cold_data *data; /* NULL: none */
+    struct translated_op op;
 };
 
 struct translation_cache {
@@ -50,6 +57,7 @@ struct translation_cache {
     uint64_t start[START_BITS / 64]; /* a bit for each hash where there may be a translation: it answers "no" at once */
     struct translation *hash[HASH_SIZE];
     struct translation *page[PAGE_HASH_SIZE];
+    struct recent_op recent[RECENT_OPS]; /* what instructions C was called for of late */
 };
 
 static uint64_t mix(uint64_t physical, uint64_t linear)
@@ -303,7 +311,7 @@ void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size)
     struct translation_cache *cache = v->translations;
     void *p = cache->memory + cache->memory_used;
 
-    cache->memory_used += align_up(size, 16);
+    cache->memory_used += align_up(size, ALIGNMENT);
     return p;
 }
 
@@ -405,6 +413,8 @@ static void make_room(struct dbt_vcpu *v)
     cache->hot = cache->cold = (struct chunk){0, 0};
     cache->full = false;
     cache->reuses++;
+    for (unsigned i = 0; i < RECENT_OPS; i++)
+        cache->recent[i].data = NULL;
 }
 
 static void unhash(struct translation_cache *cache, const struct translation *t)
@@ -545,9 +555,42 @@ static struct translation *find(struct dbt_vcpu *v, uint64_t linear, uint64_t ph
     return t;
 }
 
-uint32_t dbt_translated_op_number(const struct dbt_vcpu *v, const struct translated_op *op)
+uint32_t dbt_translations_number(const struct dbt_vcpu *v, const void *p)
 {
-    return (uint32_t)(((const uint8_t *)op - v->translations->memory) / 16) + 1;
+    return (uint32_t)(((const uint8_t *)p - v->translations->memory) / ALIGNMENT) + 1;
+}
+
+static const void *numbered(const struct translation_cache *cache, uint32_t number)
+{
+    return cache->memory + ((size_t)number - 1) * ALIGNMENT;
+}
+
+/* Its bytes are a twentieth of what it becomes; few instructions ever need C. */
+static void decode_again(struct dbt_vcpu *v, const struct cold_data *data, struct translated_op *op)
+{
+    const struct translation *t = numbered(v->translations, data->number);
+    uint32_t mode = t->mode & ~(uint32_t)MODE_USER;
+    uint64_t next;
+
+    if (dbt_decoded_full(v))
+        dbt_decoded_clear(v);
+    dbt_decoded(v, t->bytes + data->offset, 15, mode, &op->op);
+    next = t->linear + data->offset + op->op.length;
+    op->next_rip = (mode & MODE_CODE_MASK) == MODE_CODE64 ? next : (uint32_t)next;
+}
+
+const struct translated_op *dbt_translated_op(struct dbt_vcpu *v, const struct cold_data *data)
+{
+    struct translation_cache *cache = v->translations;
+    struct recent_op *recent = &cache->recent[((uintptr_t)data ^ (uintptr_t)data >> 9) % RECENT_OPS];
+
+    if (data->in_memory)
+        return numbered(cache, data->number);
+    if (recent->data != data) {
+        recent->data = data;
+        decode_again(v, data, &recent->op);
+    }
+    return &recent->op;
 }
 
 /* An indirect jump to an address that is not canonical: the fault is the jump's, which has done nothing yet. */
@@ -558,7 +601,7 @@ static void check_target(struct dbt_vcpu *v)
 
     if (LIKELY(!dbt_code64(v) || dbt_canonical(v->gpr[GPR_RIP])) || v->last_indirect == 0)
         return;
-    jump = (const struct translated_op *)(void *)(v->translations->memory + ((size_t)v->last_indirect - 1) * 16);
+    jump = numbered(v->translations, v->last_indirect);
     pushed = dbt_stack_effect(&jump->op);
     v->gpr[X86_RSP] += (uint64_t)pushed;
     v->gpr[GPR_RIP] = jump->next_rip;

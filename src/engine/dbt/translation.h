@@ -40,16 +40,20 @@ struct translation {
     struct translation *hash_next;
     struct translation *page_next[2];
     struct link *incoming, *outgoing;
+    const uint8_t *bytes;     /* of its instructions, as they were */
 };
 
-struct translated_op {        /* what cold code needs of an instruction */
+struct translated_op {        /* what C needs of an instruction */
     struct op op;
     uint64_t next_rip;
-    bool falls_through; /* a conditional jump that ends nothing */
 };
 
-/* Translated ops by number, for v->last_indirect. */
-uint32_t dbt_translated_op_number(const struct dbt_vcpu *v, const struct translated_op *op);
+/* Numbers for what dbt_translations_allocate() gave: translations in cold data, ops in v->last_indirect. Never 0. */
+uint32_t dbt_translations_number(const struct dbt_vcpu *v, const void *p);
+
+/* The instruction that cold data belongs to; good until the next call. */
+struct cold_data;
+const struct translated_op *dbt_translated_op(struct dbt_vcpu *v, const struct cold_data *data);
 
 /* Makes and frees v->translations, of at most code_size bytes of host code. -ENOMEM, or why executable memory can't be had. */
 int dbt_translations_new(struct dbt_vcpu *v, size_t code_size);
@@ -99,20 +103,25 @@ struct code_arena;
 struct trampolines { /* in the writable view */
     uint8_t *exit;           /* everything in host registers; SCRATCH: the link, or 0; v->gpr[GPR_RIP] is set */
     uint8_t *exit_to_address; /* the same with RIP in ADDRESS and no link */
-    uint8_t *interpret;      /* SCRATCH: the cold data */
-    uint8_t *access;         /* SCRATCH: the cold data; ADDRESS: linear */
-    uint8_t *shared;         /* SCRATCH: the cold data; ADDRESS: linear address of the range */
+    /* Called: cold data stands behind the call. */
+    uint8_t *interpret;
+    uint8_t *access;         /* ADDRESS: linear */
     uint8_t *stack;          /* the same, and opens the stack window there if it can */
+    uint8_t *missed[2], *missed_shared[2]; /* for reading and writing; ADDRESS and SCRATCH as the look-up has left them; of an operand,
+                                            * and of a range that several share */
     uint8_t *load_vectors;   /* SCRATCH: where to go on (executable view) */
 };
 typedef struct link *enter_fn(struct dbt_vcpu *v, const void *code);
 
-/* What stands behind a jump to `interpret` or `access`: read by C, and skipped by the trampoline, which goes on at `retry` or `next`. */
+/* What stands behind a call of `interpret` and the like. There are more of these than of anything else in the arena: they are small. */
 struct cold_data {
-    struct translated_op *op;
-    uint8_t size, access, align, pad[5];
-    uint8_t retry[5]; /* a jump */
-    uint8_t next[];   /* code */
+    int32_t retry, next;  /* where the code goes on, as distances from here: with the access, or behind the instruction */
+    uint32_t number;      /* of the translation, or where `in_memory` of a translated_op */
+    uint16_t offset;      /* of the instruction in the translation's bytes */
+    uint8_t size, access, align;
+    bool in_memory : 1;
+    bool falls_through : 1; /* a conditional jump that ends nothing */
+    bool host_flags : 1;    /* the code at `next` wants the flags in the host's */
 } __attribute__((packed));
 
 const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v);
@@ -121,9 +130,10 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
 
 /* Called by trampolines. What they return, if it isn't the host address to try again with: */
 enum {
-    CALL_NEXT,  /* the instruction is done */
-    CALL_LEAVE, /* done, and back to the run loop */
-    CALL_JUMP,  /* done, and RIP is set: v->resume is the code to try */
+    CALL_NEXT,       /* the instruction is done; the code goes on at v->resume */
+    CALL_NEXT_FLAGS, /* the same, and wants the flags in the host's */
+    CALL_LEAVE,      /* done, and back to the run loop */
+    CALL_JUMP,       /* done, and RIP is set: v->resume is the code to try */
 };
 uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
 uint64_t dbt_translated_shared(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
