@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "backend/block_dirty.h"
 #include "backend/block_lock.h"
 #include "backend/block_medium.h"
 #include "backend/qcow2.h"
@@ -24,6 +25,7 @@ struct block_image {
     bool readonly, can_discard, no_lock;
     bool active;               /* the right to write is ours */
     uint64_t beacon;           /* 0: none is shown */
+    struct block_dirty *dirty; /* NULL: not tracked */
     struct worker_pool *workers;
     unsigned in_flight;
     bool draining;
@@ -78,10 +80,17 @@ static void count(struct block_counters *counters, const struct block_request *r
     counters->of[request->operation].nanoseconds += (uint64_t)(host_monotonic_ns() - request->submitted_ns);
 }
 
+static bool changes(const struct block_request *request)
+{
+    return request->operation != BLOCK_READ && request->operation != BLOCK_FLUSH;
+}
+
 static void finish(struct block_image *image, struct block_request *request, int result)
 {
     image->in_flight--;
     count(&image->counters, request, result);
+    if (image->dirty != NULL && changes(request)) /* failed or not: who knows what it has done */
+        block_dirty_mark(image->dirty, request->offset, request->size);
     request->result = result;
     request->done(request);
 }
@@ -140,10 +149,9 @@ static void medium_finished(void *ctx, struct block_request *request, int result
 
 static int check_request(const struct block_image *image, const struct block_request *request)
 {
-    bool changes = request->operation != BLOCK_READ && request->operation != BLOCK_FLUSH;
     if (!image->active)
         return -EPERM;
-    if (changes && image->readonly)
+    if (changes(request) && image->readonly)
         return -EROFS;
     if (request->offset > image->size || request->size > image->size - request->offset)
         return -EINVAL;
@@ -293,6 +301,47 @@ int block_activate(struct block_image *image, struct err *err)
     return 0;
 }
 
+int block_track(struct block_image *image)
+{
+    block_untrack(image);
+    return block_dirty_new(image->size, &image->dirty);
+}
+
+void block_untrack(struct block_image *image)
+{
+    block_dirty_free(image->dirty);
+    image->dirty = NULL;
+}
+
+void block_take_dirty(struct block_image *image, uint64_t *bitmap)
+{
+    if (image->dirty != NULL)
+        block_dirty_move(image->dirty, bitmap);
+}
+
+int block_execute(struct block_image *image, const struct block_request *request)
+{
+    int r = check_request(image, request);
+    return r < 0 ? r : execute(image, request);
+}
+
+int block_find_data(struct block_image *image, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end)
+{
+    if (offset >= image->size) {
+        *ret_start = *ret_end = image->size;
+        return 0;
+    }
+    if (image->qcow2 != NULL)
+        return qcow2_find_data(image->qcow2, offset, image->size, ret_start, ret_end);
+    if (image->medium->type->find_data != NULL) {
+        image->medium->type->find_data(image->medium, offset, image->size, ret_start, ret_end);
+    } else {
+        *ret_start = offset;
+        *ret_end = image->size;
+    }
+    return 0;
+}
+
 int block_show_beacon(struct block_image *image, uint64_t *ret_beacon)
 {
     block_hide_beacon(image);
@@ -321,6 +370,7 @@ void block_close(struct block_image *image)
     block_drain(image);
     if (image->medium != NULL && !image->readonly && image->active)
         flush(image);
+    block_untrack(image);
     qcow2_close(image->qcow2);
     block_medium_close(image->medium);
     worker_pool_free(image->workers);

@@ -93,6 +93,28 @@ int block_show_beacon(struct block_image *image, uint64_t *ret_beacon);
 void block_hide_beacon(struct block_image *image);
 bool block_sees_beacon(const struct block_image *image, uint64_t beacon);
 
+/* For whoever copies the image while it is in use. */
+
+#define BLOCK_DIRTY_SIZE (64u << 10) /* bytes that one bit of a bitmap stands for */
+
+static inline size_t block_bitmap_words(uint64_t size)
+{
+    return (size_t)(size / (UINT64_C(64) * BLOCK_DIRTY_SIZE) + (size % (UINT64_C(64) * BLOCK_DIRTY_SIZE) != 0));
+}
+
+/* From now on, remembers which blocks requests change; again: forgets which. A block whose request is not done yet is not
+ * among them: it will be. -ENOMEM. take: adds them to a bitmap of block_bitmap_words(block_size()) words, and forgets them. */
+int block_track(struct block_image *image);
+void block_untrack(struct block_image *image); /* accepts an image that is not tracked */
+void block_take_dirty(struct block_image *image, uint64_t *bitmap);
+
+/* Does a request of its own beside those of the device, and waits for it; from any thread, without the lock, as long as the image
+ * stays open and, to write, active. block_drain() does not wait for it. Returns its result. */
+int block_execute(struct block_image *image, const struct block_request *request);
+
+/* Likewise: the first range at or behind offset that may hold anything but zeros; *ret_start is the image's size when there is none. */
+int block_find_data(struct block_image *image, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end);
+
 /* The path it was opened by. */
 const char *block_path(const struct block_image *image);
 

@@ -77,6 +77,22 @@ static bool host_can_discard(struct block_medium *medium)
     return host_size(medium, &size) == 0 && block_file_can_discard(to_host(medium)->fd, size);
 }
 
+static void host_find_data(struct block_medium *medium, uint64_t offset, uint64_t size, uint64_t *ret_start, uint64_t *ret_end)
+{
+    int fd = to_host(medium)->fd;
+    off_t data = lseek(fd, (off_t)offset, SEEK_DATA), hole;
+
+    *ret_start = data >= 0 ? (uint64_t)data : errno == ENXIO ? size : offset;
+    *ret_end = size;
+    if (data < 0 || *ret_start >= size) {
+        *ret_start = *ret_start < size ? *ret_start : size;
+        return;
+    }
+    hole = lseek(fd, data, SEEK_HOLE);
+    if (hole > data && (uint64_t)hole < size)
+        *ret_end = (uint64_t)hole;
+}
+
 static int host_lock(struct block_medium *medium, uint64_t start, uint64_t length, enum block_lock_wish wish)
 {
     static const short types[] = {[BLOCK_UNLOCK] = F_UNLCK, [BLOCK_LOCK_SHARED] = F_RDLCK, [BLOCK_LOCK_EXCLUSIVE] = F_WRLCK};
@@ -109,6 +125,7 @@ static const struct block_medium_type host_type = {
     .wait = host_wait,
     .size = host_size,
     .can_discard = host_can_discard,
+    .find_data = host_find_data,
     .lock = host_lock,
     .look = host_look,
     .close = host_close,

@@ -37,6 +37,9 @@ uint64_t qcow2_size(const struct qcow2 *qcow2); /* bytes that the guest sees */
 /* Forgets everything that is known of the file and reads it anew: another process may have written to it. Nothing is under way. */
 int qcow2_reload(struct qcow2 *qcow2, struct err *err);
 
+/* As block_find_data(); size: where to stop looking. */
+int qcow2_find_data(struct qcow2 *qcow2, uint64_t offset, uint64_t size, uint64_t *ret_start, uint64_t *ret_end);
+
 /* Does the whole request. Returns its result. */
 int qcow2_execute(struct qcow2 *qcow2, const struct block_request *request);
 

@@ -113,3 +113,53 @@ int qcow2_set(struct qcow2 *q, uint64_t index, uint64_t entry)
         return qcow2_give_up(q, old.offset, old.bytes);
     return old.offset != 0 && old.offset != (entry & QCOW2_OFFSET) ? qcow2_give_up(q, old.offset, q->cluster_size) : 0;
 }
+
+/* Whether the cluster reads as zeros for want of anything else; *ret_next: the first that has to be looked at behind it. */
+static int is_empty(struct qcow2 *q, uint64_t index, bool *ret_empty, uint64_t *ret_next)
+{
+    struct qcow2_mapping mapping;
+    int r;
+
+    *ret_next = index + 1;
+    *ret_empty = (q->l1[index / l2_entries(q)] & QCOW2_OFFSET) == 0 && q->backing == NULL;
+    if (*ret_empty) {
+        *ret_next = (index / l2_entries(q) + 1) * l2_entries(q);
+        return 0;
+    }
+    r = qcow2_look(q, index, &mapping);
+    if (r == 0)
+        *ret_empty = mapping.kind == QCOW2_IS_ZERO || (mapping.kind == QCOW2_UNALLOCATED && q->backing == NULL);
+    return r;
+}
+
+#define RUN_MAX 1024 /* clusters that are looked at in one go, with the lock */
+
+int qcow2_find_data(struct qcow2 *q, uint64_t offset, uint64_t size, uint64_t *ret_start, uint64_t *ret_end)
+{
+    uint64_t first = offset >> q->cluster_bits, limit = (size + q->cluster_size - 1) >> q->cluster_bits, end, next;
+    bool empty = true;
+    int r = 0;
+
+    pthread_mutex_lock(&q->lock);
+    for (next = first; r == 0 && empty && next < limit;) {
+        first = next;
+        r = is_empty(q, first, &empty, &next);
+    }
+    if (empty)
+        first = limit;
+    for (end = first; r == 0 && !empty && end < limit && end - first < RUN_MAX; end++) {
+        r = is_empty(q, end, &empty, &next);
+        if (empty)
+            break;
+    }
+    pthread_mutex_unlock(&q->lock);
+    if (r < 0)
+        return r;
+    *ret_start = first << q->cluster_bits > offset ? first << q->cluster_bits : offset;
+    *ret_end = end << q->cluster_bits;
+    if (*ret_start > size)
+        *ret_start = size;
+    if (*ret_end > size)
+        *ret_end = size;
+    return 0;
+}

@@ -20,7 +20,7 @@ struct options {
     const char *control, *uri, *settle;
     const char *compress;
     uint64_t bandwidth, downtime_ms, channels;
-    bool has_bandwidth, has_downtime, dry_run, cancel, keep;
+    bool has_bandwidth, has_downtime, dry_run, cancel, keep, copy_storage;
 };
 
 static const char help[] =
@@ -31,6 +31,7 @@ static const char help[] =
     "  --downtime MS       stop the VM when what remains takes no longer than this\n"
     "  --channels N        several connections at once\n"
     "  --compress METHOD   none, zstd, lz4, or auto: when the way is slower than the compressor\n"
+    "  --copy-storage      copy the disks that both sides do not share; begun again, only what differs is sent\n"
     "  --dry-run           check everything, measure, predict; nothing moves\n"
     "  --keep              leave this VM's process, paused, when the VM has gone\n"
     "  --cancel            instead: stop a migration that is under way\n"
@@ -80,7 +81,8 @@ static bool parse_flag(struct options *options, const char *name)
     struct {
         const char *name;
         bool *flag;
-    } flags[] = {{"--dry-run", &options->dry_run}, {"--cancel", &options->cancel}, {"--keep", &options->keep}};
+    } flags[] = {{"--dry-run", &options->dry_run}, {"--cancel", &options->cancel}, {"--keep", &options->keep},
+                 {"--copy-storage", &options->copy_storage}};
 
     for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
         if (text_equal(name, flags[i].name)) {
@@ -176,22 +178,30 @@ struct display {
     double rate;            /* bytes a second, of the last interval */
 };
 
+static void describe_disk(json_t *disk, char *text, size_t size)
+{
+    text[0] = 0;
+    if (disk != NULL)
+        snprintf(text, size, "%.0f of %.0f MiB of disks and ", number(disk, "remaining") / MIB(1), number(disk, "total") / MIB(1));
+}
+
 /* One line, written over itself on a terminal, else one for each stage and round. */
 static void show(struct display *display, json_t *answer)
 {
-    json_t *ram = json_object_get(answer, "ram");
-    double sent = number(ram, "transferred"), at = number(answer, "total-time"), eta;
-    char line[200], key[40];
+    json_t *ram = json_object_get(answer, "ram"), *disk = json_object_get(answer, "disk");
+    double sent = number(ram, "transferred") + number(disk, "transferred"), at = number(answer, "total-time"), eta;
+    char line[260], key[40], disks[80];
 
     if (at > display->at)
         display->rate = (sent - display->transferred) * 1000 / (at - display->at);
     display->transferred = sent;
     display->at = at;
-    eta = display->rate > 0 ? number(ram, "remaining") / display->rate : 0;
+    eta = display->rate > 0 ? (number(ram, "remaining") + number(disk, "remaining")) / display->rate : 0;
+    describe_disk(disk, disks, sizeof(disks));
     snprintf(key, sizeof(key), "%s/%.0f", text(answer, "x-ferry-stage"), number(ram, "dirty-sync-count"));
     snprintf(line, sizeof(line),
-             "%s: round %.0f, %.0f of %.0f MiB left, %.1f MiB/s, dirty %.1f MiB/s, downtime about %.0f ms, ETA %.1f s",
-             text(answer, "x-ferry-stage"), number(ram, "dirty-sync-count"), number(ram, "remaining") / MIB(1),
+             "%s: round %.0f, %s%.0f of %.0f MiB left, %.1f MiB/s, dirty %.1f MiB/s, downtime about %.0f ms, ETA %.1f s",
+             text(answer, "x-ferry-stage"), number(ram, "dirty-sync-count"), disks, number(ram, "remaining") / MIB(1),
              number(ram, "total") / MIB(1), display->rate / MIB(1), number(ram, "dirty-pages-rate") * 4096 / MIB(1),
              number(answer, "expected-downtime"), eta);
     if (display->terminal)
@@ -239,6 +249,8 @@ static int report_prediction(json_t *prediction)
 {
     double rounds = number(prediction, "rounds");
 
+    if (number(prediction, "disk") > 0)
+        printf("its disks that would be copied hold %.0f MiB\n", number(prediction, "disk") / MIB(1));
     printf("the VM could move: %.0f MiB in use, %.1f MiB/s measured, %.1f MiB/s dirtied\n",
            number(prediction, "memory") / MIB(1), number(prediction, "bandwidth") / MIB(1),
            number(prediction, "dirty-pages-rate") * 4096 / MIB(1));
@@ -252,7 +264,7 @@ static int report_prediction(json_t *prediction)
 
 static int report(const struct options *options, json_t *answer, struct err *err)
 {
-    json_t *ram = json_object_get(answer, "ram");
+    json_t *ram = json_object_get(answer, "ram"), *disk = json_object_get(answer, "disk");
     const char *status = text(answer, "status");
 
     if (json_object_get(answer, "x-ferry-prediction") != NULL)
@@ -266,7 +278,7 @@ static int report(const struct options *options, json_t *answer, struct err *err
         return EXIT_HERE;
     }
     printf("moved in %.2f s: %.0f rounds, %.1f MiB, downtime %.1f ms\n", number(answer, "total-time") / 1000,
-           number(ram, "dirty-sync-count"), number(ram, "transferred") / MIB(1),
+           number(ram, "dirty-sync-count"), (number(ram, "transferred") + number(disk, "transferred")) / MIB(1),
            number(answer, "x-ferry-downtime-us") / 1000);
     if (text(answer, "error-desc")[0] != 0)
         fprintf(stderr, "ferry: %s\n", text(answer, "error-desc"));
@@ -281,8 +293,8 @@ static int migrate(const struct options *options, struct err *err)
     int code = EXIT_BAD_INPUT;
 
     if (set_parameters(options, err) < 0 ||
-        command(options, "migrate", json_pack("{s:s, s:b}", "uri", options->uri, "x-ferry-dry-run", options->dry_run),
-                err) < 0 ||
+        command(options, "migrate", json_pack("{s:s, s:b, s:b}", "uri", options->uri, "x-ferry-dry-run", options->dry_run,
+                                              "blk", options->copy_storage), err) < 0 ||
         watch(options, &answer, err) < 0)
         return complain(err, EXIT_BAD_INPUT);
     code = report(options, answer, err);

@@ -20,7 +20,8 @@ struct round {
     uint64_t sent;     /* bytes */
     uint64_t busy_us;  /* time in which they were sent, without the limit's pauses */
     uint64_t total_us; /* with them, and with the fetching of the log */
-    uint64_t dirty;    /* bytes of RAM that were dirtied in it */
+    uint64_t dirty;    /* bytes that were dirtied in it, */
+    uint64_t memory;   /* and how many of them in RAM, not on copied disks */
 };
 
 enum convergence_step { CONVERGENCE_ITERATE, CONVERGENCE_STOP };

@@ -19,6 +19,7 @@
 #include "migration/migration.h"
 #include "migration/pages_in.h"
 #include "migration/postcopy.h"
+#include "migration/storage_in.h"
 #include "migration/stream.h"
 #include "migration/tls.h"
 
@@ -47,6 +48,8 @@ struct migration_destination {
     pthread_t thread;
     struct migration_progress progress;
     struct hello hello;
+    struct migration_disks disks;
+    struct storage_in *storage; /* NULL: no disk is copied */
 
     pthread_mutex_t lock; /* of the members below */
     pthread_cond_t changed;
@@ -132,21 +135,6 @@ static int cancelled_by_source(struct channel *channel, const struct message *me
     return r;
 }
 
-/* PROBE's bytes mean nothing. */
-static int skip(struct channel *channel, uint32_t size, struct err *err)
-{
-    uint8_t piece[16384];
-    int r = 0;
-
-    while (r == 0 && size > 0) {
-        uint32_t part = size < sizeof(piece) ? size : (uint32_t)sizeof(piece);
-
-        r = channel_receive(channel, piece, part);
-        size -= part;
-    }
-    return r < 0 ? stream_lost(err, r, "source") : 0;
-}
-
 /* Messages of pages up to one of another kind, which is returned. */
 static int receive_rounds(struct migration_destination *destination, struct arrival *own, struct message *ret_message,
                           struct err *err)
@@ -160,7 +148,10 @@ static int receive_rounds(struct migration_destination *destination, struct arri
             r = pages_receive(own->channel, &message, own->compressor, own->round == 0, destination->machine.memory,
                               &destination->progress, err);
         else if (r == 0 && message.type == MESSAGE_PROBE && (destination->hello.flags & SESSION_DRY_RUN) != 0)
-            r = skip(own->channel, message.size, err);
+            r = stream_skip(own->channel, message.size, err);
+        else if (r == 0 && message.type >= MESSAGE_COMPARE && message.type <= MESSAGE_SYNC &&
+                 destination->storage != NULL && own == destination->arrival[0])
+            r = storage_in_serve(destination->storage, own->channel, &message, own->compressor, err);
         else if (r == 0 && message.type == MESSAGE_ROUND)
             r = barrier(destination, own, message.argument, err);
         else if (r == 0 && message.type == MESSAGE_CANCEL)
@@ -169,7 +160,8 @@ static int receive_rounds(struct migration_destination *destination, struct arri
             *ret_message = message;
             return 0;
         }
-        if (r == 0 && message.type == MESSAGE_ROUND && own == destination->arrival[0]) {
+        if (r == 0 && message.type == MESSAGE_ROUND && own == destination->arrival[0] &&
+            (r = storage_in_flush(destination->storage, err)) == 0) {
             r = stream_send(own->channel, MESSAGE_ROUND_DONE, message.argument, NULL, 0, NULL);
             destination->progress.rounds = message.argument;
             if (r < 0)
@@ -320,6 +312,15 @@ static int send_acceptance(struct migration_destination *destination, struct cha
     return r;
 }
 
+static int open_storage(struct migration_destination *destination, struct err *err)
+{
+    int r = destination->machine.copied_disks(destination->machine.ctx, &destination->disks, err);
+
+    if (r == 0 && destination->disks.count > 0)
+        r = storage_in_new(&destination->disks, &destination->progress, &destination->storage, err);
+    return r;
+}
+
 static int examine(struct migration_destination *destination, struct channel *channel, struct err *err)
 {
     struct buffer description = BUFFER_INIT(STREAM_DESCRIPTION_MAX);
@@ -334,6 +335,8 @@ static int examine(struct migration_destination *destination, struct channel *ch
         r = postcopy_check(err);
     if (r == 0)
         r = destination->machine.check(destination->machine.ctx, description.data, description.size, err);
+    if (r == 0 && (destination->hello.flags & (SESSION_STORAGE | SESSION_DRY_RUN)) == SESSION_STORAGE)
+        r = open_storage(destination, err);
     buffer_fini(&description);
     return r < 0 ? r : send_acceptance(destination, channel, message.argument, err);
 }
@@ -352,6 +355,8 @@ static int load_state(struct migration_destination *destination, struct channel 
     if (r == 0)
         r = destination->machine.load(destination->machine.ctx, state.data, state.size, err);
     buffer_fini(&state);
+    if (r == 0)
+        r = storage_in_flush(destination->storage, err);
     if (r == 0)
         *ret_running = message->argument == 1;
     return r;
@@ -629,6 +634,8 @@ static void *destination_thread(void *ctx)
     if (destination->failed && outcome != DESTINATION_RUNS)
         err = destination->failure; /* another channel's, which ended this one */
     pthread_mutex_unlock(&destination->lock);
+    if (outcome == DESTINATION_AGAIN) /* disks that were to be copied */
+        destination->machine.release_disks(destination->machine.ctx, NULL);
     if (outcome != DESTINATION_RUNS)
         refuse(channel, &err);
     channel_break(channel);
@@ -761,6 +768,7 @@ void migration_destination_free(struct migration_destination *destination)
         free(destination->arrival[i]);
     }
     postcopy_free(destination->postcopy);
+    storage_in_free(destination->storage);
     tls_free(destination->tls);
     pthread_cond_destroy(&destination->changed);
     pthread_mutex_destroy(&destination->lock);

@@ -15,7 +15,7 @@ struct migration_parameters {
     unsigned channels; /* of multifd: 1 to STREAM_CHANNELS_MAX */
     enum migration_compression compression;
     unsigned throttle_initial, throttle_increment, throttle_max; /* percent of a CPU's time that is taken away */
-    bool multifd, auto_converge, postcopy, events;               /* capabilities */
+    bool multifd, auto_converge, postcopy, events, storage;      /* capabilities; storage: "block" */
 };
 
 #define MIGRATION_PARAMETERS_DEFAULT                                \

@@ -36,6 +36,8 @@ struct migration_progress {
     _Atomic uint64_t dirty_rate;        /* pages a second in the last round */
     _Atomic uint64_t bandwidth;         /* bytes a second, measured */
     _Atomic uint64_t throttle;          /* percent */
+    _Atomic uint64_t disk_total, disk_remaining; /* bytes of disks that are copied; of them, not known to be the same there */
+    _Atomic uint64_t disk_transferred;           /* bytes sent of them, not in `transferred` */
     _Atomic int64_t start_ns, setup_ns, stop_ns,
         end_ns; /* host_monotonic_ns(): begun, setup done, guest stopped, over; 0: not yet */
     _Atomic uint64_t expected_downtime_us, downtime_us;
@@ -43,6 +45,7 @@ struct migration_progress {
     _Atomic bool predicted;
     _Atomic uint64_t predicted_rounds; /* 0: it would not end without throttling */
     _Atomic uint64_t predicted_ms, predicted_downtime_ms;
+    _Atomic uint64_t predicted_disk; /* bytes that hold anything */
 };
 
 /* "setup", "transfer memory", "stop", "transfer state", "continue". */

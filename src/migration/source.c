@@ -88,6 +88,7 @@ static void finish_here(struct migration_source *source, const struct err *err)
     char text[ERR_MESSAGE_MAX + 100];
 
     source_postcopy_abandon(source);
+    source_storage_end(source);
     if (source->logging)
         source->machine.engine_type->dirty_stop(source->machine.vm);
     source->machine.throttle(source->machine.ctx, 0);
@@ -107,6 +108,7 @@ static void finish_there(struct migration_source *source, const struct err *err)
     struct err trouble = ERR_INIT;
 
     progress->downtime_us = (uint64_t)(host_monotonic_ns() - progress->stop_ns) / 1000;
+    source_storage_end(source);
     source->machine.engine_type->dirty_stop(source->machine.vm);
     source->machine.throttle(source->machine.ctx, 0);
     source->machine.gone(source->machine.ctx);
@@ -131,6 +133,7 @@ static void dry_run(struct migration_source *source)
 
     if (r == 0)
         r = source_predict(source, &err);
+    source_storage_end(source);
     if (r < 0)
         source_set_message(source, err.message);
     source->progress.end_ns = host_monotonic_ns();
@@ -209,6 +212,7 @@ void migration_source_free(struct migration_source *source)
     if (source->thread != 0)
         pthread_join(source->thread, NULL);
     source_postcopy_abandon(source);
+    source_storage_end(source);
     channel_free(source->pages);
     link_free(source->link);
     tls_free(source->tls);
@@ -287,8 +291,12 @@ int migration_source_settle(struct migration_source *source, bool run_here, stru
 
 void migration_source_set_parameters(struct migration_source *source, const struct migration_parameters *parameters)
 {
+    bool storage;
+
     pthread_mutex_lock(&source->lock);
+    storage = source->parameters.storage; /* it was begun with it, or without */
     source->parameters = *parameters;
+    source->parameters.storage = storage;
     source->rate.limit = parameters->max_bandwidth;
     pthread_mutex_unlock(&source->lock);
 }

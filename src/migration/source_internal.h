@@ -40,6 +40,7 @@ struct migration_source {
     uint64_t *bitmap, *bitmap_late;
     unsigned round;
     bool logging, stopped, running, state_sent, released;
+    struct source_storage *storage; /* NULL: no disk is copied */
 
     /* Post-copy: */
     struct channel *pages;  /* set once, but for reconnecting; NULL: not asked for */
@@ -79,6 +80,16 @@ int source_open_channel(struct migration_source *source, unsigned number, uint32
 int source_postcopy_begin(struct migration_source *source, struct err *err);
 void source_postcopy_abandon(struct migration_source *source);
 int source_postcopy_finish(struct migration_source *source, struct err *err);
+
+/* source_storage.c: disks whose contents go too; nothing is done where there are none. prepare: both sides know which. copy: all that
+ * differs, and what changed meanwhile, until little is left; before memory. fetch: looks what changed, and returns the bytes that are to
+ * be sent; send sends them, as a part of a round, within the limit (NULL: none). measure: bytes that are not known to be zeros. */
+int source_storage_prepare(struct migration_source *source, struct err *err);
+int source_storage_copy(struct migration_source *source, struct err *err);
+uint64_t source_storage_fetch(struct migration_source *source);
+int source_storage_send(struct migration_source *source, struct rate *rate, int64_t *ret_waited_ns, struct err *err);
+int source_storage_measure(struct migration_source *source, uint64_t *ret_bytes, struct err *err);
+void source_storage_end(struct migration_source *source);
 
 /* source_predict.c: instead of them, in a dry run. */
 int source_predict(struct migration_source *source, struct err *err);

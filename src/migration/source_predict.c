@@ -59,16 +59,26 @@ static int observe(struct migration_source *source, uint64_t *ret_rate, struct e
     return r;
 }
 
+/* Nothing is known of what the destination has already: as if it had nothing. */
+static uint64_t disk_ms(uint64_t bytes, uint64_t bandwidth, const struct migration_parameters *parameters)
+{
+    uint64_t limit = parameters->max_bandwidth, rate = limit != 0 && limit < bandwidth ? limit : bandwidth;
+
+    return rate > 0 ? (uint64_t)((unsigned __int128)bytes * 1000 / rate) : 0;
+}
+
 int source_predict(struct migration_source *source, struct err *err)
 {
     struct migration_progress *progress = &source->progress;
     struct migration_parameters parameters = source_parameters(source);
     struct prediction prediction;
-    uint64_t bandwidth = 0, dirty_rate = 0;
+    uint64_t bandwidth = 0, dirty_rate = 0, disk = 0;
     int r = probe(source, &bandwidth, err);
 
     if (r == 0)
         r = observe(source, &dirty_rate, err);
+    if (r == 0)
+        r = source_storage_measure(source, &disk, err);
     if (r == 0 && source->cancel)
         r = stream_lost(err, -ECANCELED, "destination");
     if (r < 0)
@@ -77,7 +87,8 @@ int source_predict(struct migration_source *source, struct err *err)
     convergence_predict(progress->remaining, bandwidth, dirty_rate, &parameters, &prediction);
     progress->bandwidth = bandwidth;
     progress->dirty_rate = dirty_rate / MEMORY_PAGE_SIZE;
-    progress->predicted_ms = prediction.total_ms;
+    progress->predicted_disk = disk;
+    progress->predicted_ms = prediction.total_ms + disk_ms(disk, bandwidth, &parameters);
     progress->predicted_rounds = prediction.rounds;
     progress->predicted_downtime_ms = prediction.downtime_ms;
     progress->predicted = true;

@@ -24,13 +24,18 @@ int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *re
 static int send_round(struct migration_source *source, uint64_t bytes, bool limited, int64_t *ret_waited_ns,
                       struct err *err)
 {
+    int64_t waited_ns;
     int r;
 
     source->progress.remaining = bytes;
     source->progress.rounds = ++source->round;
     source->machine.passed(source->machine.ctx, source->round);
+    r = source_storage_send(source, limited ? &source->rate : NULL, &waited_ns, err);
+    if (r < 0)
+        return r;
     r = link_round(source->link, source->bitmap, source->round, limited ? &source->rate : NULL, source->round == 1,
                    ret_waited_ns);
+    *ret_waited_ns += waited_ns;
     if (r < 0)
         return source_explain(source, r, err);
     memset(source->bitmap, 0, link_done(source->link) * sizeof(uint64_t)); /* an interrupted one leaves the rest */
@@ -63,7 +68,8 @@ static int measured_round(struct migration_source *source, uint64_t bytes, struc
     ret_round->total_us = (uint64_t)(host_monotonic_ns() - start) / 1000;
     ret_round->busy_us = ret_round->total_us - (uint64_t)waited_ns / 1000;
     ret_round->sent = link_sent(source->link) - sent;
-    ret_round->dirty = dirty;
+    ret_round->memory = dirty;
+    ret_round->dirty = dirty + (source->switching ? 0 : source_storage_fetch(source));
     return 0;
 }
 
@@ -75,9 +81,9 @@ static enum convergence_step decide(struct migration_source *source, const struc
     enum convergence_step step;
 
     step = convergence_decide(c, round, &parameters);
-    progress->remaining = round->dirty;
+    progress->remaining = round->memory;
     progress->bandwidth = c->bandwidth;
-    progress->dirty_rate = round->total_us > 0 ? round->dirty / MEMORY_PAGE_SIZE * 1000000 / round->total_us : 0;
+    progress->dirty_rate = round->total_us > 0 ? round->memory / MEMORY_PAGE_SIZE * 1000000 / round->total_us : 0;
     progress->expected_downtime_us = c->expected_us;
     if (progress->throttle != c->throttle) {
         progress->throttle = c->throttle;
@@ -92,8 +98,10 @@ static int transfer_memory(struct migration_source *source, struct err *err)
     uint64_t total = machine->memory->size >> MEMORY_PAGE_SHIFT, bytes;
     enum convergence_step step = CONVERGENCE_ITERATE;
     bool flushed = false;
-    int r = machine->engine_type->dirty_start(machine->vm, err);
+    int r = source_storage_copy(source, err);
 
+    if (r == 0)
+        r = machine->engine_type->dirty_start(machine->vm, err);
     if (r < 0)
         return r;
     source->logging = true;
@@ -106,7 +114,7 @@ static int transfer_memory(struct migration_source *source, struct err *err)
         r = measured_round(source, bytes, &round, err);
         if (r == 0 && !source->switching) {
             step = decide(source, &round);
-            bytes = round.dirty;
+            bytes = round.memory;
         }
         if (r == 0 && step == CONVERGENCE_STOP && !flushed && !source->switching) {
             int64_t start = host_monotonic_ns();
@@ -139,7 +147,16 @@ static int stop(struct migration_source *source, struct err *err)
         bytes += (uint64_t)__builtin_popcountll(source->bitmap[i]) * MEMORY_PAGE_SIZE;
     }
     source->progress.remaining = bytes;
+    source_storage_fetch(source);
     return 0;
+}
+
+static int begin_postcopy(struct migration_source *source, struct err *err)
+{
+    int64_t waited_ns;
+    int r = source_storage_send(source, NULL, &waited_ns, err);
+
+    return r == 0 ? source_postcopy_begin(source, err) : r;
 }
 
 static int transfer_state(struct migration_source *source, struct err *err)
@@ -148,7 +165,7 @@ static int transfer_state(struct migration_source *source, struct err *err)
     struct message message;
     int64_t waited_ns;
     bool late = source->switching;
-    int r = late ? source_postcopy_begin(source, err)
+    int r = late ? begin_postcopy(source, err)
                  : send_round(source, source->progress.remaining, false, &waited_ns, err);
 
     if (r == 0)

@@ -47,8 +47,9 @@ int source_open_channel(struct migration_source *source, unsigned number, uint32
 
 static int add_channel(struct migration_source *source, struct link *link, unsigned number, struct err *err)
 {
-    uint32_t flags =
-        (source->dry_run ? SESSION_DRY_RUN : 0) | (source_parameters(source).postcopy ? SESSION_POSTCOPY : 0);
+    struct migration_parameters parameters = source_parameters(source);
+    uint32_t flags = (source->dry_run ? SESSION_DRY_RUN : 0) | (parameters.postcopy ? SESSION_POSTCOPY : 0) |
+                     (parameters.storage ? SESSION_STORAGE : 0);
     struct channel *channel;
     int r = source_open_channel(source, number, flags, &channel, err);
 
@@ -177,5 +178,5 @@ int source_setup(struct migration_source *source, struct err *err)
         r = add_channel(source, source->link, i, err);
     if (r == 0 && source_parameters(source).postcopy && !source->dry_run)
         r = open_pages_channel(source, err);
-    return r;
+    return r == 0 ? source_storage_prepare(source, err) : r;
 }

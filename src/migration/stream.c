@@ -31,6 +31,9 @@ static const struct message_kind kinds[] = {
     [MESSAGE_PROBE] = {"PROBE", true, 0, STREAM_CONTENTS_MAX},
     [MESSAGE_POSTCOPY] = {"POSTCOPY", true, 0, STREAM_BITMAP_MAX},
     [MESSAGE_DONE] = {"DONE", true, 0, 0},
+    [MESSAGE_COMPARE] = {"COMPARE", true, 0, STREAM_COMPARE_SIZE},
+    [MESSAGE_BLOCKS] = {"BLOCKS", true, PAGES_LZ4, STREAM_EXTENT_SIZE + STREAM_CONTENTS_MAX},
+    [MESSAGE_SYNC] = {"SYNC", true, 0, 0},
     [MESSAGE_WELCOME] = {"WELCOME", false, 0, 0},
     [MESSAGE_ACCEPT] = {"ACCEPT", false, 0, STREAM_DESCRIPTION_MAX},
     [MESSAGE_REFUSE] = {"REFUSE", false, 0, STREAM_SENTENCE_MAX},
@@ -40,6 +43,8 @@ static const struct message_kind kinds[] = {
     [MESSAGE_WANT] = {"WANT", false, 0, 8},
     [MESSAGE_ALL] = {"ALL", false, 0, 0},
     [MESSAGE_MISSING] = {"MISSING", false, 0, STREAM_BITMAP_MAX},
+    [MESSAGE_DIGESTS] = {"DIGESTS", false, 0, STREAM_COMPARE_MAX *STREAM_DIGEST_SIZE},
+    [MESSAGE_SYNCED] = {"SYNCED", false, 0, 0},
 };
 
 static const struct message_kind *kind_of(unsigned type)
@@ -130,6 +135,20 @@ int stream_receive_body(struct channel *channel, const struct message *message, 
     return r < 0 ? stream_lost(err, r, message->type < MESSAGE_WELCOME ? "source" : "destination") : 0;
 }
 
+int stream_skip(struct channel *channel, uint32_t size, struct err *err)
+{
+    uint8_t piece[16384];
+    int r = 0;
+
+    while (r == 0 && size > 0) {
+        uint32_t part = size < sizeof(piece) ? size : (uint32_t)sizeof(piece);
+
+        r = channel_receive(channel, piece, part);
+        size -= part;
+    }
+    return r < 0 ? stream_lost(err, r, "source") : 0;
+}
+
 int stream_send_hello(struct channel *channel, const struct hello *hello)
 {
     uint8_t body[STREAM_HELLO_SIZE];
@@ -166,4 +185,16 @@ int stream_receive_hello(struct channel *channel, struct hello *ret_hello, struc
                                 .flags = load_le32(body + 4)};
     memcpy(ret_hello->session, body + 8, STREAM_SESSION_SIZE);
     return 0;
+}
+
+void extent_pack(const struct extent *extent, uint8_t bytes[static STREAM_EXTENT_SIZE])
+{
+    store_le64(bytes, extent->block);
+    store_le32(bytes + 8, extent->count);
+    store_le32(bytes + 12, extent->kind);
+}
+
+struct extent extent_unpack(const uint8_t bytes[static STREAM_EXTENT_SIZE])
+{
+    return (struct extent){.block = load_le64(bytes), .count = load_le32(bytes + 8), .kind = load_le32(bytes + 12)};
 }

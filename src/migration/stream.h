@@ -26,6 +26,12 @@ struct channel;
 #define STREAM_CHANNELS_MAX 16
 #define STREAM_PAGES_CHANNEL 0xffff /* HELLO's number of the channel of post-copy */
 #define STREAM_BITMAP_MAX (64u << 20)
+#define STREAM_BLOCK_SIZE (64u << 10)                /* of disks; the last one of a disk may be shorter */
+#define STREAM_EXTENT_SIZE 16                        /* what a BLOCKS begins with */
+#define STREAM_EXTENT_MAX (STREAM_CONTENTS_MAX / STREAM_BLOCK_SIZE) /* blocks with contents in one message */
+#define STREAM_COMPARE_SIZE 12
+#define STREAM_COMPARE_MAX 4096u /* blocks */
+#define STREAM_DIGEST_SIZE 16
 
 enum message_type {
     MESSAGE_HELLO = 1,
@@ -38,6 +44,9 @@ enum message_type {
     MESSAGE_PROBE,
     MESSAGE_POSTCOPY,
     MESSAGE_DONE,
+    MESSAGE_COMPARE,
+    MESSAGE_BLOCKS,
+    MESSAGE_SYNC,
     MESSAGE_WELCOME = 65,
     MESSAGE_ACCEPT,
     MESSAGE_REFUSE,
@@ -47,10 +56,22 @@ enum message_type {
     MESSAGE_WANT,
     MESSAGE_ALL,
     MESSAGE_MISSING,
+    MESSAGE_DIGESTS,
+    MESSAGE_SYNCED,
 };
 
-enum { SESSION_DRY_RUN = 1 << 0, SESSION_POSTCOPY = 1 << 1, SESSION_RESUME = 1 << 2 }; /* flags of HELLO's body */
+enum { /* flags of HELLO's body */
+    SESSION_DRY_RUN = 1 << 0,
+    SESSION_POSTCOPY = 1 << 1,
+    SESSION_RESUME = 1 << 2,
+    SESSION_STORAGE = 1 << 3,
+};
 enum { RUN_CONTENTS = 0, RUN_ZERO = 1 };
+/* Of BLOCKS: kinds as of runs. */
+struct extent {
+    uint64_t block;
+    uint32_t count, kind;
+};
 enum { PAGES_PLAIN = 0, PAGES_ZSTD = 1, PAGES_LZ4 = 2 };
 
 struct message {
@@ -83,8 +104,14 @@ int stream_receive(struct channel *channel, bool from_source, struct message *re
 /* Receives the body of a message, behind what `out` holds. */
 int stream_receive_body(struct channel *channel, const struct message *message, struct buffer *out, struct err *err);
 
+/* Receives a body from the source whose bytes mean nothing. */
+int stream_skip(struct channel *channel, uint32_t size, struct err *err);
+
 int stream_send_hello(struct channel *channel, const struct hello *hello);
 int stream_receive_hello(struct channel *channel, struct hello *ret_hello, struct err *err);
+
+void extent_pack(const struct extent *extent, uint8_t bytes[static STREAM_EXTENT_SIZE]);
+struct extent extent_unpack(const uint8_t bytes[static STREAM_EXTENT_SIZE]);
 
 /* The sentence for a channel that failed with r. */
 int stream_lost(struct err *err, int r, const char *whom);

@@ -57,7 +57,8 @@ int board_activate_disks(struct board *board, struct err *err);
  * the loop, at the latest when the board is freed. */
 void board_flush_disks(struct board *board, void (*done)(void *ctx), void *ctx);
 
-/* The disk image beside which a handover is decided (backend/handover.h): the first that is written to; NULL: there is none. */
+/* The disk image beside which a handover is decided (backend/handover.h): the first that is written to and not copied;
+ * NULL: there is none. */
 const char *board_arbiter(const struct board *board);
 
 /* Each network card tells its network once that it is here, and asks its guest to do the same. */

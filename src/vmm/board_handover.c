@@ -85,7 +85,7 @@ const char *board_arbiter(const struct board *board)
     const struct plug_card *card;
 
     for (unsigned i = 0; (card = plug_disk(board, i)) != NULL; i++)
-        if (!block_readonly(card->backend->image))
+        if (!block_readonly(card->backend->image) && !card->backend->copied)
             return block_path(card->backend->image);
     return NULL;
 }

@@ -121,7 +121,7 @@ struct capability {
 static const struct capability capabilities[] = {
     {"multifd", MEMBER(multifd)}, {"auto-converge", MEMBER(auto_converge)},
     {"events", MEMBER(events)},   {"postcopy-ram", MEMBER(postcopy)},
-    {"xbzrle", SIZE_MAX},
+    {"block", MEMBER(storage)},   {"xbzrle", SIZE_MAX},
 };
 
 static int set_capability(struct migration_parameters *out, const json_t *item, struct err *err)
@@ -203,6 +203,25 @@ static json_t *ram(const struct migration_progress *progress, int64_t until_ns)
     return object;
 }
 
+/* QEMU's members that mean nothing for disks are zero, as there. */
+static json_t *disk(const struct migration_progress *progress, int64_t until_ns)
+{
+    static const char *const zero[] = {"duplicate", "skipped", "normal", "normal-bytes", "dirty-pages-rate", "dirty-sync-count",
+                                       "postcopy-requests"};
+    double seconds = (double)(until_ns - progress->start_ns) / 1e9;
+    json_t *object = json_object();
+
+    set_integer(object, "transferred", progress->disk_transferred);
+    set_integer(object, "remaining", progress->disk_remaining);
+    set_integer(object, "total", progress->disk_total);
+    json_object_set_new(object, "mbps",
+                        json_real(seconds > 0 ? (double)progress->disk_transferred * 8 / 1e6 / seconds : 0));
+    for (unsigned i = 0; i < ARRAY_SIZE(zero); i++)
+        set_integer(object, zero[i], 0);
+    set_integer(object, "page-size", MEMORY_PAGE_SIZE);
+    return object;
+}
+
 static void add_times(json_t *object, const struct migration_progress *progress, int64_t until_ns)
 {
     enum migration_status status = progress->status;
@@ -229,6 +248,7 @@ static json_t *prediction(const struct migration_progress *progress)
     set_integer(object, "rounds", progress->predicted_rounds);
     set_integer(object, "downtime", progress->predicted_downtime_ms);
     set_integer(object, "memory", progress->remaining);
+    set_integer(object, "disk", progress->predicted_disk);
     set_integer(object, "bandwidth", progress->bandwidth);
     set_integer(object, "dirty-pages-rate", progress->dirty_rate);
     return object;
@@ -257,6 +277,8 @@ int control_query_migrate(struct machine *machine, json_t *arguments, json_t **r
     }
     until_ns = progress->end_ns != 0 ? progress->end_ns : host_monotonic_ns();
     json_object_set_new(object, "ram", ram(progress, until_ns));
+    if (progress->disk_total > 0)
+        json_object_set_new(object, "disk", disk(progress, until_ns));
     add_times(object, progress, until_ns);
     return 0;
 }
@@ -280,27 +302,28 @@ static int get_uri(struct machine *machine, json_t *arguments, char *ret_uri, si
     return text_format(ret_uri, size, "%s", uri) < 0 ? err_set(err, -EINVAL, "the URI is too long") : 0;
 }
 
-/* QEMU's further arguments are accepted where their only value is what we do anyway. */
 static int check_migrate_arguments(json_t *arguments, struct err *err)
 {
-    static const char *const unsupported[] = {"blk", "inc"};
+    static const char *const known[] = {"uri", "detach", "resume", "blk", "inc", "x-ferry-dry-run"};
     const char *key;
     json_t *value;
 
     json_object_foreach(arguments, key, value)
     {
-        bool known = text_equal(key, "uri") || text_equal(key, "detach") || text_equal(key, "resume") ||
-                     text_equal(key, "x-ferry-dry-run");
+        bool found = false;
 
-        for (unsigned i = 0; i < ARRAY_SIZE(unsupported); i++) {
-            known |= text_equal(key, unsupported[i]);
-            if (text_equal(key, unsupported[i]) && json_is_true(value))
-                return err_set(err, -ENOTSUP, "Parameter '%s' is not supported", key);
-        }
-        if (!known)
+        for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+            found |= text_equal(key, known[i]);
+        if (!found)
             return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
     }
     return 0;
+}
+
+/* Only what differs is sent in either case, so blk and inc are one. */
+static bool wants_storage(json_t *arguments)
+{
+    return json_is_true(json_object_get(arguments, "blk")) || json_is_true(json_object_get(arguments, "inc"));
 }
 
 int control_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
@@ -312,7 +335,9 @@ int control_migrate(struct machine *machine, json_t *arguments, json_t **ret_val
         r = get_uri(machine, arguments, uri, sizeof(uri), err);
     if (r == 0 && json_is_true(json_object_get(arguments, "resume")))
         return migrate_resume(machine, uri, err);
-    return r < 0 ? r : migrate_outgoing(machine, uri, json_is_true(json_object_get(arguments, "x-ferry-dry-run")), err);
+    return r < 0 ? r
+                 : migrate_outgoing(machine, uri, json_is_true(json_object_get(arguments, "x-ferry-dry-run")),
+                                    wants_storage(arguments), err);
 }
 
 int control_migrate_incoming(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,17 +23,40 @@
 #include "vmm/plug.h"
 #include "vmm/version.h"
 
-bool describe_can_arbitrate(const struct machine *machine)
+/* Whether a decision could be made beside the image. */
+static bool can_decide(const char *path)
 {
-    const char *path = board_arbiter(machine->board);
-    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+    const char *slash = strrchr(path, '/');
     char directory[PATH_MAX] = ".";
 
-    if (path == NULL || text_starts_with(path, "/dev/"))
+    if (text_starts_with(path, "/dev/"))
         return false;
     if (slash != NULL && text_format(directory, sizeof(directory), "%.*s", (int)(slash - path + 1), path) < 0)
         return false;
     return access(directory, W_OK) == 0;
+}
+
+bool describe_can_arbitrate(const struct machine *machine, bool storage)
+{
+    const struct plug_card *card;
+    bool can = false;
+
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++) {
+        if (block_readonly(card->backend->image) || card->backend->copied)
+            continue;
+        can = can_decide(block_path(card->backend->image));
+        if (!can || !storage)
+            return can;
+    }
+    return can;
+}
+
+void describe_forget_copies(const struct machine *machine)
+{
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
+        card->backend->copied = false;
 }
 
 json_t *describe_memory(const struct memory *memory)
@@ -87,6 +111,15 @@ static json_t *describe_devices(const struct board *board)
     return list;
 }
 
+uint64_t describe_disk_used(const struct block_image *image)
+{
+    struct stat st;
+
+    if (stat(block_path(image), &st) < 0 || !S_ISREG(st.st_mode))
+        return block_size(image);
+    return (uint64_t)st.st_blocks * 512;
+}
+
 json_t *describe_disks(const struct board *board, bool beacons)
 {
     json_t *list = json_array();
@@ -94,8 +127,9 @@ json_t *describe_disks(const struct board *board, bool beacons)
 
     for (unsigned i = 0; (card = plug_disk(board, i)) != NULL; i++) {
         struct block_image *image = card->backend->image;
-        json_t *disk = json_pack("{s:s, s:s, s:I, s:b}", "path", block_path(image), "format", card->backend->format,
-                                 "size", (json_int_t)block_size(image), "readonly", block_readonly(image));
+        json_t *disk = json_pack("{s:s, s:s, s:I, s:b, s:b, s:I}", "path", block_path(image), "format", card->backend->format,
+                                 "size", (json_int_t)block_size(image), "readonly", block_readonly(image), "copied",
+                                 card->backend->copied, "used", (json_int_t)describe_disk_used(image));
         uint64_t beacon;
 
         if (beacons && block_show_beacon(image, &beacon) == 0)
@@ -137,7 +171,7 @@ static json_int_t time_of_day(void)
     return now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
 }
 
-static json_t *describe(struct machine *machine, bool source, bool arbiter)
+static json_t *describe(struct machine *machine, bool source, bool storage, bool arbiter)
 {
     json_t *object =
         json_pack("{s:s, s:s, s:s, s:i, s:b, s:s, s:I, s:I, s:I}", "ferry", FERRY_VERSION, "name",
@@ -153,12 +187,14 @@ static json_t *describe(struct machine *machine, bool source, bool arbiter)
     json_object_set_new(object, "networks", describe_networks(machine->board));
     if (source)
         json_object_set_new(object, "long-mode", json_boolean(machine_in_long_mode(machine)));
+    if (storage)
+        json_object_set_new(object, "copy-storage", json_true());
     return object;
 }
 
-int describe_machine(struct machine *machine, bool source, bool arbiter, struct buffer *out, struct err *err)
+int describe_machine(struct machine *machine, bool source, bool storage, bool arbiter, struct buffer *out, struct err *err)
 {
-    json_t *object = describe(machine, source, arbiter);
+    json_t *object = describe(machine, source, storage, arbiter);
     char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
     int r = text != NULL ? buffer_append(out, text, strlen(text)) : -ENOMEM;
 

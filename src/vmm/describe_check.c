@@ -3,6 +3,8 @@
  * change. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "backend/block.h"
@@ -196,9 +198,9 @@ static int check_devices(const struct machine *machine, const json_t *source, st
     return 0;
 }
 
-/* Disk number i of both sides: the same name, the same size, and really the same file. */
-static int check_disk(const struct plug_card *card, unsigned number, const json_t *here, const json_t *there,
-                      struct err *err)
+/* Disk number i of both sides, which is handed over: the same name, the same size, and really the same file. */
+static int check_shared(const struct plug_card *card, unsigned number, const json_t *here, const json_t *there,
+                        bool storage, struct err *err)
 {
     static const char *const same[] = {"path", "format"};
     json_int_t beacon = number_of(there, "beacon");
@@ -210,12 +212,6 @@ static int check_disk(const struct plug_card *card, unsigned number, const json_
                 "disk %u has the %s %.120s on the source and %.120s on the destination: start it with the source's",
                 number, same[i], text_of(there, same[i]), text_of(here, same[i]));
     }
-    if (json_is_true(json_object_get(here, "readonly")) != json_is_true(json_object_get(there, "readonly")))
-        return err_set(err, -EINVAL, "disk %s is %s on the source and %s on the destination: start it with readonly=%s",
-                       text_of(there, "path"),
-                       json_is_true(json_object_get(there, "readonly")) ? "read-only" : "written to",
-                       json_is_true(json_object_get(here, "readonly")) ? "read-only" : "written to",
-                       json_is_true(json_object_get(there, "readonly")) ? "on" : "off");
     if (number_of(here, "size") != number_of(there, "size"))
         return err_set(err, -EINVAL,
                        "disk %s has %lld bytes on the source and %lld on the destination: it is not the same file",
@@ -224,24 +220,106 @@ static int check_disk(const struct plug_card *card, unsigned number, const json_
         return err_set(
             err, -EINVAL,
             "disk %s is another file on the destination than on the source, though of the same name: both must see "
-            "it in a directory that they share",
-            text_of(there, "path"));
+            "it in a directory that they share%s",
+            text_of(there, "path"), storage ? "" : ", or copy it with --copy-storage");
+    return 0;
+}
+
+/* A disk that is copied: its own file here, as large, whatever its name and format. */
+static int check_copied(struct plug_backend *backend, const json_t *there, struct err *err)
+{
+    long long size = number_of(there, "size"), own = (long long)block_size(backend->image);
+    const char *path = block_path(backend->image);
+
+    if (number_of(there, "beacon") <= 0)
+        return err_set(err, -EOPNOTSUPP,
+                       "whether disk %.120s of the source is the same file as %.120s of the destination can't be told: the "
+                       "source's file system has no locks; move the image to one that has",
+                       text_of(there, "path"), path);
+    if (size != own && text_equal(backend->format, "raw"))
+        return err_set(err, -EINVAL,
+                       "disk %.120s has %lld bytes on the source, and %.120s on the destination has %lld: truncate -s %lld "
+                       "%.120s there",
+                       text_of(there, "path"), size, path, own, size, path);
+    if (size != own)
+        return err_set(err, -EINVAL,
+                       "disk %.120s has %lld bytes on the source, and %.120s on the destination has %lld: make it anew with "
+                       "the source's size",
+                       text_of(there, "path"), size, path, own);
+    backend->copied = true;
+    return 0;
+}
+
+static int check_disk(const struct plug_card *card, unsigned number, const json_t *here, const json_t *there,
+                      bool storage, struct err *err)
+{
+    bool readonly = json_is_true(json_object_get(there, "readonly"));
+    json_int_t beacon = number_of(there, "beacon");
+
+    if (block_readonly(card->backend->image) != readonly)
+        return err_set(err, -EINVAL, "disk %s is %s on the source and %s on the destination: start it with readonly=%s",
+                       text_of(there, "path"), readonly ? "read-only" : "written to",
+                       readonly ? "written to" : "read-only", readonly ? "on" : "off");
+    if (storage && !readonly && !(beacon > 0 && block_sees_beacon(card->backend->image, (uint64_t)beacon)))
+        return check_copied(card->backend, there, err);
+    return check_shared(card, number, here, there, storage, err);
+}
+
+/* What the source's disk may take more than the file here has already. */
+static uint64_t room_needed(const struct plug_card *card, const json_t *there, uint64_t *ret_device)
+{
+    uint64_t used = (uint64_t)number_of(there, "used"), own = describe_disk_used(card->backend->image);
+    struct stat st;
+
+    if (!card->backend->copied || stat(block_path(card->backend->image), &st) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    *ret_device = st.st_dev;
+    return used > own ? used - own : 0;
+}
+
+/* For all disks of the same file system together. */
+static int check_room(const struct machine *machine, const json_t *there, struct err *err)
+{
+    const struct plug_card *card, *other;
+    uint64_t device = 0, other_device = 0, needed;
+    struct statvfs fs;
+
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++) {
+        needed = room_needed(card, json_array_get(there, i), &device);
+        if (needed == 0 || statvfs(block_path(card->backend->image), &fs) < 0)
+            continue;
+        for (unsigned k = 0; k < i && (other = plug_disk(machine->board, k)) != NULL; k++) {
+            uint64_t more = room_needed(other, json_array_get(there, k), &other_device);
+
+            needed += other_device == device ? more : 0;
+        }
+        if (needed / fs.f_frsize >= fs.f_bavail)
+            return err_set(err, -ENOSPC,
+                           "disk %.120s needs up to %llu MiB more on the destination, whose file system has %llu MiB: make "
+                           "room there",
+                           block_path(card->backend->image), (unsigned long long)needed >> 20,
+                           (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
+    }
     return 0;
 }
 
 static int check_disks(const struct machine *machine, const json_t *source, struct err *err)
 {
     json_t *here = describe_disks(machine->board, false), *there = json_object_get(source, "disks");
+    bool storage = json_is_true(json_object_get(source, "copy-storage"));
     size_t count = json_array_size(here);
     int r = 0;
 
+    describe_forget_copies(machine);
     if (count != json_array_size(there))
         r = err_set(
             err, -EINVAL,
             "the VM has %zu disks on the source and %zu on the destination: start it with the same --disk options",
             json_array_size(there), count);
     for (unsigned i = 0; r == 0 && i < count; i++)
-        r = check_disk(plug_disk(machine->board, i), i, json_array_get(here, i), json_array_get(there, i), err);
+        r = check_disk(plug_disk(machine->board, i), i, json_array_get(here, i), json_array_get(there, i), storage, err);
+    if (r == 0 && storage)
+        r = check_room(machine, there, err);
     json_decref(here);
     return r;
 }
@@ -306,19 +384,38 @@ int describe_check(struct machine *machine, const void *description, size_t size
     for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)
         r = checks[i](machine, source, err);
     if (r == 0)
-        *ret_arbiter = json_is_true(json_object_get(source, "arbiter")) && describe_can_arbitrate(machine);
+        *ret_arbiter = json_is_true(json_object_get(source, "arbiter")) && describe_can_arbitrate(machine, false);
     json_decref(source);
     return r;
 }
 
-int describe_examine(const void *description, size_t size, bool *arbiter, struct err *err)
+/* Which disks the destination takes copies of. */
+static int examine_disks(struct machine *machine, const json_t *there, bool storage, struct err *err)
+{
+    const struct plug_card *card;
+
+    describe_forget_copies(machine);
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++) {
+        bool copied = json_is_true(json_object_get(json_array_get(there, i), "copied"));
+
+        if (copied && (!storage || block_readonly(card->backend->image)))
+            return err_set(err, -EBADMSG, "the destination wants a copy of disk %.120s, which was not offered",
+                           block_path(card->backend->image));
+        card->backend->copied = copied;
+    }
+    return 0;
+}
+
+int describe_examine(struct machine *machine, const void *description, size_t size, bool storage, bool *arbiter,
+                     struct err *err)
 {
     json_t *destination = NULL;
     int r = parse(description, size, &destination, err);
 
     if (r < 0)
         return r;
+    r = examine_disks(machine, json_object_get(destination, "disks"), storage, err);
     *arbiter = *arbiter && json_is_true(json_object_get(destination, "arbiter"));
     json_decref(destination);
-    return 0;
+    return r;
 }

@@ -21,16 +21,15 @@
 #include "vmm/describe.h"
 #include "vmm/machine.h"
 #include "vmm/machine_state.h"
+#include "vmm/migrate_internal.h"
 
 #define CHANNELS_MAX 16
 #define TLS_DIRECTORY "/etc/pki/qemu" /* where libvirt's users have them */
 #define FLUSH_SECONDS 2
 
-typedef int work_fn(struct migrate *migrate, void *argument, struct err *err);
-
 /* Work of a migration thread, to be done in the loop's thread. */
 struct call {
-    work_fn *work;
+    migrate_work_fn *work;
     void *argument;
     struct err *err;
     int result;
@@ -44,6 +43,8 @@ struct migrate {
     struct migration_source *source; /* the last one, even when it is over */
     struct migration_destination *destination;
     bool arbiter; /* both sides can reach it */
+    bool storage; /* disks that are not shared are copied */
+    struct migrate_disks disks;
 
     struct address address; /* where a source is waited for */
     int listen_fd;
@@ -87,7 +88,7 @@ static void run_call(void *ctx)
     pthread_mutex_unlock(&migrate->lock);
 }
 
-static int in_loop(struct migrate *migrate, work_fn *work, void *argument, struct err *err)
+int migrate_in_loop(struct migrate *migrate, migrate_work_fn *work, void *argument, struct err *err)
 {
     struct call call = {.work = work, .argument = argument, .err = err, .result = -ECANCELED};
 
@@ -121,12 +122,14 @@ static void end_calls(struct migrate *migrate)
 
 static int describe_work(struct migrate *migrate, void *argument, struct err *err)
 {
-    return describe_machine(migrate->machine, migrate->source != NULL, migrate->arbiter, argument, err);
+    bool source = migrate->source != NULL;
+
+    return describe_machine(migrate->machine, source, source && migrate->storage, migrate->arbiter, argument, err);
 }
 
 static int describe(void *ctx, struct buffer *out, struct err *err)
 {
-    return in_loop(ctx, describe_work, out, err);
+    return migrate_in_loop(ctx, describe_work, out, err);
 }
 
 static int take_work(struct migrate *migrate, void *argument, struct err *err)
@@ -136,7 +139,7 @@ static int take_work(struct migrate *migrate, void *argument, struct err *err)
 
 static int take_disks(void *ctx, struct err *err)
 {
-    return in_loop(ctx, take_work, NULL, err);
+    return migrate_in_loop(ctx, take_work, NULL, err);
 }
 
 static int release_work(struct migrate *migrate, void *argument, struct err *err)
@@ -146,7 +149,7 @@ static int release_work(struct migrate *migrate, void *argument, struct err *err
 
 static int release_disks(void *ctx, struct err *err)
 {
-    return in_loop(ctx, release_work, NULL, err);
+    return migrate_in_loop(ctx, release_work, NULL, err);
 }
 
 /* A flush of the disks under way; the last of migrate and loop to let it go frees it. */
@@ -188,12 +191,22 @@ static void flush_disks(void *ctx)
 
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += FLUSH_SECONDS;
-    in_loop(migrate, flush_work, NULL, NULL);
+    migrate_in_loop(migrate, flush_work, NULL, NULL);
     pthread_mutex_lock(&migrate->lock);
     while (migrate->flushing != NULL && !migrate->ending)
         if (pthread_cond_timedwait(&migrate->changed, &migrate->lock, &until) == ETIMEDOUT)
             break;
     pthread_mutex_unlock(&migrate->lock);
+}
+
+static int disks_work(struct migrate *migrate, void *argument, struct err *err)
+{
+    return migrate_disks_open(&migrate->disks, migrate, migrate->machine->board, migrate->source == NULL, argument, err);
+}
+
+static int copied_disks(void *ctx, struct migration_disks *ret_disks, struct err *err)
+{
+    return migrate_in_loop(ctx, disks_work, ret_disks, err);
 }
 
 struct decision {
@@ -221,7 +234,7 @@ static int decide_work(struct migrate *migrate, void *argument, struct err *err)
 static int decide(void *ctx, const char *session, bool *ret_mine, struct err *err)
 {
     struct decision decision = {.session = session};
-    int r = in_loop(ctx, decide_work, &decision, err);
+    int r = migrate_in_loop(ctx, decide_work, &decision, err);
 
     if (r == 0)
         *ret_mine = decision.mine;
@@ -240,7 +253,7 @@ static int forget_work(struct migrate *migrate, void *argument, struct err *err)
 /* When calls are no longer served, the loop's thread waits for this one, and nothing changes under its hands. */
 static void forget(void *ctx, const char *session)
 {
-    if (in_loop(ctx, forget_work, (void *)session, NULL) == -ECANCELED)
+    if (migrate_in_loop(ctx, forget_work, (void *)session, NULL) == -ECANCELED)
         forget_work(ctx, (void *)session, NULL);
 }
 
@@ -330,14 +343,14 @@ static int examine_work(struct migrate *migrate, void *argument, struct err *err
 {
     struct buffer *description = argument;
 
-    return describe_examine(description->data, description->size, &migrate->arbiter, err);
+    return describe_examine(migrate->machine, description->data, description->size, migrate->storage, &migrate->arbiter, err);
 }
 
 static int examine(void *ctx, const void *description, size_t size, struct err *err)
 {
     struct buffer view = {.data = (void *)description, .size = size};
 
-    return in_loop(ctx, examine_work, &view, err);
+    return migrate_in_loop(ctx, examine_work, &view, err);
 }
 
 static int stop_work(struct migrate *migrate, void *argument, struct err *err)
@@ -353,7 +366,7 @@ static int stop_work(struct migrate *migrate, void *argument, struct err *err)
 
 static int stop(void *ctx, bool *ret_running, struct err *err)
 {
-    return in_loop(ctx, stop_work, ret_running, err);
+    return migrate_in_loop(ctx, stop_work, ret_running, err);
 }
 
 static int save_work(struct migrate *migrate, void *argument, struct err *err)
@@ -363,7 +376,7 @@ static int save_work(struct migrate *migrate, void *argument, struct err *err)
 
 static int save(void *ctx, struct buffer *out, struct err *err)
 {
-    return in_loop(ctx, save_work, out, err);
+    return migrate_in_loop(ctx, save_work, out, err);
 }
 
 static int resume_work(struct migrate *migrate, void *argument, struct err *err)
@@ -374,7 +387,7 @@ static int resume_work(struct migrate *migrate, void *argument, struct err *err)
 
 static void resume(void *ctx)
 {
-    in_loop(ctx, resume_work, NULL, NULL);
+    migrate_in_loop(ctx, resume_work, NULL, NULL);
 }
 
 static int gone_work(struct migrate *migrate, void *argument, struct err *err)
@@ -385,7 +398,7 @@ static int gone_work(struct migrate *migrate, void *argument, struct err *err)
 
 static void gone(void *ctx)
 {
-    in_loop(ctx, gone_work, NULL, NULL);
+    migrate_in_loop(ctx, gone_work, NULL, NULL);
 }
 
 static int throttle_work(struct migrate *migrate, void *argument, struct err *err)
@@ -396,7 +409,7 @@ static int throttle_work(struct migrate *migrate, void *argument, struct err *er
 
 static void throttle(void *ctx, unsigned percent)
 {
-    in_loop(ctx, throttle_work, &percent, NULL);
+    migrate_in_loop(ctx, throttle_work, &percent, NULL);
 }
 
 /* --- the destination ------------------------------------------------------------------------------------ */
@@ -412,7 +425,7 @@ static int check(void *ctx, const void *description, size_t size, struct err *er
 {
     struct buffer view = {.data = (void *)description, .size = size};
 
-    return in_loop(ctx, check_work, &view, err);
+    return migrate_in_loop(ctx, check_work, &view, err);
 }
 
 static int load_work(struct migrate *migrate, void *argument, struct err *err)
@@ -426,7 +439,7 @@ static int load(void *ctx, const void *state, size_t size, struct err *err)
 {
     struct buffer view = {.data = (void *)state, .size = size};
 
-    return in_loop(ctx, load_work, &view, err);
+    return migrate_in_loop(ctx, load_work, &view, err);
 }
 
 static int run_work(struct migrate *migrate, void *argument, struct err *err)
@@ -441,7 +454,7 @@ static int run_work(struct migrate *migrate, void *argument, struct err *err)
 
 static void run(void *ctx, bool running)
 {
-    in_loop(ctx, run_work, &running, NULL);
+    migrate_in_loop(ctx, run_work, &running, NULL);
 }
 
 static int accept_late(void *ctx)
@@ -583,9 +596,10 @@ int migrate_check_idle(const struct machine *machine, struct err *err)
     return 0;
 }
 
-int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, struct err *err)
+int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, bool storage, struct err *err)
 {
     struct migrate *migrate = machine->migrate;
+    struct migration_parameters parameters = migrate->parameters;
     struct address address;
     int r = migrate_check_idle(machine, err);
 
@@ -597,8 +611,10 @@ int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, str
         return r;
     migration_source_free(migrate->source);
     migrate->source = NULL;
-    migrate->arbiter = describe_can_arbitrate(machine);
-    return migration_source_start(&migrate->interface, &address, &migrate->parameters, dry_run, &migrate->source, err);
+    migrate->storage = parameters.storage = parameters.storage || storage;
+    describe_forget_copies(machine);
+    migrate->arbiter = describe_can_arbitrate(machine, migrate->storage);
+    return migration_source_start(&migrate->interface, &address, &parameters, dry_run, &migrate->source, err);
 }
 
 int migrate_cancel(struct machine *machine, struct err *err)
@@ -707,6 +723,7 @@ int migrate_new(struct machine *machine, struct err *err)
         .release_disks = release_disks,
         .decide = decide,
         .forget = forget,
+        .copied_disks = copied_disks,
         .changed = changed,
         .passed = passed,
         .examine = examine,

@@ -24,8 +24,9 @@ void migrate_free(struct migrate *migrate);
 /* Waits for a source at the URI; "defer": for migrate-incoming. The machine is MACHINE_INMIGRATE. */
 int migrate_incoming(struct machine *machine, const char *uri, struct err *err);
 
-/* Begins. dry_run: only asks whether it would work, and measures. */
-int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, struct err *err);
+/* Begins. dry_run: only asks whether it would work, and measures. storage: disks that are not shared are copied, also if the
+ * parameters don't say so. */
+int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, bool storage, struct err *err);
 
 int migrate_cancel(struct machine *machine, struct err *err);
 int migrate_settle(struct machine *machine, bool run_here, struct err *err);
