@@ -3,6 +3,7 @@
  * put right first when its first byte says so, since otherwise hardly any mutation would come past them. */
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -39,6 +40,58 @@ static int load(void *ctx, const void *state, size_t size, struct err *err)
 
 static int disks(void *ctx, struct err *err)
 {
+    return 0;
+}
+
+/* A disk in memory. */
+
+#define DISK (3 * STREAM_BLOCK_SIZE + 512)
+static uint8_t disk_bytes[DISK];
+
+static const char *disk_name(void *ctx, unsigned disk)
+{
+    return "disk";
+}
+
+static void check_range(unsigned disk, uint64_t offset, uint64_t size)
+{
+    if (disk != 0 || offset > DISK || size > DISK - offset)
+        abort();
+}
+
+static int disk_read(void *ctx, unsigned disk, uint64_t offset, void *data, size_t size)
+{
+    check_range(disk, offset, size);
+    memcpy(data, disk_bytes + offset, size);
+    return 0;
+}
+
+static int disk_write(void *ctx, unsigned disk, uint64_t offset, const void *data, uint64_t size)
+{
+    check_range(disk, offset, size);
+    if (data != NULL)
+        memcpy(disk_bytes + offset, data, size);
+    else
+        memset(disk_bytes + offset, 0, size);
+    return 0;
+}
+
+static int disk_flush(void *ctx, unsigned disk)
+{
+    return 0;
+}
+
+static int disk_find(void *ctx, unsigned disk, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end)
+{
+    *ret_start = offset;
+    *ret_end = DISK;
+    return 0;
+}
+
+static int copied_disks(void *ctx, struct migration_disks *ret_disks, struct err *err)
+{
+    *ret_disks = (struct migration_disks){.count = 1, .size = {DISK}, .name = disk_name, .read = disk_read, .write = disk_write,
+                                          .flush = disk_flush, .find_data = disk_find};
     return 0;
 }
 
@@ -83,14 +136,28 @@ static size_t put(uint8_t *out, size_t at, enum message_type type, uint32_t argu
     return at + STREAM_HEADER_SIZE + size;
 }
 
-/* A whole migration of two pages, up to each of its messages. */
+/* What comes for a disk that is copied. */
+static size_t put_disk(uint8_t *out, size_t at)
+{
+    uint8_t compare[STREAM_COMPARE_SIZE] = {0}, blocks[STREAM_EXTENT_SIZE + 512] = {0};
+
+    store_le32(compare + 8, 4);
+    at = put(out, at, MESSAGE_COMPARE, 0, compare, sizeof(compare));
+    extent_pack(&(struct extent){3, 1, RUN_CONTENTS}, blocks);
+    at = put(out, at, MESSAGE_BLOCKS, 0, blocks, sizeof(blocks));
+    extent_pack(&(struct extent){0, 3, RUN_ZERO}, blocks);
+    at = put(out, at, MESSAGE_BLOCKS, 0, blocks, STREAM_EXTENT_SIZE);
+    return put(out, at, MESSAGE_SYNC, 1, "", 0);
+}
+
+/* A whole migration of a disk and two pages, up to each of its messages. */
 size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
 {
-    uint8_t hello[STREAM_HELLO_SIZE] = {1, 0, 1, 0};
+    uint8_t hello[STREAM_HELLO_SIZE] = {1, 0, 1, 0, SESSION_STORAGE};
     uint8_t pages[2 * STREAM_RUN_SIZE + 4096] = {0};
-    size_t end[7];
+    size_t end[8];
 
-    if (index >= ARRAY_SIZE(end) || max < 6000)
+    if (index >= ARRAY_SIZE(end) || max < 7000)
         return 0;
     memset(hello + 8, 'a', STREAM_SESSION_SIZE);
     store_le32(pages + 8, 1);
@@ -100,11 +167,12 @@ size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
     out[0] = 1;
     end[0] = put(out, 1, MESSAGE_HELLO, 0, hello, sizeof(hello));
     end[1] = put(out, end[0], MESSAGE_DESCRIPTION, 1, "{}", 2);
-    end[2] = put(out, end[1], MESSAGE_PAGES, 2, pages, sizeof(pages));
-    end[3] = put(out, end[2], MESSAGE_ROUND, 1, "", 0);
-    end[4] = put(out, end[3], MESSAGE_STATE, 1, "state", 5);
-    end[5] = put(out, end[4], MESSAGE_COMMIT, 0, "", 0);
-    end[6] = put(out, end[3], MESSAGE_CANCEL, 0, "enough", 6);
+    end[2] = put_disk(out, end[1]);
+    end[3] = put(out, end[2], MESSAGE_PAGES, 2, pages, sizeof(pages));
+    end[4] = put(out, end[3], MESSAGE_ROUND, 1, "", 0);
+    end[5] = put(out, end[4], MESSAGE_STATE, 1, "state", 5);
+    end[6] = put(out, end[5], MESSAGE_COMMIT, 0, "", 0);
+    end[7] = put(out, end[4], MESSAGE_CANCEL, 0, "enough", 6);
     return end[index];
 }
 
@@ -127,7 +195,7 @@ static void serve(struct memory *memory, const uint8_t *data, size_t size)
     struct finish finish = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
     const struct migration_machine machine = {
         .memory = memory, .describe = describe, .take_disks = disks, .release_disks = disks, .decide = decide, .forget = forget,
-        .changed = changed, .check = check, .load = load, .run = run, .accept = accept_nobody};
+        .copied_disks = copied_disks, .changed = changed, .check = check, .load = load, .run = run, .accept = accept_nobody};
     struct migration_destination *destination;
     int pair[2], size_max = 1 << 20;
 

@@ -2,6 +2,7 @@
 """What the migration tests share: pairs of VMs, one of which waits for the other's guest."""
 import pathlib
 import socket
+import struct
 import sys
 import time
 
@@ -42,6 +43,32 @@ def wait_status(qmp, status):
         if time.monotonic() > deadline:
             raise AssertionError(f"the VM is {qmp.call('query-status')} and not {status}")
         time.sleep(0.02)
+
+
+PLACES, PAGE = 256, 4096  # of guests/disk.c
+
+
+def written(path):
+    """How many writes of guests/disk.c a raw image holds; AssertionError if they are not what one such guest has left there."""
+    data = path.read_bytes()
+    places = min(PLACES, len(data) // PAGE)
+    apart = len(data) // PAGE // places * PAGE
+    numbers = []
+    for place in range(places):
+        words = struct.unpack_from("<1024I", data, place * apart)
+        if not any(words):
+            numbers.append(None)
+            continue
+        n = words[1]
+        if words[:3] != (0x4b534944, n, place) or any(word != (n * 2654435761 + i) % (1 << 32) for i, word in enumerate(words[3:], 3)):
+            raise AssertionError(f"{path}: place {place} is damaged: {words[:4]}")
+        numbers.append(n)
+    count = max((n for n in numbers if n is not None), default=-1) + 1
+    for place, n in enumerate(numbers):
+        last = (count - 1 - place) // places * places + place if count > place else None
+        if n != last:
+            raise AssertionError(f"{path}: of {count} writes the last one to place {place} is {n} and not {last}")
+    return count
 
 
 class MigrationTest(SystemTest):

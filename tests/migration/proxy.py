@@ -7,7 +7,8 @@ import threading
 HEADER = struct.Struct("<4sHHII")
 TYPES = {1: "HELLO", 2: "DESCRIPTION", 3: "PAGES", 4: "ROUND", 5: "STATE", 6: "COMMIT", 7: "CANCEL", 8: "PROBE", 65: "WELCOME",
          66: "ACCEPT", 67: "REFUSE", 68: "ROUND_DONE", 69: "READY", 70: "TAKEN",
-         9: "POSTCOPY", 10: "DONE", 71: "WANT", 72: "ALL", 73: "MISSING"}
+         9: "POSTCOPY", 10: "DONE", 71: "WANT", 72: "ALL", 73: "MISSING", 11: "COMPARE", 12: "BLOCKS",
+         13: "SYNC", 74: "DIGESTS", 75: "SYNCED"}
 
 
 class Proxy:

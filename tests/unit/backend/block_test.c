@@ -301,6 +301,64 @@ static void test_decision_is_made_once(void **state)
     assert_non_null(strstr(err.message, "/nowhere/disk.ferry-a"));
 }
 
+static void test_changed_blocks(void **state)
+{
+    struct fixture *f = *state;
+    struct block_image *image = open_image(f, NULL, false);
+    uint64_t bits = 0;
+    char data[3000] = {1};
+    assert_int_equal(block_bitmap_words(block_size(image)), 1);
+    assert_int_equal(block_bitmap_words(64 * BLOCK_DIRTY_SIZE + 1), 2);
+    block_take_dirty(image, &bits); /* not tracked */
+    assert_int_equal(run(f, image, BLOCK_WRITE, 0, data, sizeof(data)), 0);
+    assert_int_equal(block_track(image), 0);
+    assert_int_equal(run(f, image, BLOCK_READ, 0, data, sizeof(data)), 0);
+    assert_int_equal(run(f, image, BLOCK_FLUSH, 0, NULL, 0), 0);
+    block_take_dirty(image, &bits);
+    assert_int_equal(bits, 0);
+    assert_int_equal(run(f, image, BLOCK_WRITE, 2 * BLOCK_DIRTY_SIZE - 1500, data, sizeof(data)), 0);
+    assert_int_equal(run(f, image, BLOCK_WRITE_ZEROES, 4 * BLOCK_DIRTY_SIZE, NULL, BLOCK_DIRTY_SIZE), 0);
+    assert_int_equal(run(f, image, BLOCK_DISCARD, 15 * BLOCK_DIRTY_SIZE, NULL, BLOCK_DIRTY_SIZE), 0);
+    assert_int_equal(run(f, image, BLOCK_WRITE, UINT64_MAX - 100, data, sizeof(data)), -EINVAL);
+    block_take_dirty(image, &bits);
+    assert_int_equal(bits & 0x7fff, 0x16);
+    assert_true(bits >> 15 == 1);
+    bits = 0;
+    block_take_dirty(image, &bits);
+    assert_int_equal(bits, 0);
+    block_untrack(image);
+    block_close(image);
+}
+
+static void test_where_data_is(void **state)
+{
+    struct fixture *f = *state;
+    struct block_image *image = open_image(f, NULL, false);
+    struct block_request write = {.operation = BLOCK_WRITE, .offset = 256 * 1024, .size = 4096, .iov_count = 1};
+    uint64_t start, end;
+    char data[4096] = {1}, back[4096];
+    assert_int_equal(block_find_data(image, 0, &start, &end), 0);
+    assert_int_equal(start, IMAGE_SIZE);
+    write.iov[0] = (struct iovec){data, sizeof(data)};
+    assert_int_equal(block_execute(image, &write), 0);
+    assert_int_equal(block_find_data(image, 0, &start, &end), 0);
+    assert_in_range(start, 1, 256 * 1024); /* file systems keep holes of their own grain */
+    assert_in_range(end, 256 * 1024 + 4096, IMAGE_SIZE);
+    assert_int_equal(block_find_data(image, 256 * 1024 + 1, &start, &end), 0);
+    assert_int_equal(start, 256 * 1024 + 1);
+    assert_int_equal(block_find_data(image, IMAGE_SIZE - 1, &start, &end), 0);
+    assert_int_equal(start, IMAGE_SIZE);
+    assert_int_equal(block_find_data(image, UINT64_MAX, &start, &end), 0);
+    assert_int_equal(start, IMAGE_SIZE);
+    write.operation = BLOCK_READ;
+    write.iov[0].iov_base = back;
+    assert_int_equal(block_execute(image, &write), 0);
+    assert_memory_equal(back, data, sizeof(data));
+    write.offset = IMAGE_SIZE;
+    assert_int_equal(block_execute(image, &write), -EINVAL);
+    block_close(image);
+}
+
 static void test_what_can_not_be_opened(void **state)
 {
     struct fixture *f = *state;
@@ -337,6 +395,7 @@ int main(void)
         TEST(test_readonly),           TEST(test_drain_of_the_ring),     TEST(test_drain_of_workers),
         TEST(test_locks),              TEST(test_handover),              TEST(test_readers_keep_out_a_handover),
         TEST(test_decision_is_made_once), TEST(test_what_can_not_be_opened),
+        TEST(test_changed_blocks),     TEST(test_where_data_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
