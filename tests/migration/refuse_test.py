@@ -98,7 +98,6 @@ class Refuse(MigrationTest):
         out = self.control("source")
         for command, arguments, sentence in (
                 ("migrate", {}, "'uri' is missing"),
-                ("migrate", {"uri": "tcp:a:1", "blk": True}, "not supported"),
                 ("migrate-incoming", {"uri": "tcp:a:1"}, "was not started with --incoming"),
                 ("migrate-set-parameters", {"downtime-limit": -1}, "expects an integer"),
                 ("migrate-set-parameters", {"multifd-compression": "zip"}, "none, zstd, lz4 or auto"),
