@@ -18,6 +18,9 @@
 #define PAGE_HASH_SIZE 4096u
 #define JUMP_CACHE_SIZE 4096u
 
+/* What stands in memory->code_pages. */
+enum { CODE_PAGE_WATCHED = 1, CODE_PAGE_PROTECTING /* and the number of the vCPU that is about to watch it */ };
+
 struct jump_entry {
     uint64_t address, tag;
     const struct block *block;
@@ -188,20 +191,34 @@ uint64_t dbt_fetch_page(struct dbt_vcpu *v, uint64_t linear, const uint8_t **ret
     return t->physical;
 }
 
-/* From here on every store to the page is noticed: by flag for whoever looks, by shoot-down for those who hold write tags. */
+static void set_own_code(struct dbt_vcpu *v, uint64_t number)
+{
+    v->own_code[number / 64] |= BIT(number % 64);
+}
+
+/* From here on every store to the page is noticed: by flag for whoever looks, by shoot-down for those who hold write tags. The flag says
+ * CODE_PAGE_WATCHED only when nobody holds one any more: whoever finds another vCPU still at it sends letters of its own, and the last
+ * to come is the one that may say so. Waiting takes mail, which may take this vCPU's own mark away: it is set again. */
 void dbt_watch_page(struct dbt_vcpu *v, uint64_t page)
 {
     const struct memory_region *region = memory_find(v->memory, page);
+    uint8_t mine = (uint8_t)(CODE_PAGE_PROTECTING + v->id);
     _Atomic uint8_t *flag;
+    uint64_t number;
 
     if (region == NULL)
         return;
-    v->own_code[memory_page_number(region, page) / 64] |= BIT(memory_page_number(region, page) % 64);
-    flag = &v->memory->code_pages[memory_page_number(region, page)];
-    if (atomic_exchange(flag, 1) != 0)
+    number = memory_page_number(region, page);
+    if (!dbt_has_own_code(v, number))
+        dbt_tlb_protect_page(v, page);
+    set_own_code(v, number);
+    flag = &v->memory->code_pages[number];
+    if (atomic_load(flag) == CODE_PAGE_WATCHED)
         return;
-    dbt_tlb_protect_page(v, page);
+    atomic_store(flag, mine);
     dbt_mail_protect(v->vm, v, page);
+    atomic_compare_exchange_strong(flag, &mine, CODE_PAGE_WATCHED);
+    set_own_code(v, number);
 }
 
 struct source { /* where instructions are decoded from */
