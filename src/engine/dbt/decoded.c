@@ -362,26 +362,24 @@ static struct decoded *decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned
 
 struct decoded *dbt_decoded(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op)
 {
-    uint8_t local[32] = {0};
-    const uint8_t *at = bytes;
+    uint8_t copy[32] = {0}; /* another CPU may be writing there: what is looked up and what is decoded must be the same bytes */
     struct decoded *d = NULL;
     struct shape shape;
     uint64_t key[2];
     bool kept;
 
     avail = avail < LENGTH_MAX ? avail : LENGTH_MAX;
-    if (avail < LENGTH_MAX)
-        at = memcpy(local, bytes, avail);
-    kept = find_shape(at, mode, &shape) && shape.total <= avail;
+    memcpy(copy, bytes, avail);
+    kept = find_shape(copy, mode, &shape) && shape.total <= avail;
     if (kept) {
         memcpy(key, shape.key, sizeof(key));
-        d = find(v->decoded, key, mode, at);
+        d = find(v->decoded, key, mode, copy);
     }
     if (d == NULL)
-        d = decode(v, bytes, avail, mode, kept ? &shape : NULL);
+        d = decode(v, copy, avail, mode, kept ? &shape : NULL);
     if (d == NULL)
         return NULL;
     *ret_op = d->op;
-    put_numbers(d, bytes, ret_op);
+    put_numbers(d, copy, ret_op);
     return d;
 }

@@ -76,7 +76,7 @@ static struct decoded *decode(struct translator *t, struct source *source)
     struct guest_instruction *g = &t->instruction[t->count];
 
     memcpy(g->bytes, source->bytes, source->avail < 15 ? source->avail : 15);
-    return decode_bytes(t, g, source->bytes, source->avail);
+    return decode_bytes(t, g, g->bytes, source->avail); /* the guest may be writing there */
 }
 
 /* An instruction that crosses into the next page: assembled from both; alone in its translation. */
