@@ -23,6 +23,7 @@ static struct translated_op *keep_op(struct translator *t, const struct guest_in
 /* What the interpreter does over and over is kept decoded, and so is what has a thunk, which may be gone one day. */
 static void describe(struct translator *t, const struct guest_instruction *g, struct cold_data *data)
 {
+    data->jumps = (g->op.flags & OP_END) != 0;
     data->falls_through = dbt_jump_condition(g->decoded->mnemonic) >= 0 && g->translate != NULL;
     data->in_memory = g->translate == NULL || g->op.extra != NULL;
     data->number = dbt_translations_number(t->v, data->in_memory ? (const void *)keep_op(t, g) : t->out);
@@ -154,16 +155,6 @@ void dbt_emit_cold(struct translator *t)
     }
 }
 
-static const struct translated_op *begin(struct dbt_vcpu *v, const struct cold_data *data)
-{
-    const struct translated_op *op = dbt_translated_op(v, data);
-
-    v->op = &op->op;
-    v->block_end = NULL;
-    v->gpr[GPR_RIP] = op->next_rip;
-    return op;
-}
-
 /* Whether there is code to go on with at RIP, wherever the instruction has led. */
 static bool may_jump(struct dbt_vcpu *v)
 {
@@ -181,15 +172,19 @@ static bool jumped(const struct dbt_vcpu *v, const struct cold_data *data, const
     return (op->op.flags & OP_END) && !(data->falls_through && v->gpr[GPR_RIP] == op->next_rip);
 }
 
-static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, const struct translated_op *op)
+static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, bool leave)
 {
+    const struct translated_op *op = dbt_translated_op(v, data);
     uint64_t epoch = v->rights_epoch;
     bool stopped, jump;
 
     v->statistics[STATISTIC_HELPERS]++;
+    v->op = &op->op;
+    v->block_end = NULL;
+    v->gpr[GPR_RIP] = op->next_rip;
     op->op.execute(v, &op->op);
     jump = jumped(v, data, op);
-    stopped = v->block_end != NULL || jump || v->rights_epoch != epoch; /* looks in the TLB that are shared hold no longer */
+    stopped = leave || v->block_end != NULL || jump || v->rights_epoch != epoch; /* looks in the TLB that are shared hold no longer */
     v->op = NULL;
     v->resume = (uint64_t)(uintptr_t)data + (uint64_t)(int64_t)data->next;
     if (!stopped)
@@ -200,18 +195,26 @@ static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, cons
 
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data)
 {
-    return interpret(v, data, begin(v, data));
+    return interpret(v, data, false);
 }
 
-static uint64_t page_of(struct dbt_vcpu *v, const struct cold_data *data, const struct translated_op *op, uint64_t linear, uint64_t walked)
+/* The operand's page at once, or else all of the instruction. It is decoded for the latter only: a fault of the walk finds RIP at the
+ * instruction, and one in progress that has no length. */
+static uint64_t page_of(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear, uint64_t walked)
 {
+    static const struct op no_length = {.execute = NULL};
     bool write = (data->access & ACCESS_WRITE) != 0;
     const struct tlb_entry *entry = &v->tlb[TLB_INDEX(linear)];
     uint64_t epoch = v->rights_epoch;
 
+    v->op = &no_length;
+    v->block_end = NULL;
+    v->gpr[GPR_RIP] = dbt_translated_rip(v, data);
     dbt_tlb_translate(v, v->tlb_mode, walked, write ? ACCESS_WRITE : ACCESS_READ);
-    if ((write ? entry->write : entry->read) != TLB_PAGE(linear) || v->rights_epoch != epoch)
-        return interpret(v, data, op);
+    if (v->block_end != NULL || v->rights_epoch != epoch)
+        return interpret(v, data, true);
+    if ((write ? entry->write : entry->read) != TLB_PAGE(linear))
+        return interpret(v, data, false);
     v->op = NULL;
     v->resume = (uint64_t)(uintptr_t)data + (uint64_t)(int64_t)data->retry;
     return (uint64_t)(uintptr_t)(entry->host + (linear & 0xfff));
@@ -219,23 +222,19 @@ static uint64_t page_of(struct dbt_vcpu *v, const struct cold_data *data, const 
 
 uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
 {
-    const struct translated_op *op = begin(v, data);
-
     v->statistics[STATISTIC_ACCESS_HELPERS]++;
     if ((linear & 0xfff) > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
-        ((op->op.flags & OP_END) && /* a jump's checks have an order of their own */
+        (data->jumps && /* a jump's checks have an order of their own */
          !dbt_tlb_find(v, v->tlb_mode, linear, data->access & ACCESS_WRITE ? ACCESS_WRITE : ACCESS_READ)))
-        return interpret(v, data, op);
-    return page_of(v, data, op, linear, linear);
+        return interpret(v, data, false);
+    return page_of(v, data, linear, linear);
 }
 
 /* linear: of the range. A fault is that of the instruction's own operand. */
 uint64_t dbt_translated_shared(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
 {
-    const struct translated_op *op = begin(v, data);
-
     v->statistics[STATISTIC_ACCESS_HELPERS]++;
     if ((linear & 0xfff) > 4096u - data->size || !dbt_canonical(linear))
-        return interpret(v, data, op);
-    return page_of(v, data, op, linear, dbt_address(v, &op->op, 1, ACCESS_READ));
+        return interpret(v, data, false);
+    return page_of(v, data, linear, dbt_address(v, &dbt_translated_op(v, data)->op, 1, ACCESS_READ));
 }

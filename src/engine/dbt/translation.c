@@ -579,6 +579,14 @@ static void decode_again(struct dbt_vcpu *v, const struct cold_data *data, struc
     op->next_rip = (mode & MODE_CODE_MASK) == MODE_CODE64 ? next : (uint32_t)next;
 }
 
+uint64_t dbt_translated_rip(const struct dbt_vcpu *v, const struct cold_data *data)
+{
+    const struct translated_op *op = numbered(v->translations, data->number);
+    const struct translation *t = numbered(v->translations, data->number);
+
+    return data->in_memory ? op->next_rip - op->op.length : t->linear + data->offset;
+}
+
 const struct translated_op *dbt_translated_op(struct dbt_vcpu *v, const struct cold_data *data)
 {
     struct translation_cache *cache = v->translations;

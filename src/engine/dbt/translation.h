@@ -54,6 +54,8 @@ uint32_t dbt_translations_number(const struct dbt_vcpu *v, const void *p);
 /* The instruction that cold data belongs to; good until the next call. */
 struct cold_data;
 const struct translated_op *dbt_translated_op(struct dbt_vcpu *v, const struct cold_data *data);
+/* Its own address. */
+uint64_t dbt_translated_rip(const struct dbt_vcpu *v, const struct cold_data *data);
 
 /* Makes and frees v->translations, of at most code_size bytes of host code. -ENOMEM, or why executable memory can't be had. */
 int dbt_translations_new(struct dbt_vcpu *v, size_t code_size);
@@ -122,6 +124,7 @@ struct cold_data {
     bool in_memory : 1;
     bool falls_through : 1; /* a conditional jump that ends nothing */
     bool host_flags : 1;    /* the code at `next` wants the flags in the host's */
+    bool jumps : 1;         /* OP_END */
 } __attribute__((packed));
 
 const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v);
