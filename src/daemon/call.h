@@ -54,10 +54,14 @@ extern const struct call_handler volume_calls[];
 extern const struct call_handler domain_calls[];
 extern const struct call_handler lifecycle_calls[];
 extern const struct call_handler device_calls[];
+extern const struct call_handler update_calls[];
+extern const struct call_handler block_calls[];
+extern const struct call_handler limits_calls[];
 extern const struct call_handler statistics_calls[];
 extern const struct call_handler save_calls[];
 extern const struct call_handler metadata_calls[];
-extern const struct call_handler monitor_calls[]; /* of the program "qemu" */
+extern const struct call_handler monitor_calls[]; /* of the program "qemu", */
+extern const struct call_handler monitor_event_calls[]; /* and these */
 extern const struct call_handler cpu_calls[];
 extern const struct call_handler migrate_calls[];
 extern const struct call_handler console_calls[];

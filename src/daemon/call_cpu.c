@@ -54,30 +54,30 @@ static int read_level(struct call *call, const char *text, unsigned *ret_level)
     return r;
 }
 
-static int compare_cpu(struct call *call)
+static int compare(struct call *call, const char *xml, uint32_t flags)
 {
     unsigned own = host_level(call->daemon->host), level = 0;
-    int r = read_level(call, call->arg[0].s, &level);
+    int r = read_level(call, xml, &level);
 
     if (r < 0)
         return r;
-    if (level > own && (call->arg[1].u & COMPARE_FAIL) != 0)
+    if (level > own && (flags & COMPARE_FAIL) != 0)
         return err_set(&call->err, RPC_FAULT(RPC_CPU_INCOMPATIBLE), "the CPU is incompatible with host CPU: it is x86-64-v%u, and this "
                        "host offers x86-64-v%u", level, own);
     xdr_put_i32(&call->out, level > own ? COMPARE_INCOMPATIBLE : level == own ? COMPARE_IDENTICAL : COMPARE_SUPERSET);
     return 0;
 }
 
-static int baseline_cpu(struct call *call)
+static int baseline(struct call *call, const struct rpc_value *list)
 {
     unsigned lowest = 4;
     char text[160];
 
-    if (call->arg[0].list.count == 0)
+    if (list->list.count == 0)
         return err_set(&call->err, -EINVAL, "no CPUs given");
-    for (size_t i = 0; i < call->arg[0].list.count; i++) {
+    for (size_t i = 0; i < list->list.count; i++) {
         unsigned level = 0;
-        int r = read_level(call, call->arg[0].list.items[i].s, &level);
+        int r = read_level(call, list->list.items[i].s, &level);
 
         if (r < 0)
             return r;
@@ -89,9 +89,32 @@ static int baseline_cpu(struct call *call)
     return 0;
 }
 
+static int compare_cpu(struct call *call)
+{
+    return compare(call, call->arg[0].s, call->arg[1].u);
+}
+
+static int baseline_cpu(struct call *call)
+{
+    return baseline(call, &call->arg[0]);
+}
+
+/* Emulator, architecture, machine and type come before: there is one of each. */
+static int compare_hypervisor_cpu(struct call *call)
+{
+    return compare(call, call->arg[4].s, call->arg[5].u);
+}
+
+static int baseline_hypervisor_cpu(struct call *call)
+{
+    return baseline(call, &call->arg[4]);
+}
+
 const struct call_handler cpu_calls[] = {
     {REMOTE_CONNECT_GET_CPU_MODEL_NAMES, get_model_names},
     {REMOTE_CONNECT_COMPARE_CPU, compare_cpu},
     {REMOTE_CONNECT_BASELINE_CPU, baseline_cpu},
+    {REMOTE_CONNECT_COMPARE_HYPERVISOR_CPU, compare_hypervisor_cpu},
+    {REMOTE_CONNECT_BASELINE_HYPERVISOR_CPU, baseline_hypervisor_cpu},
     {0, NULL},
 };

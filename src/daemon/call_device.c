@@ -8,84 +8,16 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "daemon/call.h"
+#include "daemon/change.h"
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
 #include "daemon/host.h"
 #include "daemon/monitor.h"
-#include "daemon/plug.h"
 #include "daemon/tree.h"
 #include "protocol/xml.h"
 
-enum { AFFECT_LIVE = 1, AFFECT_CONFIG = 2, AFFECT_FORCE = 4 };
-enum { VCPU_MAXIMUM = 4, VCPU_GUEST = 8, VCPU_HOTPLUGGABLE = 16 };
+enum { VCPU_MAXIMUM = 4, VCPU_GUEST = 8 };
 enum { MEMORY_MAXIMUM = 4 };
-
-/* "current" becomes one of the two; sentences about what is not there. */
-static int settle_flags(const struct domain *domain, uint32_t *flags, struct err *err)
-{
-    if ((*flags & (AFFECT_LIVE | AFFECT_CONFIG)) == 0)
-        *flags |= domain_active(domain) ? AFFECT_LIVE : AFFECT_CONFIG;
-    if ((*flags & AFFECT_LIVE) != 0 && !domain_active(domain))
-        return domain_need_active(domain, err);
-    if ((*flags & AFFECT_CONFIG) != 0 && domain->config == NULL)
-        return err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "transient domains do not have any persistent config");
-    return 0;
-}
-
-/* Replaces the lasting definition by a changed copy, once that is on disk. */
-static int commit_config(struct domain *domain, struct definition *changed, struct err *err)
-{
-    struct definition *before = domain->config;
-    int r;
-
-    domain->config = changed;
-    r = domain_write_config(domain, err);
-    if (r < 0) {
-        domain->config = before;
-        definition_free(changed);
-        return r;
-    }
-    definition_free(before);
-    return 0;
-}
-
-/* A changed copy of the lasting definition, not yet in force. */
-static int changed_config(const struct domain *domain, const xmlNode *device, bool attach, struct definition **ret_changed,
-                          struct err *err)
-{
-    struct definition *copy;
-    xmlNode *found;
-    int r;
-
-    if (definition_copy(domain->config, &copy) < 0)
-        return err_set(err, -ENOMEM, "out of memory");
-    r = attach ? definition_add_device(copy, device, &found, err) : definition_find_device(copy, device, &found, err);
-    if (r == 0 && !attach)
-        tree_remove(found);
-    if (r < 0) {
-        definition_free(copy);
-        return r;
-    }
-    *ret_changed = copy;
-    return 0;
-}
-
-/* Both or neither: the lasting definition is prepared first, and comes into force when the VM has obeyed. */
-static int change_device(struct domain *domain, const xmlNode *device, bool attach, uint32_t flags, struct err *err)
-{
-    struct definition *changed = NULL;
-    int r = settle_flags(domain, &flags, err);
-
-    if (r == 0 && (flags & AFFECT_CONFIG) != 0)
-        r = changed_config(domain, device, attach, &changed, err);
-    if (r == 0 && (flags & AFFECT_LIVE) != 0)
-        r = attach ? plug_attach(domain, device, err) : plug_detach(domain, device, err);
-    if (r < 0) {
-        definition_free(changed);
-        return r;
-    }
-    return changed != NULL ? commit_config(domain, changed, err) : 0;
-}
 
 static int change(struct call *call, bool attach, uint32_t flags)
 {
@@ -129,10 +61,12 @@ static int set_vcpus(struct call *call, uint32_t cpus, uint32_t flags)
 {
     struct domain *domain = call_domain(call, call->arg[0].object);
     struct definition *copy = NULL;
-    int r = domain == NULL ? call->err.code : call_check_flags(call, flags, AFFECT_LIVE | AFFECT_CONFIG | VCPU_MAXIMUM);
+    int r = domain == NULL ? call->err.code : call_check_flags(call, flags, AFFECT_LIVE | AFFECT_CONFIG | VCPU_MAXIMUM | VCPU_GUEST);
 
+    if (r == 0 && (flags & VCPU_GUEST) != 0)
+        r = err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "there is no guest agent: the guest's own CPUs can't be changed");
     if (r == 0)
-        r = settle_flags(domain, &flags, &call->err);
+        r = change_settle_flags(domain, &flags, &call->err);
     if (r < 0)
         return r;
     if ((flags & AFFECT_LIVE) != 0)
@@ -150,7 +84,7 @@ static int set_vcpus(struct call *call, uint32_t cpus, uint32_t flags)
         definition_free(copy);
         return r;
     }
-    return commit_config(domain, copy, &call->err);
+    return change_commit(domain, copy, &call->err);
 }
 
 static int set_vcpus_plain(struct call *call)
@@ -187,7 +121,7 @@ static int set_config_memory(struct domain *domain, uint64_t kib, bool maximum, 
         definition_free(copy);
         return r;
     }
-    return commit_config(domain, copy, err);
+    return change_commit(domain, copy, err);
 }
 
 static int set_memory(struct call *call, uint64_t kib, uint32_t flags)
@@ -196,7 +130,7 @@ static int set_memory(struct call *call, uint64_t kib, uint32_t flags)
     int r = domain == NULL ? call->err.code : call_check_flags(call, flags, AFFECT_LIVE | AFFECT_CONFIG | MEMORY_MAXIMUM);
 
     if (r == 0)
-        r = settle_flags(domain, &flags, &call->err);
+        r = change_settle_flags(domain, &flags, &call->err);
     if (r == 0 && (kib == 0 || kib > UINT64_MAX / 4096))
         r = err_set(&call->err, -EINVAL, "%" PRIu64 " KiB is no size of memory", kib);
     if (r == 0)

@@ -421,7 +421,7 @@ static int get_control_info(struct call *call)
     return 0;
 }
 
-/* Ferry has no snapshots: lists are empty, and nothing is found. */
+/* Ferry has no snapshots and no checkpoints: lists are empty, and nothing is found. */
 static int no_snapshots(struct call *call)
 {
     if (call_domain(call, call->arg[0].object) == NULL)
@@ -440,6 +440,7 @@ static int zero_snapshots(struct call *call)
 }
 
 const struct call_handler domain_calls[] = {
+    {REMOTE_DOMAIN_LIST_ALL_CHECKPOINTS, no_snapshots},
     {REMOTE_CONNECT_LIST_ALL_DOMAINS, list_all_domains},
     {REMOTE_CONNECT_NUM_OF_DOMAINS, num_of_domains},
     {REMOTE_CONNECT_NUM_OF_DEFINED_DOMAINS, num_of_defined_domains},

@@ -11,6 +11,7 @@
 #include "daemon/call.h"
 #include "daemon/daemon.h"
 #include "daemon/host.h"
+#include "protocol/xml.h"
 
 #define VERSION(major, minor, micro) ((major) * UINT64_C(1000000) + (minor) * UINT64_C(1000) + (micro))
 #define PROTOCOL_VERSION VERSION(9, 0, 0) /* of libvirt, whose protocol this is */
@@ -154,24 +155,97 @@ static int node_get_memory_stats(struct call *call)
     return put_statistics(call, list, ARRAY_SIZE(list), call->arg[0].i);
 }
 
-static int node_get_cpu_stats(struct call *call)
+/* The line of all CPUs (cpu < 0), or of one: "cpu1 user nice system idle iowait ...". */
+static bool read_times(int32_t cpu, unsigned long long times[static 5])
 {
-    unsigned long long user = 0, nice_time = 0, kernel = 0, idle = 0, iowait = 0;
     FILE *stream = fopen("/proc/stat", "re");
-    uint64_t tick_ns = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
+    char line[512], name[16];
+    bool found = false;
 
-    if (call->arg[0].i >= 0) {
-        if (stream != NULL)
-            fclose(stream);
-        return err_set(&call->err, RPC_FAULT(RPC_NO_SUPPORT), "times are known for all CPUs together only");
+    if (cpu >= 0)
+        text_format(name, sizeof(name), "cpu%d", cpu);
+    else
+        text_format(name, sizeof(name), "cpu");
+    while (!found && stream != NULL && fgets(line, sizeof(line), stream) != NULL) {
+        char word[16];
+
+        found = sscanf(line, "%15s %llu %llu %llu %llu %llu", word, &times[0], &times[1], &times[2], &times[3], &times[4]) == 6 &&
+                text_equal(word, name);
     }
-    if (stream == NULL || fscanf(stream, "cpu %llu %llu %llu %llu %llu", &user, &nice_time, &kernel, &idle, &iowait) != 5)
-        user = nice_time = kernel = idle = iowait = 0;
     if (stream != NULL)
         fclose(stream);
-    const struct statistic list[] = {{"kernel", kernel * tick_ns}, {"user", (user + nice_time) * tick_ns},
-                                     {"idle", idle * tick_ns}, {"iowait", iowait * tick_ns}};
+    return found;
+}
+
+static int node_get_cpu_stats(struct call *call)
+{
+    uint64_t tick_ns = UINT64_C(1000000000) / (uint64_t)sysconf(_SC_CLK_TCK);
+    unsigned long long times[5];
+
+    if (!read_times(call->arg[0].i, times))
+        return err_set(&call->err, -EINVAL, "Invalid cpuNum in nodeGetCPUStats: the host has no CPU %d", call->arg[0].i);
+    const struct statistic list[] = {{"kernel", times[2] * tick_ns}, {"user", (times[0] + times[1]) * tick_ns},
+                                     {"idle", times[3] * tick_ns}, {"iowait", times[4] * tick_ns}};
     return put_statistics(call, list, ARRAY_SIZE(list), call->arg[1].i);
+}
+
+/* Free pages of each size, for each of the cells asked for. The host is one cell. */
+static int node_get_free_pages(struct call *call)
+{
+    size_t sizes = call->arg[0].list.count, at;
+
+    if (call->arg[1].i != 0 || call->arg[2].u != 1)
+        return err_set(&call->err, -EINVAL, "there is one NUMA cell, number 0");
+    at = rpc_count_begin(&call->out);
+    for (size_t i = 0; i < sizes; i++) {
+        uint32_t kib = call->arg[0].list.items[i].u;
+        uint64_t pages;
+
+        if (!host_pages(kib, &pages, NULL))
+            return err_set(&call->err, RPC_FAULT(RPC_OPERATION_FAILED), "page size of %u KiB is not known on this host", kib);
+        xdr_put_u64(&call->out, pages);
+    }
+    rpc_count_end(&call->out, at, (uint32_t)sizes);
+    return 0;
+}
+
+/* What the firmware tells about a part of the host. */
+static void put_entries(struct xml_writer *writer, const char *element, const char *const entries[][2], unsigned count)
+{
+    xml_open(writer, element);
+    for (unsigned i = 0; i < count; i++) {
+        char path[64], text[256];
+
+        text_format(path, sizeof(path), "/sys/class/dmi/id/%s", entries[i][1]);
+        host_read_line(path, text, sizeof(text));
+        if (text[0] == 0)
+            continue;
+        xml_open(writer, "entry");
+        xml_put(writer, "name", "%s", entries[i][0]);
+        xml_close_text(writer, "%s", text);
+    }
+    xml_close(writer);
+}
+
+static int get_sysinfo(struct call *call)
+{
+    static const char *const bios[][2] = {{"vendor", "bios_vendor"}, {"version", "bios_version"}, {"date", "bios_date"}};
+    static const char *const system[][2] = {{"manufacturer", "sys_vendor"}, {"product", "product_name"}, {"version", "product_version"},
+                                            {"family", "product_family"}};
+    static const char *const board[][2] = {{"manufacturer", "board_vendor"}, {"product", "board_name"}, {"version", "board_version"}};
+    struct buffer document = BUFFER_INIT(XDR_STRING_MAX);
+    struct xml_writer writer;
+    int r;
+
+    xml_writer_init(&writer, &document);
+    xml_open(&writer, "sysinfo");
+    xml_put(&writer, "type", "smbios");
+    put_entries(&writer, "bios", bios, ARRAY_SIZE(bios));
+    put_entries(&writer, "system", system, ARRAY_SIZE(system));
+    put_entries(&writer, "baseBoard", board, ARRAY_SIZE(board));
+    xml_close(&writer);
+    r = xml_writer_end(&writer);
+    return r < 0 ? r : put_document(call, &document);
 }
 
 /* No labels: the sandbox of a VM is not one of the kernel's security modules. */
@@ -221,6 +295,8 @@ const struct call_handler host_calls[] = {
     {REMOTE_NODE_GET_CPU_MAP, node_get_cpu_map},
     {REMOTE_NODE_GET_MEMORY_STATS, node_get_memory_stats},
     {REMOTE_NODE_GET_CPU_STATS, node_get_cpu_stats},
+    {REMOTE_NODE_GET_FREE_PAGES, node_get_free_pages},
+    {REMOTE_CONNECT_GET_SYSINFO, get_sysinfo},
     {REMOTE_NODE_GET_SECURITY_MODEL, node_get_security_model},
     {REMOTE_NODE_NUM_OF_DEVICES, empty_count},
     {REMOTE_NODE_LIST_DEVICES, empty_list},
@@ -229,6 +305,7 @@ const struct call_handler host_calls[] = {
     {REMOTE_NODE_DEVICE_GET_XML_DESC, no_node_device},
     {REMOTE_CONNECT_LIST_ALL_INTERFACES, empty_list_with_count},
     {REMOTE_CONNECT_LIST_ALL_NWFILTERS, empty_list_with_count},
+    {REMOTE_CONNECT_LIST_ALL_NWFILTER_BINDINGS, empty_list_with_count},
     {REMOTE_CONNECT_NUM_OF_NWFILTERS, empty_count},
     {REMOTE_CONNECT_LIST_NWFILTERS, empty_list},
     {REMOTE_CONNECT_LIST_ALL_SECRETS, empty_list_with_count},

@@ -119,7 +119,37 @@ static int managed_save_get_xml_desc(struct call *call)
     return put_document(call, path);
 }
 
+static int image_define_xml(struct call *call)
+{
+    int resume = RESUME_AS_SAVED, r = resume_of(call, call->arg[2].u, &resume);
+
+    return r < 0 ? r : save_define(call->daemon, call->arg[0].s, call->arg[1].s, resume, &call->err);
+}
+
+static int managed_save_define_xml(struct call *call)
+{
+    struct domain *domain = call_domain(call, call->arg[0].object);
+    char path[PATH_MAX];
+    int resume = RESUME_AS_SAVED, r = domain == NULL ? call->err.code : resume_of(call, call->arg[2].u, &resume);
+
+    if (r < 0)
+        return r;
+    if (!domain_has_managed_save(domain))
+        return err_set(&call->err, RPC_FAULT(RPC_OPERATION_INVALID), "domain does not have managed save image");
+    if (call->arg[1].s == NULL)
+        return err_set(&call->err, -EINVAL, "the document is missing");
+    domain_path(domain, FILE_MANAGED_SAVE, path);
+    r = domain_begin_job(domain, JOB_MODIFY, &call->err);
+    if (r == 0) {
+        r = save_define(call->daemon, path, call->arg[1].s, resume, &call->err);
+        domain_end_job(domain);
+    }
+    return r;
+}
+
 const struct call_handler save_calls[] = {
+    {REMOTE_DOMAIN_SAVE_IMAGE_DEFINE_XML, image_define_xml},
+    {REMOTE_DOMAIN_MANAGED_SAVE_DEFINE_XML, managed_save_define_xml},
     {REMOTE_DOMAIN_SAVE, save_plain},
     {REMOTE_DOMAIN_SAVE_FLAGS, save_flags},
     {REMOTE_DOMAIN_MANAGED_SAVE, managed_save},

@@ -1,57 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Calls about what domains use: CPU time, memory, traffic, blocks, and addresses of their interfaces. */
+/* Calls about what domains use: CPU time, memory, traffic, and addresses of their interfaces. */
 #include <errno.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <stdio.h>
+#include <strings.h>
 
 #include "base/bits.h"
 #include "base/text.h"
+#include "daemon/block.h"
 #include "daemon/call.h"
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
 #include "daemon/networks.h"
-#include "daemon/storage.h"
 #include "daemon/tree.h"
 #include "daemon/usage.h"
 #include "protocol/xml.h"
 
 enum { STATS_STATE = 1, STATS_CPU = 2, STATS_BALLOON = 4, STATS_VCPU = 8, STATS_INTERFACE = 16, STATS_BLOCK = 32 };
 enum { MEMORY_ACTUAL = 6, MEMORY_RSS = 7 };
+enum { HOSTNAME_LEASE = 1, HOSTNAME_AGENT = 2 };
 
 static const xmlNode *first_device(const struct domain *domain, const char *name)
 {
     return xml_first(definition_devices(domain_definition(domain)), name);
-}
-
-static const char *disk_path(const xmlNode *disk)
-{
-    return xml_attribute(xml_first(disk, "source"), tree_is(disk, "type", "block") ? "dev" : "file");
-}
-
-struct sizes {
-    uint64_t allocation, capacity, physical; /* bytes */
-};
-
-/* A volume's pool knows what the guest sees of it, and, of one on a server, all there is to know. */
-static int disk_sizes(const struct daemon *daemon, const char *path, struct sizes *ret_sizes)
-{
-    struct pool *pool;
-    const struct volume *volume = path != NULL ? pools_find_volume(daemon->storage->pools, path, &pool) : NULL;
-    struct sizes sizes = {0};
-    struct stat about;
-
-    if (volume != NULL)
-        sizes = (struct sizes){.capacity = volume->capacity, .allocation = volume->file.allocated, .physical = volume->file.allocated};
-    if (path == NULL || stat(path, &about) < 0) {
-        if (volume == NULL)
-            return path == NULL ? -ENOENT : -errno;
-    } else {
-        sizes.allocation = sizes.physical = (uint64_t)about.st_blocks * 512;
-        if (volume == NULL)
-            sizes.capacity = (uint64_t)about.st_size;
-    }
-    *ret_sizes = sizes;
-    return 0;
 }
 
 static void put_interfaces(struct rpc_param_list *list, const struct domain *domain)
@@ -74,27 +44,6 @@ static void put_interfaces(struct rpc_param_list *list, const struct domain *dom
         rpc_params_string(list, dev, "net.%u.name", number);
         for (unsigned i = 0; i < ARRAY_SIZE(counters); i++)
             rpc_params_u64(list, usage_of_interface(dev, counters[i][1]), "net.%u.%s", number, counters[i][0]);
-    }
-}
-
-static void put_blocks(struct rpc_param_list *list, const struct domain *domain)
-{
-    uint32_t number = 0;
-
-    for (const xmlNode *at = first_device(domain, "disk"); at != NULL; at = xml_next(at, "disk"))
-        number++;
-    rpc_params_u32(list, number, "block.count");
-    number = 0;
-    for (const xmlNode *at = first_device(domain, "disk"); at != NULL; at = xml_next(at, "disk"), number++) {
-        struct sizes sizes;
-
-        rpc_params_string(list, xml_attribute(xml_first(at, "target"), "dev"), "block.%u.name", number);
-        if (disk_path(at) == NULL || disk_sizes(domain->daemon, disk_path(at), &sizes) < 0)
-            continue;
-        rpc_params_string(list, disk_path(at), "block.%u.path", number);
-        rpc_params_u64(list, sizes.allocation, "block.%u.allocation", number);
-        rpc_params_u64(list, sizes.capacity, "block.%u.capacity", number);
-        rpc_params_u64(list, sizes.physical, "block.%u.physical", number);
     }
 }
 
@@ -137,7 +86,7 @@ static void put_statistics(struct call *call, struct domain *domain, uint32_t gr
     if ((groups & STATS_INTERFACE) != 0)
         put_interfaces(&list, domain);
     if ((groups & STATS_BLOCK) != 0)
-        put_blocks(&list, domain);
+        block_put_statistics(&list, domain);
     rpc_params_end(&list);
 }
 
@@ -218,37 +167,39 @@ static int interface_stats(struct call *call)
     return 0;
 }
 
-static const xmlNode *find_disk(const struct domain *domain, const char *name)
-{
-    const xmlNode *at = first_device(domain, "disk");
+enum { SOURCE_LEASE, SOURCE_AGENT, SOURCE_ARP };
 
-    while (at != NULL && !tree_is(xml_first(at, "target"), "dev", name) && !text_equal(disk_path(at), name))
-        at = xml_next(at, "disk");
-    return at;
+/* The first address that the host's own kernel has spoken with at that card: /proc/net/arp. */
+static bool find_neighbour(const char *mac, char ret_address[static 64])
+{
+    FILE *stream = fopen("/proc/net/arp", "re");
+    char line[256], address[64], hardware[64];
+    bool found = false;
+
+    while (!found && stream != NULL && fgets(line, sizeof(line), stream) != NULL)
+        found = sscanf(line, "%63s %*s %*s %63s", address, hardware) == 2 && strcasecmp(hardware, mac) == 0;
+    if (stream != NULL)
+        fclose(stream);
+    if (found)
+        memcpy(ret_address, address, sizeof(address));
+    return found;
 }
 
-static int get_block_info(struct call *call)
+/* By DHCP on our networks, or as the host's kernel knows its neighbours; anything else would need the guest's help. */
+static bool find_address(struct daemon *daemon, const char *mac, uint32_t source, char ret_address[static 64], unsigned *ret_prefix)
 {
-    struct domain *domain = call_domain(call, call->arg[0].object);
-    const xmlNode *disk;
-    struct sizes sizes;
-    int r;
+    struct dhcp_lease lease;
+    uint8_t bytes[6];
 
-    if (domain == NULL)
-        return call->err.code;
-    disk = find_disk(domain, call->arg[1].s);
-    if (disk == NULL)
-        return err_set(&call->err, -EINVAL, "invalid argument: invalid path %.200s not assigned to domain", call->arg[1].s);
-    r = disk_sizes(domain->daemon, disk_path(disk), &sizes);
-    if (r < 0)
-        return err_set(&call->err, r, "cannot stat %.200s: %s", disk_path(disk), strerror(-r));
-    xdr_put_u64(&call->out, sizes.allocation);
-    xdr_put_u64(&call->out, sizes.capacity);
-    xdr_put_u64(&call->out, sizes.physical);
-    return 0;
+    *ret_prefix = 0;
+    if (source == SOURCE_ARP)
+        return find_neighbour(mac, ret_address);
+    if (text_parse_mac(mac, bytes) < 0 || daemon_networks_lease(daemon, bytes, &lease, ret_prefix) < 0)
+        return false;
+    text_format(ret_address, 64, "%s", ipv4_text(lease.ip).text);
+    return true;
 }
 
-/* source 0: what DHCP gave on our networks; others would need the guest. */
 static int interface_addresses(struct call *call)
 {
     struct domain *domain = call_domain(call, call->arg[0].object);
@@ -258,23 +209,22 @@ static int interface_addresses(struct call *call)
 
     if (r < 0)
         return r;
-    if (call->arg[1].u != 0)
-        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: addresses are known from DHCP leases only "
-                       "(--source lease)");
+    if (call->arg[1].u != SOURCE_LEASE && call->arg[1].u != SOURCE_ARP)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: addresses are known from DHCP leases "
+                       "(--source lease) and from the host's neighbours (--source arp)");
     for (const xmlNode *interface = first_device(domain, "interface"); interface != NULL; interface = xml_next(interface, "interface")) {
-        const char *text = xml_attribute(xml_first(interface, "mac"), "address");
+        const char *mac = xml_attribute(xml_first(interface, "mac"), "address");
         const char *dev = xml_attribute(xml_first(interface, "target"), "dev");
-        struct dhcp_lease lease;
+        char address[64];
         unsigned prefix;
-        uint8_t mac[6];
 
-        if (dev == NULL || text_parse_mac(text, mac) < 0 || daemon_networks_lease(call->daemon, mac, &lease, &prefix) < 0)
+        if (dev == NULL || mac == NULL || !find_address(call->daemon, mac, call->arg[1].u, address, &prefix))
             continue;
         xdr_put_string(&call->out, dev);
-        xdr_put_optional_string(&call->out, text);
+        xdr_put_optional_string(&call->out, mac);
         xdr_put_u32(&call->out, 1);
         xdr_put_i32(&call->out, 0); /* IPv4 */
-        xdr_put_string(&call->out, ipv4_text(lease.ip).text);
+        xdr_put_string(&call->out, address);
         xdr_put_u32(&call->out, prefix);
         count++;
     }
@@ -282,11 +232,63 @@ static int interface_addresses(struct call *call)
     return 0;
 }
 
+/* The name that the guest gave to DHCP. */
+static int get_hostname(struct call *call)
+{
+    struct domain *domain = call_domain(call, call->arg[0].object);
+    int r = domain == NULL ? call->err.code : domain_need_active(domain, &call->err);
+
+    if (r < 0)
+        return r;
+    if ((call->arg[1].u & HOSTNAME_AGENT) != 0)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: host names are known from DHCP leases only "
+                       "(--source lease)");
+    for (const xmlNode *interface = first_device(domain, "interface"); interface != NULL; interface = xml_next(interface, "interface")) {
+        const char *mac = xml_attribute(xml_first(interface, "mac"), "address");
+        struct dhcp_lease lease;
+        unsigned prefix;
+        uint8_t bytes[6];
+
+        if (text_parse_mac(mac, bytes) < 0 || daemon_networks_lease(call->daemon, bytes, &lease, &prefix) < 0 || lease.hostname[0] == 0)
+            continue;
+        xdr_put_string(&call->out, lease.hostname);
+        return 0;
+    }
+    return err_set(&call->err, RPC_FAULT(RPC_OPERATION_FAILED), "no hostname found: no DHCP lease of the domain's tells one");
+}
+
+/* Of the whole VM; which CPU of the host it spent its time on is not counted. */
+static int get_cpu_stats(struct call *call)
+{
+    struct domain *domain = call_domain(call, call->arg[0].object);
+    int r = domain == NULL ? call->err.code : domain_need_active(domain, &call->err);
+    struct rpc_param_list list;
+    struct usage usage;
+
+    if (r < 0)
+        return r;
+    if (call->arg[2].i != -1)
+        return err_set(&call->err, RPC_FAULT(RPC_OPERATION_UNSUPPORTED), "times are counted for the whole domain, not for each CPU of the "
+                       "host: use --total");
+    usage = usage_of(domain);
+    list = rpc_params_begin(&call->out);
+    if (call->arg[1].u > 0)
+        rpc_params_u64(&list, usage.cpu_ns, "cpu_time");
+    if (call->arg[1].u > 1)
+        rpc_params_u64(&list, usage.user_ns, "user_time");
+    if (call->arg[1].u > 2)
+        rpc_params_u64(&list, usage.system_ns, "system_time");
+    rpc_params_end(&list);
+    xdr_put_i32(&call->out, 3);
+    return 0;
+}
+
 const struct call_handler statistics_calls[] = {
     {REMOTE_CONNECT_GET_ALL_DOMAIN_STATS, get_all_domain_stats},
     {REMOTE_DOMAIN_MEMORY_STATS, memory_stats},
     {REMOTE_DOMAIN_INTERFACE_STATS, interface_stats},
-    {REMOTE_DOMAIN_GET_BLOCK_INFO, get_block_info},
     {REMOTE_DOMAIN_INTERFACE_ADDRESSES, interface_addresses},
+    {REMOTE_DOMAIN_GET_HOSTNAME, get_hostname},
+    {REMOTE_DOMAIN_GET_CPU_STATS, get_cpu_stats},
     {0, NULL},
 };

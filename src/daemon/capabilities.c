@@ -7,6 +7,26 @@
 #include "base/uuid.h"
 #include "daemon/host.h"
 
+static const uint32_t page_sizes[] = {4, 2048, 1048576}; /* KiB */
+
+static void put_page_sizes(struct buffer *out)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(page_sizes); i++) {
+        if (host_pages(page_sizes[i], NULL, NULL))
+            buffer_printf(out, "      <pages unit='KiB' size='%u'/>\n", page_sizes[i]);
+    }
+}
+
+static void put_pages(struct buffer *out)
+{
+    uint64_t total;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(page_sizes); i++) {
+        if (host_pages(page_sizes[i], NULL, &total))
+            buffer_printf(out, "          <pages unit='KiB' size='%u'>%" PRIu64 "</pages>\n", page_sizes[i], total);
+    }
+}
+
 static void put_host(const struct host *host, struct buffer *out)
 {
     char uuid[37];
@@ -14,19 +34,21 @@ static void put_host(const struct host *host, struct buffer *out)
     uuid_format(host->uuid, uuid);
     buffer_printf(out,
                   "<capabilities>\n\n  <host>\n    <uuid>%s</uuid>\n    <cpu>\n      <arch>x86_64</arch>\n      <model>x86-64-v%u</model>\n"
-                  "      <vendor>%s</vendor>\n      <topology sockets='%u' dies='1' cores='%u' threads='%u'/>\n    </cpu>\n"
-                  "    <power_management/>\n    <iommu support='no'/>\n"
-                  "    <migration_features>\n      <live/>\n      <uri_transports>\n        <uri_transport>tcp</uri_transport>\n"
-                  "      </uri_transports>\n    </migration_features>\n",
+                  "      <vendor>%s</vendor>\n      <topology sockets='%u' dies='1' cores='%u' threads='%u'/>\n",
                   uuid, host_level(host), host->cpu_vendor, host->sockets, host->cores, host->threads);
+    put_page_sizes(out);
+    buffer_printf(out, "    </cpu>\n    <power_management/>\n    <iommu support='no'/>\n    <migration_features>\n      <live/>\n"
+                       "      <uri_transports>\n        <uri_transport>tcp</uri_transport>\n      </uri_transports>\n"
+                       "    </migration_features>\n");
 }
 
 static void put_topology(const struct host *host, struct buffer *out)
 {
     buffer_printf(out,
-                  "    <topology>\n      <cells num='1'>\n        <cell id='0'>\n          <memory unit='KiB'>%" PRIu64 "</memory>\n"
-                  "          <cpus num='%u'>\n",
-                  host->memory / 1024, host->cpus);
+                  "    <topology>\n      <cells num='1'>\n        <cell id='0'>\n          <memory unit='KiB'>%" PRIu64 "</memory>\n",
+                  host->memory / 1024);
+    put_pages(out);
+    buffer_printf(out, "          <cpus num='%u'>\n", host->cpus);
     for (unsigned i = 0; i < host->cpus; i++)
         buffer_printf(out, "            <cpu id='%u' socket_id='0' core_id='%u' siblings='%u'/>\n", i, i / host->threads, i);
     buffer_printf(out, "          </cpus>\n        </cell>\n      </cells>\n    </topology>\n  </host>\n\n");

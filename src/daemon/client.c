@@ -204,6 +204,11 @@ static int take_packet(struct client *client, const uint8_t *data, size_t size)
         return 0;
     }
     switch (header.type) {
+    case RPC_CALL_WITH_FDS:
+        client->skip = xdr_get_u32(&reader);
+        if (client->skip > RPC_FDS_MAX)
+            return -EPROTO;
+        /* fall through */
     case RPC_CALL:
         return dispatch_call(client, &header, &reader);
     case RPC_STREAM:
@@ -226,6 +231,11 @@ static int take_packets(struct client *client)
         const uint8_t *data = client->input.data + used;
         size_t left = client->input.size - used;
 
+        if (client->skip > 0 && left > 0) {
+            client->skip--;
+            used++;
+            continue;
+        }
         r = rpc_packet_size(data, left, &size);
         if (r < 0 || size == 0 || size > left)
             break;

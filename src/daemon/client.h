@@ -40,6 +40,7 @@ struct client {
     unsigned references;     /* its connection, and each call in progress */
     unsigned calls;
     struct buffer input;
+    unsigned skip;           /* bytes to come that carry descriptors: nothing here takes any, and the kernel has closed them */
     struct packet *output, **output_last;
     size_t output_size;
     struct wait_queue output_space; /* streams that wait until output has gone out */

@@ -55,6 +55,9 @@ int definition_find_device(const struct definition *definition, const xmlNode *d
 /* Adds a copy of the device; refuses a second of the same target or MAC. */
 int definition_add_device(struct definition *definition, const xmlNode *device, xmlNode **ret_added, struct err *err);
 
+/* Takes away what belongs to a running domain only: aliases, names of interfaces that were made up, terminals. */
+void definition_drop_live_facts(struct definition *definition);
+
 /* A CPU of mode host-model becomes the highest model that this host offers, by name: it stays the same wherever the domain moves. */
 void definition_settle_cpu(struct definition *definition, const struct host *host);
 

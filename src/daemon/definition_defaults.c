@@ -41,9 +41,10 @@ static xmlNode *insert(xmlNode *root, const char *name, const char *before)
     return place != NULL ? xmlAddPrevSibling(place, node) : xmlAddChild(root, node);
 }
 
-/* What belongs to a running domain only: names of interfaces that were made up, terminals, aliases. */
-static void drop_live_facts(xmlNode *devices)
+void definition_drop_live_facts(struct definition *definition)
 {
+    xmlNode *devices = definition_devices(definition);
+
     for (xmlNode *device = tree_first(devices, NULL); device != NULL; device = tree_next(device, NULL)) {
         xmlNode *target = tree_first(device, "target");
         const char *alias = xml_attribute(xml_first(device, "alias"), "name"), *dev = xml_attribute(target, "dev");
@@ -294,7 +295,6 @@ static int fill_devices(xmlNode *devices, const char *emulator, struct err *err)
             node = first != NULL ? xmlAddPrevSibling(first, node) : xmlAddChild(devices, node);
         }
         tree_set_text(node, "%s", emulator);
-        drop_live_facts(devices);
     }
     for (xmlNode *device = tree_first(devices, NULL); r == 0 && device != NULL; device = tree_next(device, NULL))
         r = device_fill(device, err);
@@ -399,5 +399,7 @@ int definition_fill(struct definition *definition, const char *emulator, struct 
     r = check_timers(xml_first(root, "clock"), err);
     if (r == 0)
         r = check_cpu(definition, err);
+    if (r == 0 && emulator != NULL)
+        definition_drop_live_facts(definition);
     return r < 0 ? r : fill_devices(devices, emulator, err);
 }

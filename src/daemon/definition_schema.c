@@ -71,7 +71,7 @@ static const struct row rows[] = {
     {"domain/devices/interface/model", "type=virtio", NULL},
     {"domain/devices/interface/driver", "name=qemu", NULL},
     {"domain/devices/interface/target", "dev", NULL},
-    {"domain/devices/interface/link", "state=up", NULL},
+    {"domain/devices/interface/link", "state=up|down", NULL},
     {"domain/devices/interface/boot", "order", NULL},
     {"domain/devices/interface/alias", "name", NULL},
     {"domain/devices/interface/address", "type=pci domain bus slot function", NULL},

@@ -7,6 +7,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "daemon/absent.h"
 #include "daemon/call.h"
 #include "daemon/client.h"
 #include "daemon/daemon.h"
@@ -29,10 +30,14 @@ static const struct {
     {RPC_PROGRAM_REMOTE, domain_calls},
     {RPC_PROGRAM_REMOTE, lifecycle_calls},
     {RPC_PROGRAM_REMOTE, device_calls},
+    {RPC_PROGRAM_REMOTE, update_calls},
+    {RPC_PROGRAM_REMOTE, block_calls},
+    {RPC_PROGRAM_REMOTE, limits_calls},
     {RPC_PROGRAM_REMOTE, statistics_calls},
     {RPC_PROGRAM_REMOTE, save_calls},
     {RPC_PROGRAM_REMOTE, metadata_calls},
     {RPC_PROGRAM_QEMU, monitor_calls},
+    {RPC_PROGRAM_QEMU, monitor_event_calls},
     {RPC_PROGRAM_REMOTE, migrate_calls},
     {RPC_PROGRAM_REMOTE, console_calls},
 };
@@ -168,8 +173,7 @@ static int refuse(const struct client *client, const struct rpc_header *header, 
     if (header->version != 1 && (header->program == RPC_PROGRAM_REMOTE || header->program == RPC_PROGRAM_QEMU))
         return err_set(err, RPC_FAULT(RPC_RPC_ERROR), "version %u of the protocol is unknown", header->version);
     if (type == NULL || type->access == REMOTE_EVENT || find_handler(type) == NULL)
-        return err_set(err, RPC_FAULT(RPC_NO_SUPPORT), "this function is not supported by the hypervisor: %s",
-                       type != NULL ? type->name : "unknown procedure");
+        return absent_refuse(type, err);
     if (type->access != REMOTE_OPEN && !client->authenticated)
         return err_set(err, RPC_FAULT(RPC_AUTH_FAILED), "authentication required");
     if (type->access != REMOTE_OPEN && !client->opened && type->number != REMOTE_CONNECT_OPEN &&

@@ -6,11 +6,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/buffer.h"
+#include "base/text.h"
 #include "daemon/call.h"
 #include "daemon/client.h"
 #include "daemon/daemon.h"
+#include "daemon/domain.h"
 #include "daemon/server.h"
 
 #define REGISTRATIONS_MAX 256 /* of one client */
@@ -21,6 +24,7 @@ struct event_registration {
     int32_t id, callback;
     bool one; /* object only: */
     uint8_t uuid[16];
+    char *name; /* of a monitor's event; NULL: every one */
 };
 
 static void send_event(struct client *client, const struct event_registration *registration, int32_t procedure,
@@ -28,8 +32,8 @@ static void send_event(struct client *client, const struct event_registration *r
 {
     struct buffer bytes = BUFFER_INIT(RPC_MESSAGE_MAX);
     struct xdr_writer writer = {.out = &bytes};
-    const struct rpc_header header = {.program = RPC_PROGRAM_REMOTE, .version = 1, .procedure = procedure, .type = RPC_MESSAGE,
-                                      .serial = 1};
+    const struct rpc_header header = {.program = registration->kind == EVENT_MONITOR ? RPC_PROGRAM_QEMU : RPC_PROGRAM_REMOTE,
+                                      .version = 1, .procedure = procedure, .type = RPC_MESSAGE, .serial = 1};
 
     rpc_put_header(&writer, &header);
     xdr_put_i32(&writer, registration->callback);
@@ -38,19 +42,33 @@ static void send_event(struct client *client, const struct event_registration *r
     client_send(client, &bytes, NULL, 0);
 }
 
-static void tell_client(struct client *client, enum event_kind kind, int32_t id, const uint8_t uuid[16], int32_t procedure,
-                        const struct buffer *payload)
+/* What is told, and to whom. */
+struct news {
+    enum event_kind kind;
+    int32_t id, procedure;
+    const uint8_t *uuid;
+    const char *name;
+    const struct buffer *payload;
+};
+
+static bool wants(const struct event_registration *registration, const struct news *news)
+{
+    return registration->kind == news->kind && registration->id == news->id &&
+           (!registration->one || memcmp(registration->uuid, news->uuid, 16) == 0) &&
+           (registration->name == NULL || news->name == NULL || text_equal(registration->name, news->name));
+}
+
+static void tell_client(struct client *client, const struct news *news)
 {
     for (const struct event_registration *at = client->registrations; at != NULL && !client->closed; at = at->next) {
-        if (at->kind == kind && at->id == id && (!at->one || memcmp(at->uuid, uuid, 16) == 0))
-            send_event(client, at, procedure, payload);
+        if (wants(at, news))
+            send_event(client, at, news->procedure, news->payload);
         if (client->closed)
             return;
     }
 }
 
-void events_send(struct daemon *daemon, enum event_kind kind, int32_t id, const uint8_t uuid[16], int32_t procedure,
-                 const struct buffer *payload)
+static void tell_all(struct daemon *daemon, const struct news *news)
 {
     struct client *client = daemon->server != NULL ? daemon->server->clients : NULL;
 
@@ -58,11 +76,34 @@ void events_send(struct daemon *daemon, enum event_kind kind, int32_t id, const 
         struct client *next;
 
         client_hold(client);
-        tell_client(client, kind, id, uuid, procedure, payload);
+        tell_client(client, news);
         next = client->next;
         client_release(client);
         client = next;
     }
+}
+
+void events_send(struct daemon *daemon, enum event_kind kind, int32_t id, const uint8_t uuid[16], int32_t procedure,
+                 const struct buffer *payload)
+{
+    tell_all(daemon, &(struct news){.kind = kind, .id = id, .procedure = procedure, .uuid = uuid, .payload = payload});
+}
+
+void events_send_monitor(struct domain *domain, const char *name, const char *details)
+{
+    struct buffer payload = BUFFER_INIT(RPC_MESSAGE_MAX);
+    struct xdr_writer writer = {.out = &payload};
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    rpc_put_domain(&writer, domain_name(domain), domain_uuid(domain), domain->id);
+    xdr_put_string(&writer, name);
+    xdr_put_i64(&writer, now.tv_sec);
+    xdr_put_u32(&writer, (uint32_t)(now.tv_nsec / 1000));
+    xdr_put_optional_string(&writer, details);
+    tell_all(domain->daemon, &(struct news){.kind = EVENT_MONITOR, .procedure = QEMU_MONITOR_EVENT, .uuid = domain_uuid(domain),
+                                            .name = name, .payload = &payload});
+    buffer_fini(&payload);
 }
 
 void events_forget(struct client *client)
@@ -70,6 +111,7 @@ void events_forget(struct client *client)
     while (client->registrations != NULL) {
         struct event_registration *next = client->registrations->next;
 
+        free(client->registrations->name);
         free(client->registrations);
         client->registrations = next;
     }
@@ -131,6 +173,22 @@ static int register_node_device(struct call *call)
     return add(call, EVENT_NODE_DEVICE, call->arg[0].i, 2, NULL);
 }
 
+enum { MONITOR_EVENT_REGEX = 1, MONITOR_EVENT_NOCASE = 2 };
+
+/* Events by their whole name, or all of them. */
+static int register_monitor(struct call *call)
+{
+    const char *name = call->arg[1].s;
+    int r;
+
+    if ((call->arg[2].u & (MONITOR_EVENT_REGEX | MONITOR_EVENT_NOCASE)) != 0 && name != NULL)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "events are chosen by their whole name, without patterns");
+    r = add(call, EVENT_MONITOR, 0, 1, object_uuid(call->arg[0].object));
+    if (r == 0 && name != NULL)
+        call->client->registrations->name = strdup(name);
+    return r;
+}
+
 static int deregister(struct call *call)
 {
     struct event_registration **link = &call->client->registrations;
@@ -141,6 +199,7 @@ static int deregister(struct call *call)
         return err_set(&call->err, -EINVAL, "there is no event callback number %d", call->arg[0].i);
     struct event_registration *found = *link;
     *link = found->next;
+    free(found->name);
     free(found);
     return 0;
 }
@@ -154,5 +213,11 @@ const struct call_handler event_calls[] = {
     {REMOTE_CONNECT_STORAGE_POOL_EVENT_DEREGISTER_ANY, deregister},
     {REMOTE_CONNECT_NODE_DEVICE_EVENT_REGISTER_ANY, register_node_device},
     {REMOTE_CONNECT_NODE_DEVICE_EVENT_DEREGISTER_ANY, deregister},
+    {0, NULL},
+};
+
+const struct call_handler monitor_event_calls[] = {
+    {QEMU_CONNECT_DOMAIN_MONITOR_EVENT_REGISTER, register_monitor},
+    {QEMU_CONNECT_DOMAIN_MONITOR_EVENT_DEREGISTER, deregister},
     {0, NULL},
 };

@@ -49,6 +49,47 @@ uint64_t host_memory_kib(const char *name)
     return value;
 }
 
+void host_read_line(const char *path, char *out, size_t size)
+{
+    FILE *stream = fopen(path, "re");
+
+    if (stream == NULL || fgets(out, (int)size, stream) == NULL)
+        out[0] = 0;
+    out[strcspn(out, "\n")] = 0;
+    if (stream != NULL)
+        fclose(stream);
+}
+
+static bool read_number(const char *path, uint64_t *ret_value)
+{
+    char text[32];
+
+    host_read_line(path, text, sizeof(text));
+    return text_parse_u64(text, ret_value) == 0;
+}
+
+bool host_pages(uint32_t kib, uint64_t *ret_free, uint64_t *ret_total)
+{
+    uint64_t free_pages = 0, total = 0;
+    char path[96];
+
+    if (kib == 4) {
+        free_pages = host_memory_kib("MemFree") / 4;
+        total = host_memory_kib("MemTotal") / 4;
+    } else {
+        text_format(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%ukB/free_hugepages", kib);
+        if (!read_number(path, &free_pages))
+            return false;
+        text_format(path, sizeof(path), "/sys/kernel/mm/hugepages/hugepages-%ukB/nr_hugepages", kib);
+        read_number(path, &total);
+    }
+    if (ret_free != NULL)
+        *ret_free = free_pages;
+    if (ret_total != NULL)
+        *ret_total = total;
+    return true;
+}
+
 /* The value behind "name : " in /proc/cpuinfo's first record. */
 static void cpuinfo_value(const char *text, const char *name, char *out, size_t size)
 {

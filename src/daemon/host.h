@@ -4,6 +4,7 @@
 #define FERRY_DAEMON_HOST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct buffer;
@@ -33,6 +34,13 @@ void host_free(struct host *host); /* accepts NULL */
 
 /* "Total", "MemFree" ... of /proc/meminfo in KiB; 0 when there is no such line. */
 uint64_t host_memory_kib(const char *name);
+
+/* The first line of a short file, without its end; "" when it can't be read. */
+void host_read_line(const char *path, char *out, size_t size);
+
+/* Pages of a size that the host has: of 4 KiB, or of its pools of huge pages. false: there are none of that size. ret_free and
+ * ret_total: either may be NULL. */
+bool host_pages(uint32_t kib, uint64_t *ret_free, uint64_t *ret_total);
 
 /* x86-64-v1 to -v4 as 1 to 4: of a model by its name, 0 for another; the highest that this host offers. */
 unsigned host_level_of(const char *model);

@@ -225,8 +225,17 @@ static bool unasked(const struct domain *domain)
     return domain->job == JOB_NONE;
 }
 
+static void show_event(struct domain *domain, const char *name, const json_t *data)
+{
+    char *details = data != NULL ? json_dumps(data, 0) : NULL;
+
+    events_send_monitor(domain, name, details);
+    free(details);
+}
+
 void lifecycle_event(struct domain *domain, const char *name, const json_t *data)
 {
+    show_event(domain, name, data);
     if (text_equal(name, "SHUTDOWN")) {
         bool by_guest = json_is_true(json_object_get(data, "guest"));
 

@@ -3,6 +3,7 @@
 #include "daemon/plug.h"
 
 #include <errno.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -82,6 +83,16 @@ static json_t *backend_arguments(const char *alias, bool disk)
     return json_pack("{s:s}", disk ? "node-name" : "id", alias);
 }
 
+static bool link_is_down(const xmlNode *interface)
+{
+    return tree_is(xml_first(interface, "link"), "state", "down");
+}
+
+static int set_link(struct domain *domain, const char *alias, bool up, struct err *err)
+{
+    return monitor_call(domain->monitor, "set_link", json_pack("{s:s, s:b}", "name", alias, "up", up), NULL, err);
+}
+
 /* The host side, then the device in front of it; when that fails, the host side goes again. */
 static int add_to_vm(struct domain *domain, xmlNode *device, struct err *err)
 {
@@ -94,8 +105,23 @@ static int add_to_vm(struct domain *domain, xmlNode *device, struct err *err)
     if (r < 0)
         return r;
     r = monitor_call(domain->monitor, "device_add", device_arguments(device), NULL, err);
+    if (r == 0 && !disk && link_is_down(device))
+        r = set_link(domain, alias_of(device), false, err);
     if (r < 0)
         monitor_call(domain->monitor, disk ? "blockdev-del" : "netdev_del", backend_arguments(alias_of(device), disk), NULL, NULL);
+    return r;
+}
+
+int plug_set_links(struct domain *domain, struct err *err)
+{
+    const xmlNode *next = xml_first(definition_devices(domain->live), "interface");
+    int r = 0;
+
+    for (const xmlNode *at = next; r == 0 && at != NULL; at = next) {
+        next = xml_next(at, "interface");
+        if (link_is_down(at))
+            r = set_link(domain, alias_of(at), false, err);
+    }
     return r;
 }
 
@@ -156,6 +182,65 @@ int plug_detach(struct domain *domain, const xmlNode *device, struct err *err)
             break;
     }
     return r;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a != NULL && b != NULL && strcasecmp(a, b) == 0;
+}
+
+/* Whether every attribute of an element is there in the other one. */
+static bool contains(const xmlNode *found, const xmlNode *wanted)
+{
+    for (const xmlAttr *attribute = wanted->properties; attribute != NULL; attribute = attribute->next) {
+        const char *name = (const char *)attribute->name;
+
+        if (!same_text(xml_attribute(found, name), xml_attribute(wanted, name)))
+            return false;
+    }
+    return true;
+}
+
+/* The element of a device that asks for something else than there is; NULL: none but <link>. */
+static const char *find_change(const xmlNode *found, const xmlNode *wanted)
+{
+    if (!contains(found, wanted))
+        return xml_name(wanted);
+    for (const xmlNode *child = xml_first(wanted, NULL); child != NULL; child = xml_next(child, NULL)) {
+        const xmlNode *there = xml_first(found, xml_name(child));
+
+        if (!xml_is(child, "link") && (there == NULL || !contains(there, child) || !same_text(xml_content(there), xml_content(child))))
+            return xml_name(child);
+    }
+    return NULL;
+}
+
+int plug_update(struct domain *domain, const xmlNode *device, struct err *err)
+{
+    bool down = link_is_down(device);
+    const char *change;
+    char alias[64];
+    xmlNode *found;
+    int r = definition_find_device(domain->live, device, &found, err);
+
+    if (r < 0)
+        return r;
+    change = find_change(found, device);
+    if (change != NULL)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_UNSUPPORTED), "<%s> of a device cannot be changed while the domain runs: detach it and "
+                       "attach another%s", change, xml_is(device, "interface") ? "; <link> can" : "");
+    if (!xml_is(device, "interface") || down == link_is_down(found) || text_format(alias, sizeof(alias), "%s", alias_of(found)) < 0)
+        return 0;
+    r = set_link(domain, alias, !down, err);
+    if (r == 0)
+        r = domain_need_active(domain, err);
+    if (r == 0)
+        r = definition_find_device(domain->live, device, &found, err); /* another may stand there after the wait */
+    if (r < 0)
+        return r;
+    tree_set(tree_child(found, "link"), "state", down ? "down" : "up");
+    domain_write_status(domain);
+    return 0;
 }
 
 struct cleanup {

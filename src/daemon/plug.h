@@ -16,6 +16,13 @@ int plug_attach(struct domain *domain, const xmlNode *device, struct err *err);
  * an event tells of it, as with libvirt. */
 int plug_detach(struct domain *domain, const xmlNode *device, struct err *err);
 
+/* Changes a device in its place, as far as that is possible while the VM runs: whether an interface's cable is plugged in. Anything else
+ * that differs is named. */
+int plug_update(struct domain *domain, const xmlNode *device, struct err *err);
+
+/* Pulls out the cables of interfaces whose link is down by the live definition: a VM starts with all of them in. */
+int plug_set_links(struct domain *domain, struct err *err);
+
 /* The guest has let a device go: its host side is closed. Not in a coroutine. */
 void plug_deleted(struct domain *domain, const char *alias, bool disk);
 

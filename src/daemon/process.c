@@ -31,6 +31,7 @@
 #include "daemon/files.h"
 #include "daemon/lifecycle.h"
 #include "daemon/monitor.h"
+#include "daemon/plug.h"
 #include "daemon/tree.h"
 #include "daemon/vmm_arguments.h"
 #include "protocol/rpc.h"
@@ -367,6 +368,8 @@ int process_start(struct domain *domain, const struct process_options *options, 
         r = watch_process(domain, err);
     if (r == 0)
         r = process_describe(domain, err);
+    if (r == 0 && options->incoming == NULL)
+        r = plug_set_links(domain, err);
     if (r < 0) {
         process_kill(domain);
         process_clear(domain);

@@ -66,24 +66,34 @@ static int make_stage(struct domain *domain, struct err *err)
     return r == 0 ? process_give(domain->daemon, path, err) : r;
 }
 
-static int append_document(const struct domain *domain, int fd, bool paused, const char *xml)
+/* The document as it is kept: xml, or the definition if that is NULL. */
+static int format_document(const struct definition *definition, bool paused, const char *xml, struct buffer *out)
+{
+    int r = buffer_printf(out, "<domsave paused='%s'>\n", paused ? "yes" : "no");
+
+    if (r == 0)
+        r = xml != NULL ? buffer_printf(out, "%s", xml + (text_starts_with(xml, "<?xml") ? strcspn(xml, "\n") : 0))
+                        : definition_format(definition, -1, out);
+    return r == 0 ? buffer_printf(out, "</domsave>\n") : r;
+}
+
+/* Behind all that the file holds; on failure it holds that still. */
+static int append_document(const struct definition *definition, int fd, bool paused, const char *xml)
 {
     struct buffer text = BUFFER_INIT(DOCUMENT_MAX);
     struct trailer trailer;
-    int r = buffer_printf(&text, "<domsave paused='%s'>\n", paused ? "yes" : "no");
+    off_t end = lseek(fd, 0, SEEK_END);
+    int r = end < 0 ? -errno : format_document(definition, paused, xml, &text);
 
-    if (r == 0)
-        r = xml != NULL ? buffer_printf(&text, "%s", xml + (text_starts_with(xml, "<?xml") ? strcspn(xml, "\n") : 0))
-                        : definition_format(domain->live, -1, &text);
-    if (r == 0)
-        r = buffer_printf(&text, "</domsave>\n");
     trailer.document_size = text.size;
     memcpy(trailer.magic, trailer_magic, sizeof(trailer.magic));
     if (r == 0)
-        r = lseek(fd, 0, SEEK_END) < 0 ? -errno : fd_write_all(fd, text.data, text.size);
+        r = fd_write_all(fd, text.data, text.size);
     if (r == 0)
         r = fd_write_all(fd, &trailer, sizeof(trailer));
     if (r == 0 && fsync(fd) < 0)
+        r = -errno;
+    if (r < 0 && end >= 0 && ftruncate(fd, end) < 0)
         r = -errno;
     buffer_fini(&text);
     return r;
@@ -178,7 +188,7 @@ static int save_to(struct domain *domain, const char *path, bool paused, const c
         r = take_stage(domain, state, &fd, err);
     if (r < 0)
         return r;
-    r = append_document(domain, fd, paused, xml);
+    r = append_document(domain->live, fd, paused, xml);
     fd_close(&fd);
     if (r < 0)
         return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "cannot write %s: %s", state, strerror(-r));
@@ -258,6 +268,28 @@ int save_read(const struct daemon *daemon, const char *path, struct definition *
                        r == -EBADMSG ? "it is no saved domain" : strerror(-r));
     r = parse_document(daemon, text, ret_definition, ret_paused, err);
     free(text);
+    return r;
+}
+
+int save_define(const struct daemon *daemon, const char *path, const char *xml, int resume, struct err *err)
+{
+    struct definition *definition = NULL, *other = NULL;
+    bool paused = false;
+    int fd, r = save_read(daemon, path, &definition, &paused, err);
+
+    if (r == 0)
+        r = definition_parse(xml, daemon->host, &other, err);
+    if (r == 0)
+        r = definition_check_same(definition, other, err);
+    if (r == 0) {
+        fd = open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        r = fd < 0 ? -errno : append_document(other, fd, resume == RESUME_PAUSED || (resume == RESUME_AS_SAVED && paused), NULL);
+        fd_close(&fd);
+        if (r < 0)
+            err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "cannot write %.200s: %s", path, strerror(-r));
+    }
+    definition_free(definition);
+    definition_free(other);
     return r;
 }
 

@@ -17,6 +17,10 @@ int save_domain(struct domain *domain, const char *path, int resume, const char 
 /* What a file holds: a definition (the caller's), and whether the domain is to be paused when it is restored. */
 int save_read(const struct daemon *daemon, const char *path, struct definition **ret_definition, bool *ret_paused, struct err *err);
 
+/* Puts another document of the same machine in place of the file's; resume: RESUME_... for whoever restores it. The file is as it was on
+ * failure. */
+int save_define(const struct daemon *daemon, const char *path, const char *xml, int resume, struct err *err);
+
 /* Continues a domain from a file. xml: a document instead of the file's, or NULL. */
 int save_restore(struct daemon *daemon, const char *path, const char *xml, int resume, struct err *err);
 

@@ -13,10 +13,12 @@ static const struct remote_call remote_calls[] = {
 #define QEMU(number, name, arguments, results, access) \
     {RPC_PROGRAM_QEMU, (number), #name, (arguments), (results), REMOTE_##access},
 #define EVENT(number, name, payload) {RPC_PROGRAM_REMOTE, (number), #name, (payload), (payload), REMOTE_EVENT},
+#define QEMU_EVENT(number, name, payload) {RPC_PROGRAM_QEMU, (number), #name, (payload), (payload), REMOTE_EVENT},
 #include "protocol/remote_calls.def"
 #undef CALL
 #undef QEMU
 #undef EVENT
+#undef QEMU_EVENT
 };
 
 const struct remote_call *remote_find(uint32_t program, int32_t number)

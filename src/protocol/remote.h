@@ -9,10 +9,12 @@ enum remote_procedure {
 #define CALL(number, name, arguments, results, access) REMOTE_##name = (number),
 #define QEMU(number, name, arguments, results, access) QEMU_##name = (number),
 #define EVENT(number, name, payload) REMOTE_##name = (number),
+#define QEMU_EVENT(number, name, payload) QEMU_##name = (number),
 #include "protocol/remote_calls.def"
 #undef CALL
 #undef QEMU
 #undef EVENT
+#undef QEMU_EVENT
 };
 
 enum remote_access {
