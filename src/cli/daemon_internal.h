@@ -15,7 +15,7 @@ struct verb_call {
     const char *uri; /* --connect */
     const char *word[VERB_WORDS_MAX];
     unsigned words;
-    bool json, all, force, paused, persistent, undefine;
+    bool json, all, force, paused, persistent, undefine, copy_storage;
     const char *bandwidth, *downtime;
 };
 

@@ -10,7 +10,8 @@
 #include "cli/daemon_internal.h"
 #include "protocol/remote.h"
 
-enum { MIGRATE_LIVE = 0x1, MIGRATE_PEER2PEER = 0x2, MIGRATE_PERSIST_DEST = 0x8, MIGRATE_UNDEFINE_SOURCE = 0x10 };
+enum { MIGRATE_LIVE = 0x1, MIGRATE_PEER2PEER = 0x2, MIGRATE_PERSIST_DEST = 0x8, MIGRATE_UNDEFINE_SOURCE = 0x10,
+       MIGRATE_NON_SHARED_DISK = 0x40 };
 #define LOOK_MS 500
 
 static int set_limit(struct verb_call *call, const struct rpc_object *domain, int32_t procedure, const char *name, const char *text,
@@ -41,14 +42,18 @@ static uint64_t figure(const struct rpc_value *params, const char *name)
 static void print_progress(struct verb_call *watch, const struct rpc_object *domain)
 {
     const struct rpc_value *params = &watch->client.result[1];
+    char disks[64] = "";
 
     verb_put_domain(watch, domain);
     xdr_put_u32(&watch->client.writer, 0);
     if (daemon_client_call(&watch->client, REMOTE_DOMAIN_GET_JOB_STATS, NULL) < 0 || figure(params, "memory_total") == 0)
         return;
-    fprintf(stderr, "\r%s: round %" PRIu64 ", %" PRIu64 " of %" PRIu64 " MiB left, %" PRIu64 " MiB/s, %" PRIu64 " pages/s dirtied, "
+    if (figure(params, "disk_total") > 0)
+        text_format(disks, sizeof(disks), "%" PRIu64 " of %" PRIu64 " MiB of disks and ", figure(params, "disk_remaining") >> 20,
+                    figure(params, "disk_total") >> 20);
+    fprintf(stderr, "\r%s: round %" PRIu64 ", %s%" PRIu64 " of %" PRIu64 " MiB left, %" PRIu64 " MiB/s, %" PRIu64 " pages/s dirtied, "
             "downtime %" PRIu64 " ms expected   ",
-            domain->name, figure(params, "memory_iteration"), figure(params, "memory_remaining") >> 20,
+            domain->name, figure(params, "memory_iteration"), disks, figure(params, "memory_remaining") >> 20,
             figure(params, "memory_total") >> 20, figure(params, "memory_bps") >> 20, figure(params, "memory_dirty_rate"),
             figure(params, "downtime"));
 }
@@ -56,7 +61,7 @@ static void print_progress(struct verb_call *watch, const struct rpc_object *dom
 static int begin(struct verb_call *call, const struct rpc_object *domain, struct err *err)
 {
     uint32_t flags = MIGRATE_LIVE | MIGRATE_PEER2PEER | (call->persistent ? MIGRATE_PERSIST_DEST : 0) |
-                     (call->undefine ? MIGRATE_UNDEFINE_SOURCE : 0);
+                     (call->undefine ? MIGRATE_UNDEFINE_SOURCE : 0) | (call->copy_storage ? MIGRATE_NON_SHARED_DISK : 0);
 
     verb_put_domain(call, domain);
     xdr_put_optional_string(&call->client.writer, call->word[1]);

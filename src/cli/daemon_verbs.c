@@ -201,7 +201,7 @@ static const struct daemon_verb daemon_verbs[] = {
     {"reset", "NAME", "reset it", verb_reset, 1, 1},
     {"status", "NAME", "print its state", verb_status, 1, 1},
     {"console", "NAME [--force]", "connect to its console; Ctrl-] leaves", verb_console, 1, 1},
-    {"migrate", "NAME URI [--bandwidth MIB] [--downtime MS] [--persistent] [--undefine]",
+    {"migrate", "NAME URI [--bandwidth MIB] [--downtime MS] [--persistent] [--undefine] [--copy-storage]",
      "move it to the host of another ferryd while it runs", verb_move, 2, 2},
     {"net", "list|start|stop|autostart [NAME]", "virtual networks", verb_net, 1, 2},
     {"pool", "list|start|stop|refresh [NAME]", "storage pools", verb_pool, 1, 2},
@@ -243,6 +243,7 @@ static int parse_option(struct verb_call *call, int argc, char *argv[], int *at,
         const char **text;
     } options[] = {{"--json", &call->json, NULL},         {"--all", &call->all, NULL},           {"--force", &call->force, NULL},
                    {"--paused", &call->paused, NULL},     {"--persistent", &call->persistent, NULL}, {"--undefine", &call->undefine, NULL},
+                   {"--copy-storage", &call->copy_storage, NULL},
                    {"--connect", NULL, &call->uri},       {"--bandwidth", NULL, &call->bandwidth}, {"--downtime", NULL, &call->downtime}};
 
     for (unsigned i = 0; i < ARRAY_SIZE(options); i++) {

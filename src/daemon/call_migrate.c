@@ -27,17 +27,22 @@ static int begin(struct call *call)
     struct domain *domain = call_domain(call, call->arg[0].object);
     struct buffer xml = BUFFER_INIT(XDR_STRING_MAX);
     struct migration_request request;
-    char cookie[MIGRATION_COOKIE_SIZE];
+    struct buffer cookie = BUFFER_INIT(MIGRATION_COOKIE_MAX);
     int r = domain == NULL ? call->err.code : read_request(call, 1, call->arg[2].u, &request);
 
     if (r == 0)
         r = migration_begin(domain, call->client, &request, &xml, &call->err);
     if (r == 0) {
-        migration_cookie(call->daemon, cookie);
-        xdr_put_opaque(&call->out, cookie, strlen(cookie));
+        r = migration_cookie(domain, call->arg[2].u, &cookie, &call->err);
+        if (r < 0)
+            migration_confirm(domain, call->client, call->arg[2].u, true, NULL);
+    }
+    if (r == 0) {
+        xdr_put_opaque(&call->out, cookie.data, cookie.size);
         xdr_put_string(&call->out, (const char *)xml.data);
     }
     buffer_fini(&xml);
+    buffer_fini(&cookie);
     return r;
 }
 
@@ -128,8 +133,11 @@ static int get_job_info(struct call *call)
     if (r < 0)
         return r;
     figures = job_figures(domain);
-    const uint64_t numbers[] = {has_job(domain) ? elapsed_ms(domain) : 0, 0, figures.total, done_of(&figures), figures.remaining,
-                                figures.total, done_of(&figures), figures.remaining, 0, 0, 0};
+    const uint64_t disk_done = figures.disk_total - figures.disk_remaining;
+    const uint64_t numbers[] = {has_job(domain) ? elapsed_ms(domain) : 0, 0, figures.total + figures.disk_total,
+                                done_of(&figures) + disk_done, figures.remaining + figures.disk_remaining,
+                                figures.total, done_of(&figures), figures.remaining,
+                                figures.disk_total, disk_done, figures.disk_remaining};
     xdr_put_i32(&call->out, has_job(domain) ? JOB_TYPE_UNBOUNDED : JOB_TYPE_NONE);
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
         xdr_put_u64(&call->out, numbers[i]);
@@ -144,9 +152,9 @@ static void put_figures(struct call *call, int32_t operation, uint64_t elapsed, 
     rpc_params_u64(&list, elapsed, "time_elapsed");
     if (figures->known) {
         rpc_params_u64(&list, figures->downtime_ms, "downtime");
-        rpc_params_u64(&list, figures->total, "data_total");
+        rpc_params_u64(&list, figures->total + figures->disk_total, "data_total");
         rpc_params_u64(&list, figures->transferred, "data_processed");
-        rpc_params_u64(&list, figures->remaining, "data_remaining");
+        rpc_params_u64(&list, figures->remaining + figures->disk_remaining, "data_remaining");
         rpc_params_u64(&list, figures->total, "memory_total");
         rpc_params_u64(&list, done_of(figures), "memory_processed");
         rpc_params_u64(&list, figures->remaining, "memory_remaining");
@@ -154,6 +162,11 @@ static void put_figures(struct call *call, int32_t operation, uint64_t elapsed, 
         rpc_params_u64(&list, figures->dirty_pages, "memory_dirty_rate");
         rpc_params_u64(&list, figures->rounds, "memory_iteration");
         rpc_params_u64(&list, 4096, "memory_page_size");
+    }
+    if (figures->disk_total > 0) {
+        rpc_params_u64(&list, figures->disk_total, "disk_total");
+        rpc_params_u64(&list, figures->disk_total - figures->disk_remaining, "disk_processed");
+        rpc_params_u64(&list, figures->disk_remaining, "disk_remaining");
     }
     rpc_params_end(&list);
 }

@@ -26,6 +26,9 @@ enum migration_flag {
     MIGRATE_PERSIST_DEST = 0x8,
     MIGRATE_UNDEFINE_SOURCE = 0x10,
     MIGRATE_PAUSED = 0x20,
+    MIGRATE_NON_SHARED_DISK = 0x40,
+    MIGRATE_NON_SHARED_INC = 0x80,
+    MIGRATE_COPY = MIGRATE_NON_SHARED_DISK | MIGRATE_NON_SHARED_INC, /* one and the same here: what is there already is not sent */
     MIGRATE_CHANGE_PROTECTION = 0x100,
     MIGRATE_UNSAFE = 0x200,
     MIGRATE_ABORT_ON_ERROR = 0x1000,
@@ -39,6 +42,7 @@ struct migration_figures {
     uint64_t elapsed_ms, downtime_ms;
     uint64_t total, transferred, remaining; /* bytes of memory */
     uint64_t rounds, dirty_pages, bandwidth;
+    uint64_t disk_total, disk_remaining; /* bytes of disks that are copied */
     bool known;
 };
 

@@ -31,12 +31,16 @@
 #define LOOK_NS (200 * INT64_C(1000000))
 #define ORPHAN_NS (10 * NANOSECONDS_PER_SECOND) /* for a source to come whose conductor has died */
 
-void migration_cookie(const struct daemon *daemon, char ret_text[static MIGRATION_COOKIE_SIZE])
+int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, struct err *err)
 {
     char uuid[UUID_TEXT_SIZE];
+    int r;
 
-    uuid_format(daemon->host->uuid, uuid);
-    text_format(ret_text, MIGRATION_COOKIE_SIZE, "<ferry-migration><hostuuid>%s</hostuuid></ferry-migration>", uuid);
+    uuid_format(domain->daemon->host->uuid, uuid);
+    r = buffer_printf(out, "<ferry-migration><hostuuid>%s</hostuuid>", uuid);
+    if (r == 0 && (flags & MIGRATE_COPY) != 0)
+        r = migration_describe_disks(domain, out, err);
+    return r == 0 ? buffer_printf(out, "</ferry-migration>") : r;
 }
 
 int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err)
@@ -298,6 +302,8 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
         r = adapt(daemon, request, request->persistent_xml, &persistent, err);
     if (r == 0 && persistent != NULL && !uuid_equal(persistent->uuid, definition->uuid))
         r = err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "the persistent document is of another domain: its uuid differs");
+    if (r == 0 && (request->flags & MIGRATE_COPY) != 0)
+        r = migration_make_disks(daemon, definition, cookie, cookie_size, err);
     if (r < 0) {
         definition_free(definition);
         definition_free(persistent);

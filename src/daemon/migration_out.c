@@ -100,6 +100,8 @@ void migration_take_figures(struct migration *migration, const json_t *answer)
         .rounds = number(ram, "dirty-sync-count"),
         .dirty_pages = number(ram, "dirty-pages-rate"),
         .bandwidth = number(answer, "x-ferry-bandwidth"),
+        .disk_total = number(json_object_get(answer, "disk"), "total"),
+        .disk_remaining = number(json_object_get(answer, "disk"), "remaining"),
     };
 }
 
@@ -178,7 +180,8 @@ static int transfer(struct domain *domain, const struct migration_request *reque
     if (r < 0)
         return r;
     vmm_address(request->uri, address);
-    r = monitor_call(domain->monitor, "migrate", json_pack("{s:s}", "uri", address), NULL, err);
+    r = monitor_call(domain->monitor, "migrate", json_pack("{s:s, s:b}", "uri", address, "blk", (request->flags & MIGRATE_COPY) != 0),
+                     NULL, err);
     return r < 0 ? r : watch(domain, err);
 }
 
@@ -341,7 +344,7 @@ static void put_text_param(struct rpc_param_list *list, const char *name, const 
         rpc_params_string(list, value, "%s", name);
 }
 
-static int remote_prepare(struct remote_client *remote, const struct migration_request *request, const char *xml, const char *cookie,
+static int remote_prepare(struct remote_client *remote, const struct migration_request *request, const char *xml, const struct buffer *cookie,
                           char *ret_uri, size_t size, struct err *err)
 {
     struct arena arena = ARENA_INIT(RPC_DECODED_MAX);
@@ -354,7 +357,7 @@ static int remote_prepare(struct remote_client *remote, const struct migration_r
     put_text_param(&list, "migrate_uri", request->uri);
     put_text_param(&list, "listen_address", request->listen_address);
     rpc_params_end(&list);
-    xdr_put_opaque(remote_arguments(remote), cookie, strlen(cookie));
+    xdr_put_opaque(remote_arguments(remote), cookie->data, cookie->size);
     xdr_put_u32(remote_arguments(remote), request->flags & ~(uint32_t)MIGRATE_CHANGE_PROTECTION);
     r = remote_call(remote, REMOTE_DOMAIN_MIGRATE_PREPARE3_PARAMS, &arena, values, err);
     if (r == 0 && values[1].s == NULL && request->uri == NULL)
@@ -386,13 +389,16 @@ static int conduct(struct domain *domain, struct remote_client *remote, const st
                    struct err *err)
 {
     struct migration_request own = *request;
-    char cookie[MIGRATION_COOKIE_SIZE], uri[512], name[DOMAIN_NAME_MAX + 1];
+    struct buffer cookie = BUFFER_INIT(MIGRATION_COOKIE_MAX);
+    char uri[512], name[DOMAIN_NAME_MAX + 1];
     struct err trouble = ERR_INIT;
     int performed, finished, r;
 
-    migration_cookie(domain->daemon, cookie);
     text_format(name, sizeof(name), "%s", request->name != NULL ? request->name : domain_name(domain));
-    r = remote_prepare(remote, request, xml, cookie, uri, sizeof(uri), err);
+    r = migration_cookie(domain, request->flags, &cookie, err);
+    if (r == 0)
+        r = remote_prepare(remote, request, xml, &cookie, uri, sizeof(uri), err);
+    buffer_fini(&cookie);
     if (r < 0) {
         migration_confirm(domain, NULL, request->flags, true, NULL);
         return r;

@@ -21,10 +21,16 @@ int migration_watch_incoming(struct domain *domain);
 /* The conductor is gone: ends the source's part by what its VM knows, and its job. */
 void migration_settle_alone(struct domain *domain);
 
-#define MIGRATION_COOKIE_SIZE 256
+#define MIGRATION_COOKIE_MAX 16384 /* bytes */
 
-/* Who the source is: a document in which a destination finds out that it is the same host. */
-void migration_cookie(const struct daemon *daemon, char ret_text[static MIGRATION_COOKIE_SIZE]);
+/* Appends what the source tells of itself: a document in which a destination finds out that it is the same host, and how large the disks
+ * are, if they are to be copied. */
+int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, struct err *err);
 int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err);
+
+/* migration_disks.c: the source's part of the cookie; and the destination, which makes the files that the copies need. Those that are
+ * there stay as they are. */
+int migration_describe_disks(struct domain *domain, struct buffer *out, struct err *err);
+int migration_make_disks(struct daemon *daemon, const struct definition *definition, const void *cookie, size_t size, struct err *err);
 
 #endif

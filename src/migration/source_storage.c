@@ -282,18 +282,28 @@ static int compare_disk(struct source_storage *storage, unsigned disk, struct er
 
 /* --- what changes --------------------------------------------------------------------------------------- */
 
+static uint64_t dirty_bytes(const struct source_storage *storage, unsigned disk)
+{
+    uint64_t size = storage->disks.size[disk], last = storage_blocks(size) - 1, bytes = 0;
+
+    for (size_t i = 0; i < words(storage, disk); i++)
+        bytes += (uint64_t)__builtin_popcountll(storage->dirty[disk][i]) * STREAM_BLOCK_SIZE;
+    if ((storage->dirty[disk][last / 64] & BIT(last % 64)) != 0)
+        bytes -= STREAM_BLOCK_SIZE - storage_bytes(size, last, 1);
+    return bytes;
+}
+
 uint64_t source_storage_fetch(struct migration_source *source)
 {
     struct source_storage *storage = source->storage;
-    uint64_t blocks = 0;
+    uint64_t bytes = 0;
 
     for (unsigned i = 0; storage != NULL && i < storage->disks.count; i++) {
         storage->disks.take_dirty(storage->disks.ctx, i, storage->dirty[i]);
-        for (size_t k = 0; k < words(storage, i); k++)
-            blocks += (uint64_t)__builtin_popcountll(storage->dirty[i][k]);
+        bytes += dirty_bytes(storage, i);
     }
-    source->progress.disk_remaining = blocks * STREAM_BLOCK_SIZE;
-    return blocks * STREAM_BLOCK_SIZE;
+    source->progress.disk_remaining = bytes;
+    return bytes;
 }
 
 static int send_word(struct source_storage *storage, size_t word, struct err *err)
@@ -308,7 +318,7 @@ static int send_word(struct source_storage *storage, size_t word, struct err *er
         r = look(storage, block, &zero, err);
         if (r == 0)
             r = put(storage, block, zero ? RUN_ZERO : RUN_CONTENTS, err);
-        storage->source->progress.disk_remaining -= STREAM_BLOCK_SIZE;
+        storage->source->progress.disk_remaining -= storage_bytes(storage->disks.size[storage->disk], block, 1);
     }
     return r;
 }

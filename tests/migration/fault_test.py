@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Kills the source, the destination or the connection of a migration: at every message, before and after it is passed on, and at
 moments in between. Then exactly one side runs the guest, or (where docs/formats/migration.md says so) it waits and the settling command
-works, or the one who had it is the one who was killed; and the guest goes on where it was, with its memory as it was.
+works, or the one who had it is the one who was killed; and the guest goes on where it was, with its memory and its disk as they were:
+guests/disk.c checks both as it goes, and the image is looked at afterwards. Without a disk, with one that both sides share, with one
+that is copied.
 
     fault_test.py [--count N] [--seed N]"""
 import argparse
@@ -15,12 +17,14 @@ import tempfile
 import threading
 import time
 
-from migration import GUESTS, FERRY, Console, Qmp
+from migration import GUESTS, FERRY, Console, Qmp, written
 from proxy import Proxy
 
 LIMIT = 60
 MESSAGES = ("HELLO", "WELCOME", "DESCRIPTION", "ACCEPT", "PAGES", "ROUND", "ROUND_DONE", "STATE", "READY", "COMMIT", "TAKEN")
+COPYING = ("COMPARE", "DIGESTS", "BLOCKS", "SYNC", "SYNCED")
 VICTIMS = ("connection", "source", "destination")
+DISKS = ("no", "a shared", "a copied")
 
 
 class Fault:
@@ -31,24 +35,26 @@ class Fault:
 
     def __str__(self):
         when = f"{'behind' if self.after else 'before'} {self.message}" if self.message else f"after {self.delay * 1000:.1f} ms"
-        return f"{self.victim} lost {when}, {'with' if self.disk else 'without'} a disk"
+        return f"{self.victim} lost {when}, with {self.disk} disk"
 
 
 def faults(count, seed):
     """Every message first, then moments drawn at random."""
-    every = [Fault(victim, disk, message, after) for disk in (True, False) for message in MESSAGES for after in (False, True)
-             for victim in VICTIMS]
+    every = [Fault(victim, disk, message, after) for disk in DISKS for message in MESSAGES + (COPYING if disk == "a copied" else ())
+             for after in (False, True) for victim in VICTIMS]
     source = random.Random(seed)
     while len(every) < count:
-        every.append(Fault(source.choice(VICTIMS), source.random() < 0.5, delay=source.uniform(0, 0.06)))
+        every.append(Fault(source.choice(VICTIMS), source.choice(DISKS), delay=source.uniform(0, 0.1)))
     return every[:count]
 
 
 class Side:
     """One VM's process."""
 
-    def __init__(self, place, name, *options):
-        self.console = Console([FERRY, "run", "--name", "moved", "--engine", "dbt", "--memory", "16M", "--kernel", GUESTS / "dirty.elf",
+    def __init__(self, place, name, image, *options):
+        self.image = image
+        options += ("--disk", image) if image is not None else ()
+        self.console = Console([FERRY, "run", "--name", "moved", "--engine", "dbt", "--memory", "16M", "--kernel", GUESTS / "disk.elf",
                                 "--control", place / name, *options], LIMIT)
         self.qmp = Qmp(place / name, LIMIT).negotiate()
         self.letters = ""
@@ -77,8 +83,8 @@ class Side:
         self.console.send(".")
         self.letters += letter
         while self.console.partial() != self.letters:
-            if not self.console.step() or "!" in self.console.partial():
-                raise AssertionError(f"the guest said {self.console.partial()!r} instead of {self.letters!r}: its memory is wrong")
+            if not self.console.step() or any(mark in self.console.partial() for mark in "!?#"):
+                raise AssertionError(f"the guest said {self.console.partial()!r} instead of {self.letters!r}: its memory or disk is wrong")
 
     def close(self):
         self.qmp.__exit__()
@@ -88,12 +94,12 @@ class Side:
 class Injection:
     def __init__(self, place, fault):
         self.place, self.fault = place, fault
-        options = []
-        if fault.disk:
-            (place / "disk").write_bytes(bytes(1 << 20))
-            options = ["--disk", place / "disk"]
-        self.source = Side(place, "a", *options)
-        self.target = Side(place, "b", "--incoming", f"unix:{place}/m", *options)
+        images = {"no": (None, None), "a shared": (place / "disk",) * 2, "a copied": (place / "a.img", place / "b.img")}[fault.disk]
+        for image in images:
+            if image is not None:
+                image.write_bytes(bytes(1 << 20))
+        self.source = Side(place, "a", images[0])
+        self.target = Side(place, "b", images[1], "--incoming", f"unix:{place}/m")
         self.proxy = Proxy(place / "p", place / "m", lambda name, _: name == fault.message, self.act, fault.after)
 
     def act(self, proxy):
@@ -137,6 +143,11 @@ class Injection:
                 not any(os.readlink(link) == "destination" for link in self.place.glob("disk.ferry-*")):
             raise AssertionError("the destination had not taken the guest, and the source does not run it")
 
+    def check_image(self, side):
+        """It is what one guest wrote. Of a copy that nobody has run nothing is known."""
+        if side.image is not None and written(side.image) == 0 and side.alive():
+            raise AssertionError("the guest has written nothing to its disk")
+
     def judge(self):
         running = self.running()
         if len(running) > 1:
@@ -147,9 +158,12 @@ class Injection:
             raise AssertionError("both sides run the guest after it was settled")
         if not running:
             self.check_loss()
+            self.check_image(self.source if self.fault.victim == "source" else self.target)
             return "lost with its host"
         running[0].key("b")
         running[0].key("c")
+        running[0].ask("stop")
+        self.check_image(running[0])
         if self.source.alive() and self.source.migration() == "failed":
             sentence = self.source.ask("query-migrate").get("error-desc", "")
             if not sentence.startswith("in stage ") or "\n" in sentence:
@@ -158,7 +172,7 @@ class Injection:
 
     def run(self):
         self.source.key("a")
-        self.source.ask("migrate", uri=f"unix:{self.place}/p")
+        self.source.ask("migrate", uri=f"unix:{self.place}/p", blk=self.fault.disk == "a copied")
         if self.fault.message is None:
             threading.Timer(self.fault.delay, self.act, (self.proxy,)).run()
         elif not self.proxy.done.wait(LIMIT):
