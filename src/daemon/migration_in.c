@@ -342,8 +342,10 @@ static int give_up(struct domain *domain, struct err *err)
         return 0;
     if (text_equal(status, "x-ferry-unsettled"))
         monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", "discard"), NULL, NULL);
-    if (domain->migration->result == MIGRATION_UNDER_WAY)
+    if (domain->migration->result == MIGRATION_UNDER_WAY) {
         end_waiting(domain, "migration was cancelled");
+        return err_set(err, RPC_FAULT(RPC_MIGRATE_FINISH_OK), "%s", domain->migration->err.message);
+    }
     return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "%s", domain->migration->err.message);
 }
 

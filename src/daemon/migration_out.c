@@ -344,8 +344,8 @@ static void put_text_param(struct rpc_param_list *list, const char *name, const 
         rpc_params_string(list, value, "%s", name);
 }
 
-static int remote_prepare(struct remote_client *remote, const struct migration_request *request, const char *xml, const struct buffer *cookie,
-                          char *ret_uri, size_t size, struct err *err)
+static int remote_prepare(struct remote_client *remote, const struct migration_request *request, const char *xml,
+                          const struct buffer *cookie, char *ret_uri, size_t size, struct err *err)
 {
     struct arena arena = ARENA_INIT(RPC_DECODED_MAX);
     struct rpc_value values[RPC_VALUES_MAX];

@@ -95,6 +95,7 @@ enum rpc_error_code {
     RPC_VOLUME_EXISTS = 90,
     RPC_CPU_INCOMPATIBLE = 91,
     RPC_XML_INVALID_SCHEMA = 92,
+    RPC_MIGRATE_FINISH_OK = 93, /* the destination knows of nothing wrong but that the source gave up */
     RPC_DEVICE_MISSING = 99,
 };
 #define RPC_FAULT(code) (-(4096 + (int)(code)))
