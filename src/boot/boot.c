@@ -111,10 +111,10 @@ static int check_config(const struct boot_config *config, struct err *err)
 
 static int open_files(const struct boot_config *config, struct boot_image *image, struct err *err)
 {
-    int r = boot_file_open(config->kernel, "kernel", &image->kernel, err);
+    int r = boot_file_open(config->kernel, config->kernel_fd, "kernel", &image->kernel, err);
 
     if (r == 0 && config->initrd != NULL)
-        r = boot_file_open(config->initrd, "initrd", &image->initrd, err);
+        r = boot_file_open(config->initrd, config->initrd_fd, "initrd", &image->initrd, err);
     return r;
 }
 

@@ -24,6 +24,7 @@ struct x86_state;
 struct boot_config {
     const char *kernel;  /* path */
     const char *initrd;  /* path, or NULL; the one module of a Multiboot kernel */
+    int kernel_fd, initrd_fd; /* above 0: open already, and the path only its name; the caller's */
     const char *cmdline; /* or NULL; a Multiboot kernel gets its own path in front, as argv[0] */
     unsigned cpus;       /* 1 to BOOT_CPUS_MAX; APIC IDs are 0 to cpus - 1 */
     bool hpet;           /* the board has one */

@@ -13,28 +13,40 @@
 #include "base/fd.h"
 #include "memory/memory.h"
 
-int boot_file_open(const char *path, const char *what, struct boot_file *ret_file, struct err *err)
+static int check_file(const struct boot_file *file, struct err *err, uint64_t *ret_size)
 {
     struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-    if (fd < 0)
-        return err_set(err, -errno, "cannot open the %s %s: %s", what, path, strerror(errno));
-    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
-        fd_close(&fd);
-        return err_set(err, -EINVAL, "the %s %s is not a regular file", what, path);
-    }
-    if (status.st_size == 0) {
-        fd_close(&fd);
-        return err_set(err, -ENOEXEC, "the %s %s is empty", what, path);
-    }
-    *ret_file = (struct boot_file){.fd = fd, .size = (uint64_t)status.st_size, .path = path, .what = what};
+    if (fstat(file->fd, &status) < 0 || !S_ISREG(status.st_mode))
+        return err_set(err, -EINVAL, "the %s %s is not a regular file", file->what, file->path);
+    if (status.st_size == 0)
+        return err_set(err, -ENOEXEC, "the %s %s is empty", file->what, file->path);
+    *ret_size = (uint64_t)status.st_size;
     return 0;
+}
+
+int boot_file_open(const char *path, int open_fd, const char *what, struct boot_file *ret_file, struct err *err)
+{
+    struct boot_file file = {.fd = open_fd, .path = path, .what = what, .borrowed = open_fd > 0};
+    int r;
+
+    if (!file.borrowed)
+        file.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (file.fd < 0)
+        return err_set(err, -errno, "cannot open the %s %s: %s", what, path, strerror(errno));
+    r = check_file(&file, err, &file.size);
+    if (r < 0)
+        boot_file_close(&file);
+    else
+        *ret_file = file;
+    return r;
 }
 
 void boot_file_close(struct boot_file *file)
 {
-    fd_close(&file->fd);
+    if (!file->borrowed)
+        fd_close(&file->fd);
+    file->fd = -1;
 }
 
 int boot_file_read(const struct boot_file *file, uint64_t offset, void *data, uint64_t size, struct err *err)

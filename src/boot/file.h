@@ -3,6 +3,7 @@
 #ifndef FERRY_BOOT_FILE_H
 #define FERRY_BOOT_FILE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct err;
@@ -13,12 +14,13 @@ struct boot_file {
     uint64_t size;    /* bytes, at the time it was opened */
     const char *path; /* borrowed */
     const char *what; /* "kernel", "initrd": for messages */
+    bool borrowed;    /* fd is somebody else's */
 };
 
 #define BOOT_FILE_NONE ((struct boot_file){.fd = -1})
 
-/* Opens a regular, non-empty file for reading. */
-int boot_file_open(const char *path, const char *what, struct boot_file *ret_file, struct err *err);
+/* Opens a regular, non-empty file for reading; open_fd above 0: it is open there already, stays the caller's, and path only its name. */
+int boot_file_open(const char *path, int open_fd, const char *what, struct boot_file *ret_file, struct err *err);
 void boot_file_close(struct boot_file *file);
 
 /* Reads exactly size bytes at offset; -ENOEXEC when the file is shorter. */

@@ -240,6 +240,7 @@ static int press_power_button(struct domain *domain, struct err *err)
 static int press_and_stay_off(struct domain *domain, struct err *err)
 {
     domain->rebooting = false;
+    domain_write_status(domain);
     return press_power_button(domain, err);
 }
 
@@ -268,6 +269,7 @@ static int press_and_start_anew(struct domain *domain, struct err *err)
     const char *action = domain_active(domain) ? xml_child_content(definition_root(domain->live), "on_reboot") : NULL;
 
     domain->rebooting = action == NULL || !text_equal(action, "destroy");
+    domain_write_status(domain);
     return press_power_button(domain, err);
 }
 

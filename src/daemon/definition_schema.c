@@ -16,7 +16,10 @@ struct row {
     const char *path;       /* ending in '+': may occur several times */
     const char *attributes; /* "name" takes any value, "name=a|b" one of these */
     const char *text;       /* NULL: none, "*": any, "a|b": one of these, "...": anything below is somebody else's */
+    const char *hint;       /* what to do about a refusal; NULL: that is plain */
 };
+
+#define VIRTIO_HINT "virt-install takes it for systems that know it: --osinfo linux2022"
 
 static const struct row rows[] = {
     {"domain", "type=kvm|qemu id", NULL},
@@ -55,11 +58,11 @@ static const struct row rows[] = {
     {"domain/seclabel+", "type=none model", NULL},
     {"domain/devices", "", NULL},
     {"domain/devices/emulator", "", "*"},
-    {"domain/devices/disk+", "type=file|block device=disk snapshot=no|external|internal", NULL},
+    {"domain/devices/disk+", "type=file|block device=disk snapshot=no|external|internal", NULL, "the machine has no drives for media"},
     {"domain/devices/disk/driver", "name=qemu type=raw|qcow2 cache=default|none|writeback io=native|threads|io_uring discard=unmap", NULL},
     {"domain/devices/disk/source", "file dev index", NULL},
     {"domain/devices/disk/backingStore", "", NULL},
-    {"domain/devices/disk/target", "dev bus=virtio", NULL},
+    {"domain/devices/disk/target", "dev bus=virtio", NULL, VIRTIO_HINT},
     {"domain/devices/disk/readonly", "", NULL},
     {"domain/devices/disk/serial", "", "*"},
     {"domain/devices/disk/boot", "order", NULL},
@@ -68,7 +71,7 @@ static const struct row rows[] = {
     {"domain/devices/interface+", "type=network|bridge|user", NULL},
     {"domain/devices/interface/mac", "address", NULL},
     {"domain/devices/interface/source", "network bridge portid", NULL},
-    {"domain/devices/interface/model", "type=virtio", NULL},
+    {"domain/devices/interface/model", "type=virtio", NULL, VIRTIO_HINT},
     {"domain/devices/interface/driver", "name=qemu", NULL},
     {"domain/devices/interface/target", "dev", NULL},
     {"domain/devices/interface/link", "state=up|down", NULL},
@@ -161,10 +164,11 @@ static int unsupported(struct err *err, const xmlNode *node, const char *what)
                    xmlGetLineNo(node), what);
 }
 
-static int check_attribute(const xmlNode *node, const char *name, const char *value, const char *spec, struct err *err)
+static int check_attribute(const xmlNode *node, const char *name, const char *value, const struct row *row, struct err *err)
 {
+    const char *spec = row->attributes;
     size_t length = strlen(name);
-    char what[320], choices[128];
+    char what[400], choices[128];
 
     for (; *spec != 0; spec += strcspn(spec, " "), spec += strspn(spec, " ")) {
         size_t key = strcspn(spec, "= "), all = strcspn(spec, " ");
@@ -174,7 +178,8 @@ static int check_attribute(const xmlNode *node, const char *name, const char *va
         if (spec[key] != '=' || is_one_of(spec + key + 1, all - key - 1, value))
             return 0;
         list_choices(spec + key + 1, all - key - 1, choices);
-        text_format(what, sizeof(what), "%s='%.60s' is not supported; there is: %s", name, value, choices);
+        text_format(what, sizeof(what), "%s='%.60s' is not supported; there is: %s%s%s%s", name, value, choices,
+                    row->hint != NULL ? " (" : "", row->hint != NULL ? row->hint : "", row->hint != NULL ? ")" : "");
         return unsupported(err, node, what);
     }
     text_format(what, sizeof(what), "attribute '%.60s' is not supported", name);
@@ -188,7 +193,7 @@ static int check_attributes(const xmlNode *node, const struct row *row, struct e
     for (const xmlAttr *attribute = node->properties; r == 0 && attribute != NULL; attribute = attribute->next) {
         if (attribute->ns == NULL)
             r = check_attribute(node, (const char *)attribute->name, xml_attribute(node, (const char *)attribute->name),
-                                row->attributes, err);
+                                row, err);
     }
     return r;
 }
@@ -238,6 +243,15 @@ static int check_child(const xmlNode *node, const xmlNode *child, const char *pa
     return schema_check(child, longer, err);
 }
 
+/* A display drags in half a dozen devices beside it: it is the one to be told of. */
+static int check_display(const xmlNode *devices, struct err *err)
+{
+    const xmlNode *graphics = xml_first(devices, "graphics");
+
+    return graphics == NULL ? 0 : unsupported(err, graphics, "the machine has no display: its console is the serial port (virt-install: "
+                                              "--graphics none)");
+}
+
 int schema_check(const xmlNode *root, const char *path, struct err *err)
 {
     const struct row *row = find_row(path);
@@ -245,7 +259,9 @@ int schema_check(const xmlNode *root, const char *path, struct err *err)
 
     if (row == NULL)
         return err_set(err, RPC_FAULT(RPC_CONFIG_UNSUPPORTED), "unsupported configuration: there is no device <%s>", xml_name(root));
-    r = check_attributes(root, row, err);
+    r = xml_is(root, "devices") ? check_display(root, err) : 0;
+    if (r == 0)
+        r = check_attributes(root, row, err);
     if (r == 0)
         r = check_text(root, row, err);
     if (row->text != NULL && text_equal(row->text, "..."))

@@ -155,8 +155,8 @@ void domain_write_status(struct domain *domain)
     if (domain->live == NULL)
         return;
     domain_path(domain, FILE_STATUS, path);
-    buffer_printf(&text, "<domstatus state='%d' reason='%d' id='%d' pid='%d'>\n", domain->state, domain->reason, domain->id,
-                  (int)domain->pid);
+    buffer_printf(&text, "<domstatus state='%d' reason='%d' id='%d' pid='%d' rebooting='%s'>\n", domain->state, domain->reason,
+                  domain->id, (int)domain->pid, domain->rebooting ? "yes" : "no");
     definition_format(domain->live, -1, &text);
     buffer_printf(&text, "</domstatus>\n");
     if (files_write(path, text.data, text.size, 0600, &err) < 0)

@@ -52,7 +52,7 @@ struct domain {
     int pidfd;
     struct loop_source *pid_source;
     int lock_fd;
-    bool rebooting;            /* when the guest has powered off, it starts anew */
+    bool rebooting;            /* when the guest has powered off, it starts anew; by its status file also after a restart of ferryd */
     bool stopping;             /* destroy was asked for, or the guest shut down: why it ended is known */
     int stop_reason, stop_event;
     struct wait_queue stopped; /* woken when the VM has ended */

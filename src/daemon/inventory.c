@@ -154,6 +154,7 @@ static int parse_status(struct daemon *daemon, const char *text, struct domain *
 {
     struct definition *definition;
     uint64_t state = 0, reason = 0, id = 0;
+    bool rebooting;
     xmlDoc *doc = NULL;
     int r = xml_read(text, "domstatus", &doc, err);
 
@@ -167,6 +168,7 @@ static int parse_status(struct daemon *daemon, const char *text, struct domain *
     tree_number(xml_root(doc), "state", &state);
     tree_number(xml_root(doc), "reason", &reason);
     tree_number(xml_root(doc), "id", &id);
+    rebooting = tree_is(xml_root(doc), "rebooting", "yes");
     r = definition_from_node(xml_first(xml_root(doc), "domain"), definition, err);
     xmlFreeDoc(doc);
     if (r < 0) {
@@ -183,6 +185,7 @@ static int parse_status(struct daemon *daemon, const char *text, struct domain *
     (*ret_domain)->state = (enum domain_state)state;
     (*ret_domain)->reason = (int)reason;
     (*ret_domain)->id = (int)id;
+    (*ret_domain)->rebooting = rebooting;
     if ((int)id > daemon->inventory->last_id)
         daemon->inventory->last_id = (int)id;
     return 0;

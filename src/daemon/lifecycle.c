@@ -277,6 +277,7 @@ static void start_anew(void *ctx)
         r = domain_need_active(domain, &err);
         if (r == 0)
             r = process_start(domain, &options, &err);
+        domain->rebooting = false;
         if (r == 0)
             r = run_guest(domain, &err);
         if (r == 0 && domain_active(domain))
@@ -292,8 +293,8 @@ static void start_anew(void *ctx)
 
 static bool begin_anew(struct domain *domain)
 {
-    domain->rebooting = false;
     process_clear(domain);
+    domain_write_status(domain); /* still rebooting: a ferryd that comes after this one starts it */
     domain->stop_reason = SHUTOFF_UNKNOWN;
     domain->stopping = false;
     domain_hold(domain);
@@ -317,14 +318,20 @@ void lifecycle_ended(struct domain *domain)
         finish(domain, reason, detail);
 }
 
-/* What the VM says it is doing, in libvirt's terms. */
+/* What the VM says it is doing, in libvirt's terms. A reboot that came as far as the new VM goes on from there. */
 static void take_status(struct domain *domain)
 {
     json_t *status = NULL;
+    const char *name;
 
     if (monitor_call(domain->monitor, "query-status", NULL, &status, NULL) < 0)
         return;
+    name = json_string_value(json_object_get(status, "status"));
     bool running = json_is_true(json_object_get(status, "running"));
+    if (domain->rebooting && name != NULL && text_equal(name, "prelaunch")) {
+        domain->rebooting = false;
+        running = run_guest(domain, NULL) == 0;
+    }
     if (running != (domain->state == DOMAIN_RUNNING)) {
         domain->state = running ? DOMAIN_RUNNING : DOMAIN_PAUSED;
         domain->reason = running ? RUNNING_UNPAUSED : PAUSED_USER;
@@ -332,16 +339,23 @@ static void take_status(struct domain *domain)
     json_decref(status);
 }
 
+/* Its VM has ended behind ferryd's back: what was to be rebooted starts anew, as it would have. */
+static bool take_end(struct domain *domain)
+{
+    process_kill(domain);
+    if (domain->rebooting && begin_anew(domain))
+        return true;
+    log_warning("the VM of domain '%s' has ended while ferryd did not run", domain_name(domain));
+    finish(domain, SHUTOFF_CRASHED, STOPPED_FAILED);
+    return false;
+}
+
 bool lifecycle_adopt(struct domain *domain)
 {
     struct err err = ERR_INIT;
 
-    if (!process_find(domain, &err)) {
-        log_warning("the VM of domain '%s' has ended while ferryd did not run", domain_name(domain));
-        process_kill(domain);
-        finish(domain, SHUTOFF_CRASHED, STOPPED_FAILED);
-        return false;
-    }
+    if (!process_find(domain, &err))
+        return take_end(domain);
     take_status(domain);
     domain_write_status(domain);
     return migration_adopt(domain);

@@ -237,6 +237,39 @@ static int add_consoles(const struct domain *domain, struct vmm_arguments *argum
     return r;
 }
 
+/* Opened here: the VM's user need not have the right to. A guest that continues from elsewhere needs the file for a reset alone: without it
+ * the reset fails, and not the start. */
+static int add_boot_file(struct vmm_arguments *arguments, const char *option, const char *path, bool needed, struct err *err)
+{
+    int fd, r;
+
+    if (path == NULL)
+        return 0;
+    add_option(arguments, option, path);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        return !needed ? 0 : err_set(err, RPC_FAULT(RPC_SYSTEM_ERROR), "cannot open the %s %s: %s", option, path, strerror(errno));
+    r = keep_fd(arguments, fd, err);
+    if (r < 0)
+        return r;
+    add(arguments, "--%s-fd", option);
+    add(arguments, "%d", fd);
+    return 0;
+}
+
+static int add_boot(const struct domain *domain, const struct process_options *options, struct vmm_arguments *arguments, struct err *err)
+{
+    const xmlNode *os = xml_first(definition_root(domain->live), "os");
+    bool boots = options->load == NULL && options->incoming == NULL;
+    int r;
+
+    if (boots && xml_child_content(os, "kernel") == NULL)
+        return err_set(err, RPC_FAULT(RPC_CONFIG_UNSUPPORTED), "unsupported configuration: the machine has no firmware that could boot "
+                       "from a disk: <os> must name a <kernel> (virt-install: --boot kernel=FILE,initrd=FILE,kernel_args=TEXT)");
+    r = add_boot_file(arguments, "kernel", xml_child_content(os, "kernel"), boots, err);
+    return r < 0 ? r : add_boot_file(arguments, "initrd", xml_child_content(os, "initrd"), boots, err);
+}
+
 static void add_machine(struct domain *domain, bool incoming, struct vmm_arguments *arguments)
 {
     const xmlNode *root = definition_root(domain->live), *os = xml_first(root, "os");
@@ -252,8 +285,6 @@ static void add_machine(struct domain *domain, bool incoming, struct vmm_argumen
     text_format(number, sizeof(number), "%" PRIu64 "K", domain->live->memory_kib);
     add_option(arguments, "memory", number);
     add_cpu(domain, arguments);
-    add_option(arguments, "kernel", xml_child_content(os, "kernel"));
-    add_option(arguments, "initrd", xml_child_content(os, "initrd"));
     add_option(arguments, "append", xml_child_content(os, "cmdline"));
     add_option(arguments, "control", control);
     if (!incoming) /* else the guest goes on by itself when it has come */
@@ -270,7 +301,9 @@ int vmm_arguments_make(struct domain *domain, const struct process_options *opti
     add_machine(domain, options->incoming != NULL, &arguments);
     add_option(&arguments, "load", options->load);
     add_option(&arguments, "incoming", options->incoming);
-    r = add_consoles(domain, &arguments, err);
+    r = add_boot(domain, options, &arguments, err);
+    if (r == 0)
+        r = add_consoles(domain, &arguments, err);
     if (r == 0)
         r = add_devices(domain, &arguments, err);
     if (r == 0 && arguments.count >= VMM_ARGUMENTS_MAX)

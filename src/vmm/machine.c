@@ -113,7 +113,9 @@ static int power_on(struct machine *machine, struct err *err)
 {
     const struct boot_config boot = {
         .kernel = machine->config->kernel,
+        .kernel_fd = machine->config->kernel_fd,
         .initrd = machine->config->initrd,
+        .initrd_fd = machine->config->initrd_fd,
         .cmdline = machine->config->append,
         .cpus = machine->config->cpus,
     };

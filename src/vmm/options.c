@@ -134,6 +134,11 @@ static int parse_fd(const char *value, int *ret_fd, struct err *err)
     return 0;
 }
 
+static int parse_open_file(const struct option *option, struct vm_config *config, const char *value, struct err *err)
+{
+    return parse_fd(value, (int *)((char *)config + option->offset), err);
+}
+
 static int parse_disk_key(struct vm_disk *disk, const char *key, const char *value, struct err *err)
 {
     if (text_equal(key, "format")) {
@@ -237,6 +242,7 @@ static int parse_net(const struct option *option, struct vm_config *config, cons
 }
 
 #define TEXT(member) offsetof(struct vm_config, member), parse_text
+#define FD(member) offsetof(struct vm_config, member), parse_open_file
 #define FLAG(member) offsetof(struct vm_config, member), parse_flag
 
 static const struct option options[] = {
@@ -249,6 +255,8 @@ static const struct option options[] = {
      "CPU model: x86-64-v1 to x86-64-v4, host, max (default: max); ferry cpu list says which this host has", TEXT(cpu)},
     {"kernel", "FILE", "bzImage, PVH or multiboot kernel to boot", TEXT(kernel)},
     {"initrd", "FILE", "initial RAM disk for the kernel", TEXT(initrd)},
+    {"kernel-fd", "N", "the kernel is open already: as this descriptor; --kernel says its name", FD(kernel_fd)},
+    {"initrd-fd", "N", "the same of the initial RAM disk", FD(initrd_fd)},
     {"append", "TEXT", "the kernel's command line", 0, parse_append},
     {"disk", "FILE[,format=raw|qcow2][,bus=virtio][,readonly=on][,id=ID][,serial=TEXT][,slot=N][,fd=N]",
      "a disk; may be given several times", 0, parse_disk},
@@ -384,6 +392,8 @@ int vm_config_check(const struct vm_config *config, struct err *err)
         return err_set(err, -EINVAL, "nothing to boot: give --kernel FILE");
     if (config->kernel == NULL && config->initrd != NULL)
         return err_set(err, -EINVAL, "--initrd is of no use without --kernel");
+    if ((config->kernel == NULL && config->kernel_fd > 0) || (config->initrd == NULL && config->initrd_fd > 0))
+        return err_set(err, -EINVAL, "--kernel-fd and --initrd-fd want a name beside them: --kernel FILE, --initrd FILE");
     return 0;
 }
 

@@ -38,6 +38,7 @@ struct vm_config {
     uint64_t memory;      /* bytes */
     char *cpu;            /* NULL: the engine's best */
     char *kernel, *initrd, *append; /* NULL: none */
+    int kernel_fd, initrd_fd;       /* above 0: open already, and the path only its name */
     struct vm_disk disk[VM_DISKS_MAX];
     unsigned disk_count;
     struct vm_nic nic[VM_NICS_MAX];

@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import time
+import unittest
 import xml.etree.ElementTree as ElementTree
 
 from interop import GUESTS, LIMIT, InteropTest, main, need
@@ -391,6 +392,32 @@ class Running(Domain):
         self.assertIn("t1", self.virsh("list", "--all", readonly=True))
         self.assertIn("<name>t1</name>", self.virsh("dumpxml", "t1", readonly=True))
         self.assertIn("read only access", self.refused("dumpxml", "t1", "--security-info", readonly=True))
+
+
+@unittest.skipUnless(os.geteuid() == 0, "VMs run as another user only when ferryd is root")
+class OtherUser(InteropTest):
+    OPTIONS = ("--default-network", "none", "--user", "nobody", "--group", "nogroup")
+
+    def test_vm_gets_files_and_not_rights(self):
+        self.place.chmod(0o711)
+        files = {}
+        for name, content in (("kernel", (GUESTS / "reset.elf").read_bytes()), ("initrd", b"x" * 4096), ("disk", bytes(1 << 20)), ("console", b"")):
+            files[name] = self.place / name
+            files[name].write_bytes(content)
+            files[name].chmod(0o600)
+        path = self.place / "u1.xml"
+        path.write_text(f"""<domain type='qemu'><name>u1</name><memory unit='MiB'>16</memory>
+          <os><type>hvm</type><kernel>{files["kernel"]}</kernel><initrd>{files["initrd"]}</initrd></os><devices>
+          <disk><source file='{files["disk"]}'/><target dev='vda'/></disk>
+          <serial type='file'><source path='{files["console"]}'/></serial></devices></domain>""")
+        self.virsh("define", path)
+        self.virsh("start", "u1", "--paused")
+        pid = int(next((self.place / "run" / "domains").glob("*.lock")).read_text())
+        self.assertNotEqual(os.stat(f"/proc/{pid}").st_uid, 0)
+        files["kernel"].unlink()  # a reset needs the file, not its name
+        self.virsh("reset", "u1")
+        self.virsh("destroy", "u1")
+        self.assertIn("cannot open the kernel", self.refused("start", "u1"))
 
 
 main()

@@ -61,9 +61,24 @@ class Linux(InteropTest):
         self.assertEqual(self.virsh("domstate", "l1", "--reason"), "running (booted)")
         self.assertNotEqual(self.pid(), before)
         self.assertFalse(os.path.exists(f"/proc/{before}"))
+        self.reboot_across_restarts()
         self.virsh("shutdown", "l1")
         self.wait_for(lambda: self.virsh("domstate", "l1") == "shut off", "shutdown")
         self.assertEqual(self.virsh("domstate", "l1", "--reason"), "shut off (shutdown)")
+
+    def reboot_across_restarts(self):
+        """A reboot that was asked for takes place, whether ferryd comes back before the guest's end or behind it."""
+        for wait in (False, True):
+            before = self.pid()
+            self.log.unlink()
+            self.virsh("reboot", "l1")
+            self.daemon.kill()
+            if wait:
+                self.wait_for(lambda pid=before: not os.path.exists(f"/proc/{pid}"), "the guest's end")
+            self.daemon.start()
+            self.wait_for_run()
+            self.wait_for(lambda: self.virsh("domstate", "l1") == "running", "the new start")
+            self.assertNotEqual(self.pid(), before)
 
 
 main()
