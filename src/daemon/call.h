@@ -49,6 +49,7 @@ extern const struct call_handler connect_calls[];
 extern const struct call_handler host_calls[];
 extern const struct call_handler event_calls[];
 extern const struct call_handler network_calls[];
+extern const struct call_handler port_calls[];
 extern const struct call_handler storage_calls[];
 extern const struct call_handler volume_calls[];
 extern const struct call_handler domain_calls[];

@@ -4,20 +4,11 @@
 
 #include "base/bits.h"
 #include "base/text.h"
-#include "daemon/call.h"
+#include "daemon/call_list.h"
 #include "daemon/daemon.h"
 #include "daemon/networks.h"
 
 enum { XML_INACTIVE = 1 }; /* flag of NETWORK_GET_XML_DESC */
-
-enum list_filter {
-    LIST_INACTIVE = 1,
-    LIST_ACTIVE = 2,
-    LIST_PERSISTENT = 4,
-    LIST_TRANSIENT = 8,
-    LIST_AUTOSTART = 0x10,
-    LIST_NO_AUTOSTART = 0x20,
-};
 
 static struct networks *all(struct call *call)
 {
@@ -102,6 +93,21 @@ static int create_xml(struct call *call)
     return make(call, network_create);
 }
 
+/* Flag 1: validate against the schema, which we do anyway. */
+static int define_xml_flags(struct call *call)
+{
+    int r = call_check_flags(call, call->arg[1].u, 1);
+
+    return r < 0 ? r : make(call, network_define);
+}
+
+static int create_xml_flags(struct call *call)
+{
+    int r = call_check_flags(call, call->arg[1].u, 1);
+
+    return r < 0 ? r : make(call, network_create);
+}
+
 static int start_network(struct call *call, struct network *network)
 {
     return network_start(network, &call->err);
@@ -151,9 +157,9 @@ static int update(struct call *call)
 {
     int r = call_check_flags(call, call->arg[5].u, NETWORK_AFFECT_LIVE | NETWORK_AFFECT_CONFIG);
 
-    if (r == 0 && call->arg[3].i > 0)
+    if (r == 0 && call->arg[3].i > 1)
         return err_set(&call->err, RPC_FAULT(RPC_CONFIG_UNSUPPORTED),
-                       "the network has one <ip> at most, so there is no parent number %d", call->arg[3].i);
+                       "the network has one <ip> of each family at most, so there is no parent number %d", call->arg[3].i);
     return r < 0 ? r : change(call, update_network);
 }
 
@@ -172,34 +178,29 @@ static int get_xml(struct call *call)
     return r;
 }
 
-static int get_autostart(struct call *call)
+static int put_flag(struct call *call, bool (*fn)(const struct network *network))
 {
     const struct network *network = find(call);
 
     if (network == NULL)
         return RPC_FAULT(RPC_NO_NETWORK);
-    xdr_put_bool(&call->out, network_autostart(network));
+    xdr_put_bool(&call->out, fn(network));
     return 0;
+}
+
+static int get_autostart(struct call *call)
+{
+    return put_flag(call, network_autostart);
 }
 
 static int is_active(struct call *call)
 {
-    const struct network *network = find(call);
-
-    if (network == NULL)
-        return RPC_FAULT(RPC_NO_NETWORK);
-    xdr_put_bool(&call->out, network_is_active(network));
-    return 0;
+    return put_flag(call, network_is_active);
 }
 
 static int is_persistent(struct call *call)
 {
-    const struct network *network = find(call);
-
-    if (network == NULL)
-        return RPC_FAULT(RPC_NO_NETWORK);
-    xdr_put_bool(&call->out, network_is_persistent(network));
-    return 0;
+    return put_flag(call, network_is_persistent);
 }
 
 static int get_bridge_name(struct call *call)
@@ -236,102 +237,63 @@ static int lookup_by_uuid(struct call *call)
     return 0;
 }
 
-/* Both or none of a group's bits: no restriction. */
-static bool passes(uint32_t flags, uint32_t yes, uint32_t no, bool value)
+static size_t count(struct call *call)
 {
-    uint32_t group = flags & (yes | no);
-
-    return group == 0 || group == (yes | no) || group == (value ? yes : no);
+    return networks_count(all(call));
 }
 
-static bool selected(const struct network *network, uint32_t flags)
+static struct list_entry entry(struct call *call, size_t index)
 {
-    return passes(flags, LIST_ACTIVE, LIST_INACTIVE, network_is_active(network)) &&
-           passes(flags, LIST_PERSISTENT, LIST_TRANSIENT, network_is_persistent(network)) &&
-           passes(flags, LIST_AUTOSTART, LIST_NO_AUTOSTART, network_autostart(network));
+    const struct network *network = networks_get(all(call), index);
+
+    return (struct list_entry){.name = network_name(network),
+                               .uuid = network_uuid(network),
+                               .active = network_is_active(network),
+                               .persistent = network_is_persistent(network),
+                               .autostart = network_autostart(network)};
 }
+
+static const struct list_kind networks_kind = {.count = count, .get = entry};
 
 static int list_all(struct call *call)
 {
-    const bool wanted = call->arg[0].i != 0;
-    const uint32_t flags = call->arg[1].u;
-    uint32_t count = 0;
-    int r = call_check_flags(call, flags, 0x3f);
-
-    if (r < 0)
-        return r;
-    size_t at = rpc_count_begin(&call->out);
-    for (size_t i = 0; i < networks_count(all(call)); i++) {
-        if (!selected(networks_get(all(call), i), flags))
-            continue;
-        if (wanted)
-            put(call, networks_get(all(call), i));
-        count++;
-    }
-    rpc_count_end(&call->out, at, wanted ? count : 0);
-    xdr_put_u32(&call->out, count);
-    return 0;
-}
-
-/* The older calls: numbers and names, of the active or of the others. */
-static int put_number(struct call *call, uint32_t flags)
-{
-    int32_t count = 0;
-
-    for (size_t i = 0; i < networks_count(all(call)); i++)
-        count += selected(networks_get(all(call), i), flags);
-    xdr_put_i32(&call->out, count);
-    return 0;
-}
-
-static int put_names(struct call *call, uint32_t flags)
-{
-    int32_t count = 0;
-    size_t at = rpc_count_begin(&call->out);
-
-    for (size_t i = 0; i < networks_count(all(call)) && count < call->arg[0].i; i++) {
-        if (!selected(networks_get(all(call), i), flags))
-            continue;
-        xdr_put_string(&call->out, network_name(networks_get(all(call), i)));
-        count++;
-    }
-    rpc_count_end(&call->out, at, (uint32_t)count);
-    return 0;
+    return call_list_all(call, &networks_kind);
 }
 
 static int count_active(struct call *call)
 {
-    return put_number(call, LIST_ACTIVE);
+    return call_list_number(call, &networks_kind, LIST_ACTIVE);
 }
 
 static int count_inactive(struct call *call)
 {
-    return put_number(call, LIST_INACTIVE);
+    return call_list_number(call, &networks_kind, LIST_INACTIVE);
 }
 
 static int list_active(struct call *call)
 {
-    return put_names(call, LIST_ACTIVE);
+    return call_list_names(call, &networks_kind, LIST_ACTIVE);
 }
 
 static int list_inactive(struct call *call)
 {
-    return put_names(call, LIST_INACTIVE);
+    return call_list_names(call, &networks_kind, LIST_INACTIVE);
 }
 
 static void put_lease(struct call *call, const struct network_definition *definition, const struct dhcp_lease *lease)
 {
+    const bool v6 = lease->ip.family == AF_INET6;
     char mac[32];
 
     (void)text_format(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", lease->mac[0], lease->mac[1], lease->mac[2],
                       lease->mac[3], lease->mac[4], lease->mac[5]);
     xdr_put_string(&call->out, definition->bridge);
     xdr_put_i64(&call->out, lease->expiry);
-    xdr_put_i32(&call->out, 0); /* IPv4 */
-    xdr_put_optional_string(&call->out, mac);
-    xdr_put_optional_string(&call->out, NULL); /* identity association: of IPv6 */
-    xdr_put_string(&call->out, ipv4_text(lease->ip).text);
-    xdr_put_u32(&call->out, definition->ip.prefix);
+    xdr_put_i32(&call->out, v6); /* 0: IPv4, 1: IPv6 */
+    xdr_put_optional_string(&call->out, lease->has_mac ? mac : NULL);
+    xdr_put_optional_string(&call->out, v6 ? lease->iaid : NULL);
+    xdr_put_string(&call->out, ip_text(&lease->ip).text);
+    xdr_put_u32(&call->out, v6 ? definition->ip6.net.prefix : definition->ip4.net.prefix);
     xdr_put_optional_string(&call->out, lease->hostname[0] != '\0' ? lease->hostname : NULL);
     xdr_put_optional_string(&call->out, lease->client_id[0] != '\0' ? lease->client_id : NULL);
 }
@@ -347,7 +309,7 @@ static int put_leases(struct call *call, const struct network *network, const ui
         return r;
     size_t at = rpc_count_begin(&call->out);
     for (size_t i = 0; i < total; i++) {
-        if (mac != NULL && memcmp(mac, leases[i].mac, 6) != 0)
+        if (mac != NULL && (!leases[i].has_mac || memcmp(mac, leases[i].mac, 6) != 0))
             continue;
         if (call->arg[2].i != 0)
             put_lease(call, network_definition(network), &leases[i]);
@@ -383,6 +345,8 @@ const struct call_handler network_calls[] = {
     {REMOTE_NETWORK_LOOKUP_BY_UUID, lookup_by_uuid},
     {REMOTE_NETWORK_DEFINE_XML, define_xml},
     {REMOTE_NETWORK_CREATE_XML, create_xml},
+    {REMOTE_NETWORK_DEFINE_XML_FLAGS, define_xml_flags},
+    {REMOTE_NETWORK_CREATE_XML_FLAGS, create_xml_flags},
     {REMOTE_NETWORK_CREATE, create},
     {REMOTE_NETWORK_DESTROY, destroy},
     {REMOTE_NETWORK_UNDEFINE, undefine},

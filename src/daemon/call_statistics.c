@@ -196,7 +196,7 @@ static bool find_address(struct daemon *daemon, const char *mac, uint32_t source
         return find_neighbour(mac, ret_address);
     if (text_parse_mac(mac, bytes) < 0 || daemon_networks_lease(daemon, bytes, &lease, ret_prefix) < 0)
         return false;
-    text_format(ret_address, 64, "%s", ipv4_text(lease.ip).text);
+    text_format(ret_address, 64, "%s", ip_text(&lease.ip).text);
     return true;
 }
 

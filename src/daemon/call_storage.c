@@ -5,17 +5,11 @@
 
 #include "base/bits.h"
 #include "base/text.h"
-#include "daemon/call.h"
+#include "daemon/call_list.h"
 #include "daemon/daemon.h"
 #include "daemon/storage.h"
 
-enum list_filter {
-    LIST_INACTIVE = 1,
-    LIST_ACTIVE = 2,
-    LIST_PERSISTENT = 4,
-    LIST_TRANSIENT = 8,
-    LIST_AUTOSTART = 0x10,
-    LIST_NO_AUTOSTART = 0x20,
+enum type_filter {
     LIST_DIRECTORY = 0x40,
     LIST_NETFS = 0x100,
     LIST_TYPES = 0x7ffc0, /* every type that libvirt knows */
@@ -266,90 +260,49 @@ static int is_persistent(struct call *call)
     return put_flag(call, pool_is_persistent);
 }
 
-/* Both or none of a group's bits: no restriction. */
-static bool passes(uint32_t flags, uint32_t yes, uint32_t no, bool value)
+static size_t count(struct call *call)
 {
-    uint32_t group = flags & (yes | no);
-
-    return group == 0 || group == (yes | no) || group == (value ? yes : no);
+    return pools_count(all(call));
 }
 
-static bool selected(const struct pool *pool, uint32_t flags)
+static struct list_entry entry(struct call *call, size_t index)
 {
-    uint32_t type = pool_definition(pool)->kind == POOL_NETFS ? LIST_NETFS : LIST_DIRECTORY;
+    const struct pool *pool = pools_get(all(call), index);
+    const struct pool_definition *definition = pool_definition(pool);
 
-    return passes(flags, LIST_ACTIVE, LIST_INACTIVE, pool_is_active(pool)) &&
-           passes(flags, LIST_PERSISTENT, LIST_TRANSIENT, pool_is_persistent(pool)) &&
-           passes(flags, LIST_AUTOSTART, LIST_NO_AUTOSTART, pool_autostart(pool)) &&
-           ((flags & LIST_TYPES) == 0 || (flags & type) != 0);
+    return (struct list_entry){.name = definition->name,
+                               .uuid = definition->uuid,
+                               .active = pool_is_active(pool),
+                               .persistent = pool_is_persistent(pool),
+                               .autostart = pool_autostart(pool),
+                               .type = definition->kind == POOL_NETFS ? LIST_NETFS : LIST_DIRECTORY};
 }
+
+static const struct list_kind pools_kind = {.count = count, .get = entry, .types = LIST_TYPES};
 
 static int list_all(struct call *call)
 {
-    const bool wanted = call->arg[0].i != 0;
-    const uint32_t flags = call->arg[1].u;
-    uint32_t count = 0;
-    int r = call_check_flags(call, flags, 0x3f | LIST_TYPES);
-
-    if (r < 0)
-        return r;
-    size_t at = rpc_count_begin(&call->out);
-    for (size_t i = 0; i < pools_count(all(call)); i++) {
-        if (!selected(pools_get(all(call), i), flags))
-            continue;
-        if (wanted)
-            put(call, pools_get(all(call), i));
-        count++;
-    }
-    rpc_count_end(&call->out, at, wanted ? count : 0);
-    xdr_put_u32(&call->out, count);
-    return 0;
-}
-
-/* The older calls: numbers and names, of the active or of the others. */
-static int put_number(struct call *call, uint32_t flags)
-{
-    int32_t count = 0;
-
-    for (size_t i = 0; i < pools_count(all(call)); i++)
-        count += selected(pools_get(all(call), i), flags);
-    xdr_put_i32(&call->out, count);
-    return 0;
-}
-
-static int put_names(struct call *call, uint32_t flags)
-{
-    int32_t count = 0;
-    size_t at = rpc_count_begin(&call->out);
-
-    for (size_t i = 0; i < pools_count(all(call)) && count < call->arg[0].i; i++) {
-        if (!selected(pools_get(all(call), i), flags))
-            continue;
-        xdr_put_string(&call->out, pool_definition(pools_get(all(call), i))->name);
-        count++;
-    }
-    rpc_count_end(&call->out, at, (uint32_t)count);
-    return 0;
+    return call_list_all(call, &pools_kind);
 }
 
 static int count_active(struct call *call)
 {
-    return put_number(call, LIST_ACTIVE);
+    return call_list_number(call, &pools_kind, LIST_ACTIVE);
 }
 
 static int count_inactive(struct call *call)
 {
-    return put_number(call, LIST_INACTIVE);
+    return call_list_number(call, &pools_kind, LIST_INACTIVE);
 }
 
 static int list_active(struct call *call)
 {
-    return put_names(call, LIST_ACTIVE);
+    return call_list_names(call, &pools_kind, LIST_ACTIVE);
 }
 
 static int list_inactive(struct call *call)
 {
-    return put_names(call, LIST_INACTIVE);
+    return call_list_names(call, &pools_kind, LIST_INACTIVE);
 }
 
 const struct call_handler storage_calls[] = {

@@ -25,6 +25,7 @@ static const struct {
     {RPC_PROGRAM_REMOTE, cpu_calls},
     {RPC_PROGRAM_REMOTE, event_calls},
     {RPC_PROGRAM_REMOTE, network_calls},
+    {RPC_PROGRAM_REMOTE, port_calls},
     {RPC_PROGRAM_REMOTE, storage_calls},
     {RPC_PROGRAM_REMOTE, volume_calls},
     {RPC_PROGRAM_REMOTE, domain_calls},

@@ -184,7 +184,7 @@ static bool find_lease(const struct network *network, const uint8_t mac[static 6
 
     if (!network_is_active(network) || network_leases(network, &leases, &count, NULL) < 0)
         return false;
-    while (at < count && memcmp(leases[at].mac, mac, 6) != 0)
+    while (at < count && (leases[at].ip.family != AF_INET || memcmp(leases[at].mac, mac, 6) != 0))
         at++;
     found = at < count;
     if (found)
@@ -202,7 +202,7 @@ int daemon_networks_lease(struct daemon *daemon, const uint8_t mac[static 6], st
         const struct network *network = networks_get(networks, i);
 
         if (find_lease(network, mac, ret_lease)) {
-            *ret_prefix = network_definition(network)->ip.prefix;
+            *ret_prefix = network_definition(network)->ip4.net.prefix;
             return 0;
         }
     }

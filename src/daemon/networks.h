@@ -33,7 +33,7 @@ void daemon_networks_unlock(struct daemon_networks *networks);
 int daemon_networks_tap(struct daemon *daemon, const char *network, const char *bridge, const char *wanted_name,
                         const uint8_t mac[static 6], struct tap *ret_tap, struct err *err);
 
-/* The address that DHCP gave to a card on any active network: its lease and the length of the network's prefix.
+/* The IPv4 address that DHCP gave to a card on any active network: its lease and the length of the network's prefix.
  * -ENOENT: none. */
 int daemon_networks_lease(struct daemon *daemon, const uint8_t mac[static 6], struct dhcp_lease *ret_lease,
                           unsigned *ret_prefix);

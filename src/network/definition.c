@@ -14,13 +14,19 @@ void network_definition_free(struct network_definition *definition)
 {
     if (definition == NULL)
         return;
-    free(definition->ranges.items);
-    free(definition->hosts.items);
+    free(definition->ip4.ranges.items);
+    free(definition->ip4.hosts.items);
+    free(definition->ip6.ranges.items);
+    free(definition->ip6.hosts.items);
+    free(definition->routes.items);
     free(definition->dns_hosts.items);
     free(definition->dns_txt.items);
     free(definition->dns_srv.items);
     free(definition->forwarders.items);
+    free(definition->dnsmasq_options.items);
+    free(definition->overlay.peers.items);
     free(definition->metadata);
+    free(definition->foreign);
     free(definition);
 }
 

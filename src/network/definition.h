@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a virtual network is to be: libvirt's <network> document as a struct, read, checked, changed and written again.
  *
- * The format is libvirt's (libvirt.org/formatnetwork.html). IPv4 only, one <ip> a network. What has no meaning here is
- * refused by name; <metadata> is kept as it came. */
+ * The format is libvirt's (libvirt.org/formatnetwork.html). One <ip> of each family a network. What has no meaning here is refused by
+ * name. <metadata>, and elements of other namespaces below <network>, are kept as they came; elsewhere such elements are refused.
+ * Of these the network reads libvirt's <dnsmasq:options>, and Ferry's own <overlay> (docs/formats/network.md). */
 #ifndef FERRY_NETWORK_DEFINITION_H
 #define FERRY_NETWORK_DEFINITION_H
 
@@ -12,7 +13,7 @@
 #include <stdint.h>
 
 #include "base/uuid.h"
-#include "network/ipv4.h"
+#include "network/ip.h"
 
 struct buffer;
 struct err;
@@ -21,8 +22,13 @@ struct xml_writer;
 #define NETWORK_NAME_SIZE 128
 #define NETWORK_DOMAIN_SIZE 256 /* of DNS names */
 #define NETWORK_TEXT_SIZE 256
+#define NETWORK_DUID_SIZE 400 /* RFC 8415 section 11.1: 130 bytes at most */
 #define NETWORK_ENTRIES_MAX 4096         /* of one list in a definition */
 #define NETWORK_DHCP_ADDRESSES_MAX 65535 /* in one range */
+#define NETWORK_NAMESPACE "urn:ferry:network:1" /* of Ferry's own elements */
+#define NETWORK_NAMESPACE_DNSMASQ "http://libvirt.org/schemas/network/dnsmasq/1.0"
+#define NETWORK_TUNNEL_SUFFIX "-ov" /* the tunnel of virbr1 is virbr1-ov */
+#define VXLAN_PORT 4789 /* RFC 7348 section 5 */
 
 enum network_forward {
     NETWORK_ISOLATED, /* guests and host among themselves */
@@ -33,19 +39,20 @@ enum network_forward {
 };
 
 struct network_range { /* addresses that DHCP gives */
-    uint32_t start, end;
+    struct ip_address start, end;
     uint32_t lease_seconds; /* 0: the usual (an hour); UINT32_MAX: for ever */
 };
 
-struct network_host { /* what DHCP gives to one card or name */
-    bool has_mac;
+struct network_host { /* what DHCP gives to one card, DUID or name */
+    bool has_mac;       /* IPv4 */
     uint8_t mac[6];
-    uint32_t ip;                    /* 0: any */
+    char id[NETWORK_DUID_SIZE];     /* IPv6: the client's DUID as hex bytes with colons; "": none */
+    struct ip_address ip;           /* none: any */
     char name[NETWORK_DOMAIN_SIZE]; /* "": none */
 };
 
 struct network_dns_host { /* one name of one address: <host> with several <hostname> makes several */
-    uint32_t ip;
+    struct ip_address ip;
     char name[NETWORK_DOMAIN_SIZE];
 };
 
@@ -58,9 +65,20 @@ struct network_dns_srv {
     unsigned port, priority, weight;
 };
 
-struct network_forwarder { /* DNS server to ask; 0: answer from here only */
-    uint32_t address;
+struct network_forwarder { /* DNS server to ask; none: answer from here only */
+    struct ip_address address;
     char domain[NETWORK_DOMAIN_SIZE]; /* "": for all names */
+};
+
+struct network_route { /* a network behind a guest */
+    struct ip_net net;
+    struct ip_address gateway;
+    bool by_netmask;
+    unsigned metric; /* 0: the kernel's */
+};
+
+struct network_option { /* a line of dnsmasq's configuration */
+    char text[NETWORK_TEXT_SIZE];
 };
 
 #define NETWORK_LIST(type) \
@@ -69,13 +87,29 @@ struct network_forwarder { /* DNS server to ask; 0: answer from here only */
         size_t count;      \
     }
 
+struct network_ip {        /* the host's own address in the network, and what DHCP gives there */
+    bool there, by_netmask; /* by_netmask: the document says netmask, not prefix */
+    struct ip_net net;
+    bool has_dhcp;
+    NETWORK_LIST(struct network_range) ranges;
+    NETWORK_LIST(struct network_host) hosts;
+};
+
+struct network_overlay { /* VXLAN (RFC 7348) that joins networks of several hosts to one */
+    bool there;
+    unsigned vni, port;
+    struct ip_address local; /* of this host, in the network that carries the tunnels */
+    NETWORK_LIST(struct ip_address) peers;
+};
+
 struct network_definition {
     char name[NETWORK_NAME_SIZE];
     uint8_t uuid[UUID_SIZE];
     bool has_uuid;
     enum network_forward forward;
     char forward_dev[IFNAMSIZ];            /* "": whatever the route says */
-    uint32_t nat_start, nat_end;           /* addresses to hide behind; 0: the interface's own */
+    struct ip_address nat_start, nat_end;  /* of IPv4, to hide behind; none: the interface's own */
+    bool nat_ipv6;                         /* IPv6 is hidden too; else it is routed */
     unsigned nat_port_start, nat_port_end; /* 0: any */
     char bridge[IFNAMSIZ];                 /* "": to be chosen */
     bool stp;
@@ -87,17 +121,18 @@ struct network_definition {
     bool domain_local; /* names in it are never asked for elsewhere */
     bool dns;
     bool dns_forward_plain;
-    bool has_ip, by_netmask; /* by_netmask: the document says netmask, not prefix */
-    struct ipv4_net ip;
-    bool has_dhcp;
+    bool ipv6; /* guests may speak IPv6 to each other though the host has no address there: which nothing here forbids anyway */
+    struct network_ip ip4, ip6;
     char tftp_root[NETWORK_TEXT_SIZE], bootp_file[NETWORK_TEXT_SIZE], bootp_server[NETWORK_DOMAIN_SIZE];
-    NETWORK_LIST(struct network_range) ranges;
-    NETWORK_LIST(struct network_host) hosts;
+    NETWORK_LIST(struct network_route) routes;
     NETWORK_LIST(struct network_dns_host) dns_hosts;
     NETWORK_LIST(struct network_dns_txt) dns_txt;
     NETWORK_LIST(struct network_dns_srv) dns_srv;
     NETWORK_LIST(struct network_forwarder) forwarders;
+    NETWORK_LIST(struct network_option) dnsmasq_options;
+    struct network_overlay overlay;
     char *metadata; /* the element as text, or NULL */
+    char *foreign;  /* elements of namespaces that nobody here knows, as text, or NULL */
 };
 
 /* Reads a <network> document and checks all that needs no look at the host. Sentences; -EINVAL, -ENOTSUP, -ENOMEM. */
@@ -122,8 +157,15 @@ enum network_update_command {
     NETWORK_UPDATE_ADD_FIRST
 };
 enum network_update_section {
+    NETWORK_SECTION_BRIDGE = 1,
+    NETWORK_SECTION_DOMAIN = 2,
+    NETWORK_SECTION_IP = 3,
     NETWORK_SECTION_DHCP_HOST = 4,
     NETWORK_SECTION_DHCP_RANGE = 5,
+    NETWORK_SECTION_FORWARD = 6,
+    NETWORK_SECTION_FORWARD_INTERFACE = 7,
+    NETWORK_SECTION_FORWARD_PF = 8,
+    NETWORK_SECTION_PORTGROUP = 9,
     NETWORK_SECTION_DNS_HOST = 10,
     NETWORK_SECTION_DNS_TXT = 11,
     NETWORK_SECTION_DNS_SRV = 12,

@@ -2,20 +2,17 @@
 /* Writes a definition as libvirt's <network> document, in libvirt's order of elements. */
 #include "network/definition_private.h"
 
-static void write_forward(const struct network_definition *definition, struct xml_writer *writer)
+static void write_nat(const struct network_definition *definition, struct xml_writer *writer)
 {
-    if (definition->forward == NETWORK_ISOLATED)
+    if (!ip_is_set(&definition->nat_start) && definition->nat_port_start == 0 && !definition->nat_ipv6)
         return;
-    xml_open(writer, "forward");
-    if (definition->forward_dev[0] != '\0')
-        xml_put(writer, "dev", "%s", definition->forward_dev);
-    xml_put(writer, "mode", "%s", network_forward_name(definition->forward));
-    if (definition->nat_start != 0 || definition->nat_port_start != 0)
-        xml_open(writer, "nat");
-    if (definition->nat_start != 0) {
+    xml_open(writer, "nat");
+    if (definition->nat_ipv6)
+        xml_put(writer, "ipv6", "yes");
+    if (ip_is_set(&definition->nat_start)) {
         xml_open(writer, "address");
-        xml_put(writer, "start", "%s", ipv4_text(definition->nat_start).text);
-        xml_put(writer, "end", "%s", ipv4_text(definition->nat_end).text);
+        xml_put(writer, "start", "%s", ip_text(&definition->nat_start).text);
+        xml_put(writer, "end", "%s", ip_text(&definition->nat_end).text);
         xml_close(writer);
     }
     if (definition->nat_port_start != 0) {
@@ -24,8 +21,18 @@ static void write_forward(const struct network_definition *definition, struct xm
         xml_put(writer, "end", "%u", definition->nat_port_end);
         xml_close(writer);
     }
-    if (definition->nat_start != 0 || definition->nat_port_start != 0)
-        xml_close(writer);
+    xml_close(writer);
+}
+
+static void write_forward(const struct network_definition *definition, struct xml_writer *writer)
+{
+    if (definition->forward == NETWORK_ISOLATED)
+        return;
+    xml_open(writer, "forward");
+    if (definition->forward_dev[0] != '\0')
+        xml_put(writer, "dev", "%s", definition->forward_dev);
+    xml_put(writer, "mode", "%s", network_forward_name(definition->forward));
+    write_nat(definition, writer);
     if (definition->forward_dev[0] != '\0') {
         xml_open(writer, "interface");
         xml_put(writer, "dev", "%s", definition->forward_dev);
@@ -74,8 +81,8 @@ static void write_forwarder(const struct network_forwarder *forwarder, struct xm
     xml_open(writer, "forwarder");
     if (forwarder->domain[0] != '\0')
         xml_put(writer, "domain", "%s", forwarder->domain);
-    if (forwarder->address != 0)
-        xml_put(writer, "addr", "%s", ipv4_text(forwarder->address).text);
+    if (ip_is_set(&forwarder->address))
+        xml_put(writer, "addr", "%s", ip_text(&forwarder->address).text);
     xml_close(writer);
 }
 
@@ -101,10 +108,10 @@ static void write_srv(const struct network_dns_srv *srv, struct xml_writer *writ
 static void write_dns_hosts(const struct network_definition *definition, struct xml_writer *writer)
 {
     for (size_t i = 0; i < definition->dns_hosts.count;) {
-        uint32_t ip = definition->dns_hosts.items[i].ip;
+        const struct ip_address *ip = &definition->dns_hosts.items[i].ip;
         xml_open(writer, "host");
-        xml_put(writer, "ip", "%s", ipv4_text(ip).text);
-        for (; i < definition->dns_hosts.count && definition->dns_hosts.items[i].ip == ip; i++)
+        xml_put(writer, "ip", "%s", ip_text(ip).text);
+        for (; i < definition->dns_hosts.count && ip_compare(&definition->dns_hosts.items[i].ip, ip) == 0; i++)
             xml_text(writer, "hostname", "%s", definition->dns_hosts.items[i].name);
         xml_close(writer);
     }
@@ -137,8 +144,8 @@ static void write_dns(const struct network_definition *definition, struct xml_wr
 static void write_range(const struct network_range *range, struct xml_writer *writer)
 {
     xml_open(writer, "range");
-    xml_put(writer, "start", "%s", ipv4_text(range->start).text);
-    xml_put(writer, "end", "%s", ipv4_text(range->end).text);
+    xml_put(writer, "start", "%s", ip_text(&range->start).text);
+    xml_put(writer, "end", "%s", ip_text(&range->end).text);
     if (range->lease_seconds != 0) {
         xml_open(writer, "lease");
         xml_put(writer, "expiry", "%u", range->lease_seconds == UINT32_MAX ? 0 : range->lease_seconds);
@@ -153,21 +160,23 @@ static void write_host(const struct network_host *host, struct xml_writer *write
     xml_open(writer, "host");
     if (host->has_mac)
         xml_put(writer, "mac", MAC_FORMAT, MAC_ARGUMENTS(host->mac));
+    if (host->id[0] != '\0')
+        xml_put(writer, "id", "%s", host->id);
     if (host->name[0] != '\0')
         xml_put(writer, "name", "%s", host->name);
-    if (host->ip != 0)
-        xml_put(writer, "ip", "%s", ipv4_text(host->ip).text);
+    if (ip_is_set(&host->ip))
+        xml_put(writer, "ip", "%s", ip_text(&host->ip).text);
     xml_close(writer);
 }
 
-static void write_dhcp(const struct network_definition *definition, struct xml_writer *writer)
+static void write_dhcp(const struct network_definition *definition, const struct network_ip *ip, struct xml_writer *writer)
 {
     xml_open(writer, "dhcp");
-    for (size_t i = 0; i < definition->ranges.count; i++)
-        write_range(&definition->ranges.items[i], writer);
-    for (size_t i = 0; i < definition->hosts.count; i++)
-        write_host(&definition->hosts.items[i], writer);
-    if (definition->bootp_file[0] != '\0') {
+    for (size_t i = 0; i < ip->ranges.count; i++)
+        write_range(&ip->ranges.items[i], writer);
+    for (size_t i = 0; i < ip->hosts.count; i++)
+        write_host(&ip->hosts.items[i], writer);
+    if (ip == &definition->ip4 && definition->bootp_file[0] != '\0') {
         xml_open(writer, "bootp");
         xml_put(writer, "file", "%s", definition->bootp_file);
         if (definition->bootp_server[0] != '\0')
@@ -177,23 +186,73 @@ static void write_dhcp(const struct network_definition *definition, struct xml_w
     xml_close(writer);
 }
 
-static void write_ip(const struct network_definition *definition, struct xml_writer *writer)
+static void write_net(const struct ip_net *net, bool by_netmask, struct xml_writer *writer)
 {
-    if (!definition->has_ip)
+    struct ip_address mask = ip_mask(net->address.family, net->prefix);
+    if (net->address.family == AF_INET6)
+        xml_put(writer, "family", "ipv6");
+    xml_put(writer, "address", "%s", ip_text(&net->address).text);
+    if (by_netmask)
+        xml_put(writer, "netmask", "%s", ip_text(&mask).text);
+    else
+        xml_put(writer, "prefix", "%u", net->prefix);
+}
+
+static void write_ip(const struct network_definition *definition, const struct network_ip *ip, struct xml_writer *writer)
+{
+    if (!ip->there)
         return;
     xml_open(writer, "ip");
-    xml_put(writer, "address", "%s", ipv4_text(definition->ip.address).text);
-    if (definition->by_netmask)
-        xml_put(writer, "netmask", "%s", ipv4_text(ipv4_mask(definition->ip.prefix)).text);
-    else
-        xml_put(writer, "prefix", "%u", definition->ip.prefix);
-    if (definition->tftp_root[0] != '\0') {
+    write_net(&ip->net, ip->by_netmask, writer);
+    if (ip == &definition->ip4 && definition->tftp_root[0] != '\0') {
         xml_open(writer, "tftp");
         xml_put(writer, "root", "%s", definition->tftp_root);
         xml_close(writer);
     }
-    if (definition->has_dhcp)
-        write_dhcp(definition, writer);
+    if (ip->has_dhcp)
+        write_dhcp(definition, ip, writer);
+    xml_close(writer);
+}
+
+static void write_route(const struct network_route *route, struct xml_writer *writer)
+{
+    xml_open(writer, "route");
+    write_net(&route->net, route->by_netmask, writer);
+    xml_put(writer, "gateway", "%s", ip_text(&route->gateway).text);
+    if (route->metric != 0)
+        xml_put(writer, "metric", "%u", route->metric);
+    xml_close(writer);
+}
+
+static void write_overlay(const struct network_overlay *overlay, struct xml_writer *writer)
+{
+    if (!overlay->there)
+        return;
+    xml_open(writer, "ferry:overlay");
+    xml_put(writer, "xmlns:ferry", "%s", NETWORK_NAMESPACE);
+    xml_put(writer, "vni", "%u", overlay->vni);
+    xml_put(writer, "local", "%s", ip_text(&overlay->local).text);
+    if (overlay->port != VXLAN_PORT)
+        xml_put(writer, "port", "%u", overlay->port);
+    for (size_t i = 0; i < overlay->peers.count; i++) {
+        xml_open(writer, "ferry:peer");
+        xml_put(writer, "address", "%s", ip_text(&overlay->peers.items[i]).text);
+        xml_close(writer);
+    }
+    xml_close(writer);
+}
+
+static void write_dnsmasq_options(const struct network_definition *definition, struct xml_writer *writer)
+{
+    if (definition->dnsmasq_options.count == 0)
+        return;
+    xml_open(writer, "dnsmasq:options");
+    xml_put(writer, "xmlns:dnsmasq", "%s", NETWORK_NAMESPACE_DNSMASQ);
+    for (size_t i = 0; i < definition->dnsmasq_options.count; i++) {
+        xml_open(writer, "dnsmasq:option");
+        xml_put(writer, "value", "%s", definition->dnsmasq_options.items[i].text);
+        xml_close(writer);
+    }
     xml_close(writer);
 }
 
@@ -201,6 +260,8 @@ void network_definition_write(const struct network_definition *definition, struc
 {
     char uuid[UUID_TEXT_SIZE];
     xml_open(writer, "network");
+    if (definition->ipv6)
+        xml_put(writer, "ipv6", "yes");
     xml_text(writer, "name", "%s", definition->name);
     if (definition->has_uuid) {
         uuid_format(definition->uuid, uuid);
@@ -211,7 +272,13 @@ void network_definition_write(const struct network_definition *definition, struc
     write_bridge(definition, writer);
     write_domain(definition, writer);
     write_dns(definition, writer);
-    write_ip(definition, writer);
+    write_ip(definition, &definition->ip4, writer);
+    write_ip(definition, &definition->ip6, writer);
+    for (size_t i = 0; i < definition->routes.count; i++)
+        write_route(&definition->routes.items[i], writer);
+    write_overlay(&definition->overlay, writer);
+    write_dnsmasq_options(definition, writer);
+    xml_raw(writer, definition->foreign);
     xml_close(writer);
 }
 

@@ -24,7 +24,8 @@
 
 bool dnsmasq_wanted(const struct network_definition *definition)
 {
-    return definition->has_ip && definition->forward != NETWORK_BRIDGE && (definition->dns || definition->has_dhcp);
+    return definition->forward != NETWORK_BRIDGE &&
+           (definition->ip6.there || (definition->ip4.there && (definition->dns || definition->ip4.has_dhcp)));
 }
 
 int dnsmasq_path(const struct dnsmasq_place *place, const char *name, const char *suffix,

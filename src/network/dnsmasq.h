@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "network/ip.h"
+
 struct buffer;
 struct err;
 struct network_definition;
@@ -41,17 +43,19 @@ int dnsmasq_find(const struct dnsmasq_place *place, const char *name, int *ret_p
 
 struct dhcp_lease {
     int64_t expiry; /* seconds since 1970; 0: never */
+    bool has_mac;   /* always of IPv4; of IPv6 when the DUID tells it */
     uint8_t mac[6];
-    uint32_t ip;
+    struct ip_address ip;
+    char iaid[32];       /* identity association of IPv6; of IPv4 "" */
     char hostname[256];  /* "": not told */
-    char client_id[256]; /* "": none */
+    char client_id[400]; /* of IPv6 the DUID; "": none */
 };
 
 /* Leases that have not expired at `now`, in a new allocation that the caller frees. No file: none. */
 int dnsmasq_leases(const struct dnsmasq_place *place, const char *name, int64_t now, struct dhcp_lease **ret_leases,
                    size_t *ret_count, struct err *err);
 
-/* The single steps, for tests: configuration, and one line of the lease file (-EINVAL: none of IPv4). */
+/* The single steps, for tests: configuration, and one line of the lease file (-EINVAL: none). */
 int dnsmasq_format(const struct dnsmasq_place *place, const struct network_definition *definition, struct buffer *out);
 int dnsmasq_parse_lease(const char *line, struct dhcp_lease *ret_lease);
 

@@ -39,14 +39,31 @@ static bool has_rules(const struct network_definition *definition)
 static void input_rules(const struct network_definition *definition, struct rules *rules)
 {
     const char *bridge = definition->bridge;
-    if (!definition->has_ip)
+    if (!definition->ip4.there && !definition->ip6.there)
         return;
-    if (definition->has_dhcp)
+    if (definition->ip4.has_dhcp)
         RULE(rules, "add rule inet ferry input iifname \"%s\" udp dport 67 accept\n", bridge);
+    if (definition->ip6.has_dhcp)
+        RULE(rules, "add rule inet ferry input iifname \"%s\" udp dport 547 accept\n", bridge);
+    if (definition->ip6.there)
+        RULE(rules, "add rule inet ferry input iifname \"%s\" icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } "
+                    "accept\n", bridge);
     if (definition->dns)
         RULE(rules, "add rule inet ferry input iifname \"%s\" meta l4proto { tcp, udp } th dport 53 accept\n", bridge);
     if (definition->tftp_root[0] != '\0')
         RULE(rules, "add rule inet ferry input iifname \"%s\" udp dport 69 accept\n", bridge);
+}
+
+/* "ip" or "ip6", in nft's language. */
+static const char *protocol_of(const struct network_ip *ip)
+{
+    return ip->net.address.family == AF_INET6 ? "ip6" : "ip";
+}
+
+/* Whether the guests' addresses of this family are hidden. */
+static bool hides(const struct network_definition *definition, const struct network_ip *ip)
+{
+    return definition->forward == NETWORK_NAT && (ip == &definition->ip4 || definition->nat_ipv6);
 }
 
 /* Three passes over the networks, so that traffic from one into another meets the other's refusal first. */
@@ -56,61 +73,76 @@ static void within_rules(const struct network_definition *definition, struct rul
          definition->bridge);
 }
 
-static void into_rules(const struct network_definition *definition, struct rules *rules)
+static void into_rule(const struct network_definition *definition, const struct network_ip *ip, struct rules *rules)
 {
-    const char *bridge = definition->bridge;
-    struct ipv4_text net = ipv4_text(ipv4_first(&definition->ip));
     char dev[IFNAMSIZ + 16] = "";
+    if (!ip->there || !routes_out(definition))
+        return;
     if (definition->forward_dev[0] != '\0')
         snprintf(dev, sizeof(dev), "iifname \"%s\" ", definition->forward_dev);
-    if (routes_out(definition))
-        RULE(rules, "add rule inet ferry forward %soifname \"%s\" ip daddr %s/%u %saccept\n", dev, bridge, net.text,
-             definition->ip.prefix, definition->forward == NETWORK_NAT ? "ct state established,related " : "");
-    RULE(rules, "add rule inet ferry forward oifname \"%s\" reject\n", bridge);
+    RULE(rules, "add rule inet ferry forward %soifname \"%s\" %s daddr %s %saccept\n", dev, definition->bridge, protocol_of(ip),
+         ip_net_text(&ip->net).text, hides(definition, ip) ? "ct state established,related " : "");
+}
+
+static void into_rules(const struct network_definition *definition, struct rules *rules)
+{
+    into_rule(definition, &definition->ip4, rules);
+    into_rule(definition, &definition->ip6, rules);
+    RULE(rules, "add rule inet ferry forward oifname \"%s\" reject\n", definition->bridge);
+}
+
+static void out_of_rule(const struct network_definition *definition, const struct network_ip *ip, struct rules *rules)
+{
+    char dev[IFNAMSIZ + 16] = "";
+    if (!ip->there || !routes_out(definition))
+        return;
+    if (definition->forward_dev[0] != '\0')
+        snprintf(dev, sizeof(dev), " oifname \"%s\"", definition->forward_dev);
+    RULE(rules, "add rule inet ferry forward iifname \"%s\" %s saddr %s%s accept\n", definition->bridge, protocol_of(ip),
+         ip_net_text(&ip->net).text, dev);
 }
 
 static void out_of_rules(const struct network_definition *definition, struct rules *rules)
 {
-    const char *bridge = definition->bridge;
-    struct ipv4_text net = ipv4_text(ipv4_first(&definition->ip));
-    char dev[IFNAMSIZ + 16] = "";
-    if (definition->forward_dev[0] != '\0')
-        snprintf(dev, sizeof(dev), " oifname \"%s\"", definition->forward_dev);
-    if (routes_out(definition))
-        RULE(rules, "add rule inet ferry forward iifname \"%s\" ip saddr %s/%u%s accept\n", bridge, net.text,
-             definition->ip.prefix, dev);
-    RULE(rules, "add rule inet ferry forward iifname \"%s\" reject\n", bridge);
+    out_of_rule(definition, &definition->ip4, rules);
+    out_of_rule(definition, &definition->ip6, rules);
+    RULE(rules, "add rule inet ferry forward iifname \"%s\" reject\n", definition->bridge);
 }
 
-/* How a guest's packets are hidden, for one protocol ("" for those without ports). */
-static void hide_rule(const struct network_definition *definition, const char *protocol, struct rules *rules)
+/* How a guest's packets are hidden, for those with ports and those without. */
+static void hide_rule(const struct network_definition *definition, const struct network_ip *ip, bool by_port, struct rules *rules)
 {
-    struct ipv4_text net = ipv4_text(ipv4_first(&definition->ip)), start = ipv4_text(definition->nat_start),
-                     end = ipv4_text(definition->nat_end);
-    char dev[IFNAMSIZ + 16] = "", target[80], ports[32] = "";
-    bool by_port = protocol[0] != '\0' && definition->nat_port_start != 0;
+    struct ip_text net = ip_net_text(&ip->net), start = ip_text(&definition->nat_start), end = ip_text(&definition->nat_end);
+    const char *protocol = protocol_of(ip);
+    char dev[IFNAMSIZ + 16] = "", target[160], ports[32] = "";
     if (definition->forward_dev[0] != '\0')
         snprintf(dev, sizeof(dev), " oifname \"%s\"", definition->forward_dev);
     if (by_port)
         snprintf(ports, sizeof(ports), ":%u-%u", definition->nat_port_start, definition->nat_port_end);
-    if (definition->nat_start != 0)
+    if (ip_is_set(&definition->nat_start) && ip == &definition->ip4)
         snprintf(target, sizeof(target), "snat ip to %s-%s%s", start.text, end.text, ports);
     else
         snprintf(target, sizeof(target), "masquerade%s%s", by_port ? " to " : "", ports);
-    RULE(rules, "add rule inet ferry postrouting ip saddr %s/%u ip daddr != %s/%u%s%s %s\n", net.text,
-         definition->ip.prefix, net.text, definition->ip.prefix, dev, protocol, target);
+    RULE(rules, "add rule inet ferry postrouting %s saddr %s %s daddr != %s%s%s %s\n", protocol, net.text, protocol, net.text, dev,
+         by_port ? " meta l4proto { tcp, udp }" : "", target);
+}
+
+static void nat_rules_of(const struct network_definition *definition, const struct network_ip *ip, struct rules *rules)
+{
+    const char *protocol = protocol_of(ip);
+    if (!ip->there || !hides(definition, ip))
+        return;
+    RULE(rules, "add rule inet ferry postrouting %s saddr %s %s daddr { %s } return\n", protocol, ip_net_text(&ip->net).text, protocol,
+         ip == &definition->ip4 ? "224.0.0.0/24, 255.255.255.255" : "ff00::/8");
+    if (definition->nat_port_start != 0)
+        hide_rule(definition, ip, true, rules);
+    hide_rule(definition, ip, false, rules);
 }
 
 static void nat_rules(const struct network_definition *definition, struct rules *rules)
 {
-    struct ipv4_text net = ipv4_text(ipv4_first(&definition->ip));
-    if (definition->forward != NETWORK_NAT)
-        return;
-    RULE(rules, "add rule inet ferry postrouting ip saddr %s/%u ip daddr { 224.0.0.0/24, 255.255.255.255 } return\n",
-         net.text, definition->ip.prefix);
-    if (definition->nat_port_start != 0)
-        hide_rule(definition, " meta l4proto { tcp, udp }", rules);
-    hide_rule(definition, "", rules);
+    nat_rules_of(definition, &definition->ip4, rules);
+    nat_rules_of(definition, &definition->ip6, rules);
 }
 
 static void for_each(const struct network_definition *const *definitions, size_t count,

@@ -206,10 +206,12 @@ static int check_rivals(const struct networks *networks, const struct network_de
 }
 
 /* By the network's name: the network of that name on another host has the same gateway, so a guest that migrates goes on sending
- * to the MAC address that it knows. */
+ * to the MAC address that it knows. Where an overlay joins them, bridges of different addresses must be told apart. */
 static void choose_mac(struct network_definition *definition)
 {
     uint32_t sum = crc32c(0, definition->name, strlen(definition->name));
+    if (definition->overlay.there)
+        sum = crc32c(sum, definition->ip4.net.address.bytes, sizeof(definition->ip4.net.address.bytes));
     definition->mac[0] = 0x52;
     definition->mac[1] = 0x54;
     definition->mac[2] = 0x00;
@@ -282,9 +284,12 @@ int network_define(struct networks *networks, const char *xml, struct network **
 }
 
 /* The status file is there before anything else is, and goes last. */
-static int start(struct networks *networks, const struct network_definition *definition, struct err *err)
+static int start(struct networks *networks, struct network_definition *definition, struct err *err)
 {
-    int r = store_status(networks, definition, PHASE_STARTING, err);
+    int r = overlay_fill_mtu(definition, err);
+    if (r < 0)
+        return r;
+    r = store_status(networks, definition, PHASE_STARTING, err);
     if (r < 0)
         return r;
     r = run(networks, bring_up, definition, err);
@@ -448,9 +453,11 @@ static int changed_copy(const struct network_definition *definition, unsigned co
 }
 
 /* A host new to a network without DHCP, and a range, mean that dnsmasq reads its configuration anew. */
-static bool only_hosts_changed(const struct network *network, unsigned section)
+static bool only_hosts_changed(const struct network *network, const struct network_definition *changed, unsigned section)
 {
-    return (section == NETWORK_SECTION_DHCP_HOST && network->live->has_dhcp) || section == NETWORK_SECTION_DNS_HOST;
+    return section == NETWORK_SECTION_DNS_HOST ||
+           (section == NETWORK_SECTION_DHCP_HOST && network->live->ip4.has_dhcp == changed->ip4.has_dhcp &&
+            network->live->ip6.has_dhcp == changed->ip6.has_dhcp);
 }
 
 int network_update(struct network *network, unsigned command, unsigned section, const char *xml, unsigned affect,
@@ -471,7 +478,7 @@ int network_update(struct network *network, unsigned command, unsigned section, 
     if (r == 0 && (affect & NETWORK_AFFECT_CONFIG))
         r = changed_copy(network->config, command, section, xml, &config, err);
     if (r == 0 && live != NULL) {
-        r = update_live(network, live, only_hosts_changed(network, section), err);
+        r = update_live(network, live, only_hosts_changed(network, live, section), err);
         live = r == 0 ? NULL : live;
     }
     if (r == 0 && config != NULL)

@@ -42,6 +42,8 @@ int make_directories(struct networks *networks, struct err *err); /* sets networ
 
 /* Makes all that an active network consists of, or nothing; `others` are the networks active besides. */
 int bring_up(const struct networks *networks, const struct network_definition *definition, struct err *err);
+/* The MTU that the way between the hosts leaves to a network with an overlay, if it says none. */
+int overlay_fill_mtu(struct network_definition *definition, struct err *err);
 /* Takes all of it away, as far as it is there. */
 int take_down(const struct networks *networks, const struct network_definition *definition, struct err *err);
 /* An active network found after a restart: true when its bridge is there; then its dnsmasq is started if it is gone. */

@@ -97,6 +97,7 @@ enum rpc_error_code {
     RPC_XML_INVALID_SCHEMA = 92,
     RPC_MIGRATE_FINISH_OK = 93, /* the destination knows of nothing wrong but that the source gave up */
     RPC_DEVICE_MISSING = 99,
+    RPC_NO_NETWORK_PORT = 107,
 };
 #define RPC_FAULT(code) (-(4096 + (int)(code)))
 

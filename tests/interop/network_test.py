@@ -10,7 +10,7 @@ import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 
-from interop import InteropTest, LIMIT, main, need  # first: it knows where tools/ is
+from interop import Daemon, InteropTest, LIMIT, main, need  # first: it knows where tools/ is
 import namespaces
 from namespaces import Namespace, command
 
@@ -23,15 +23,50 @@ PRIVATE1 = """<network><name>private1</name><bridge name='virbr1'/><ip address='
 ROUTED = """<network><name>routed</name><forward mode='route'/><domain name='lab.test' localOnly='yes'/>
 <dns><host ip='10.77.0.9'><hostname>printer</hostname></host></dns><ip address='10.77.0.1' prefix='24'/></network>"""
 
+SIX = """<network><name>six</name><forward mode='nat'><nat ipv6='yes'/></forward><bridge name='virbr6'/>
+<ip family='ipv6' address='fd00:6::1' prefix='64'><dhcp><range start='fd00:6::100' end='fd00:6::1ff'/>
+<host id='00:03:00:01:52:54:00:00:00:07' ip='fd00:6::7' name='seven'/></dhcp></ip>
+<route family='ipv6' address='fd00:7::' prefix='64' gateway='fd00:6::7'/></network>"""
+ROUTED_SIX = """<network><name>rsix</name><forward mode='route'/><bridge name='virbr7'/>
+<ip family='ipv6' address='2001:db8:7::1' prefix='64'/></network>"""
+
 # A server that answers every connection with the address it comes from.
 ECHO = """
 import socket
-server = socket.create_server(("0.0.0.0", 7000))
+server = socket.create_server(("::", 7000), family=socket.AF_INET6, dualstack_ipv6=True)
 print("ready", flush=True)
 while True:
     peer, address = server.accept()
-    peer.sendall(address[0].encode())
+    peer.sendall(address[0].removeprefix("::ffff:").encode())
     peer.close()
+"""
+
+
+# A client of DHCPv6 (RFC 8415) that asks for an address at once (rapid commit), as eth0's MAC address, and prints it.
+DHCP6 = """
+import fcntl, socket, struct, sys, time
+option = lambda code, data: struct.pack(">HH", code, len(data)) + data
+client = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+mac = fcntl.ioctl(client, 0x8927, struct.pack("16s16x", b"eth0"))[18:24]  # SIOCGIFHWADDR
+client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex("eth0"))
+ask = bytes([1, 1, 2, 3]) + option(1, bytes([0, 3, 0, 1]) + mac) + option(3, struct.pack(">III", 7, 0, 0)) + option(14, b"")
+client.settimeout(1)
+client.bind(("::", 546))
+for _ in range(60):
+    try:
+        client.sendto(ask, ("ff02::1:2", 547))
+        answer = client.recv(4096)
+    except OSError:  # the link's own address is not there yet, or no answer
+        time.sleep(0.5)
+        continue
+    at = 4
+    while at < len(answer):
+        code, size = struct.unpack_from(">HH", answer, at)
+        if answer[0] == 7 and code == 3 and answer[at + 16:at + 18] == bytes([0, 5]):
+            print(socket.inet_ntop(socket.AF_INET6, answer[at + 20:at + 36]))
+            sys.exit()
+        at += 4 + size
+sys.exit("no server gave an address")
 """
 
 
@@ -248,6 +283,56 @@ class Traffic(Networks):
         self.assertEqual(self.ask(routed, "203.0.113.2"), "10.77.0.5")
         self.assertIn("10.77.0.9", routed.run("busybox nslookup -type=a printer.lab.test 10.77.0.1")[1])
 
+    def announced(self, client):
+        """The address that a client made from what routers announce, and whether it has a router."""
+        found = []
+
+        def look():
+            found[:] = re.findall(r"inet6 (\S+)/64 scope global", client.run("ip -6 addr show dev eth0 -tentative")[1])
+            return found
+        self.wait_for(look, "no IPv6 address by announcements")
+        return found[0], "default via" in client.run("ip -6 route")[1]
+
+    def test_ipv6(self):
+        outer = self.outside()
+        command("ip addr add 2001:db8:1::1/64 dev out0 nodad")
+        outer.run("ip addr add 2001:db8:1::2/64 dev eth0 nodad")
+        outer.run("ip route add 2001:db8:7::/64 via 2001:db8:1::1")
+        self.virsh("net-define", "--validate", self.file(ROUTED_SIX))
+        self.virsh("net-start", "rsix")
+        client = self.client("virbr7")
+        address, has_router = self.announced(client)
+        self.assertTrue(address.startswith("2001:db8:7:"))
+        self.assertTrue(has_router)
+        self.assertEqual(self.ask(client, "2001:db8:1::2"), address)  # routed: known by its own address
+        self.define(SIX)
+        self.virsh("net-start", "six")
+        self.assertIn("fd00:7::/64 via fd00:6::7", command("ip -6 route show dev virbr6")[1])
+        hidden = self.client("virbr6", "c1", "52:54:00:00:00:07")
+        self.assertEqual(hidden.run(["python3", "-c", DHCP6])[1], "fd00:6::7")
+        self.assertRegex(self.virsh("net-dhcp-leases", "six"), "52:54:00:00:00:07 +ipv6 +fd00:6::7/64 +seven +00:03:00:01:52:54:00:00:00:07")
+        hidden.run("ip addr add fd00:6::7/64 dev eth0 nodad")
+        self.wait_for(lambda: "default via" in hidden.run("ip -6 route")[1], "no router is announced")
+        self.assertEqual(self.ask(hidden, "2001:db8:1::2"), "2001:db8:1::1")  # NAT, as the network wishes
+        self.assertIsNone(self.ask(outer, "fd00:6::7"))
+        self.virsh("net-destroy", "six")
+        self.define(SIX.replace("<forward mode='nat'><nat ipv6='yes'/></forward>", "").replace(
+            "<route family='ipv6' address='fd00:7::' prefix='64' gateway='fd00:6::7'/>", ""))
+        self.virsh("net-start", "six")
+        isolated = self.client("virbr6", "c2", "52:54:00:00:00:08")
+        self.assertRegex(isolated.run(["python3", "-c", DHCP6])[1], "fd00:6::1..")
+        self.assertNotIn("default via", isolated.run("ip -6 route")[1])
+
+    def test_options_of_dnsmasq(self):
+        self.define(PRIVATE1.replace("</network>", """<dnsmasq:options xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
+            <dnsmasq:option value='address=/fixed.test/192.0.2.7'/></dnsmasq:options></network>"""))
+        self.virsh("net-start", "private1")
+        self.assertIn("192.0.2.7", command("busybox nslookup -type=a fixed.test 172.16.10.1")[1])
+        self.virsh("net-destroy", "private1")
+        self.define(PRIVATE1.replace("</network>", """<dnsmasq:options xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
+            <dnsmasq:option value='no-such-option'/></dnsmasq:options></network>"""))
+        self.assertIn("bad option at line", self.refused("net-start", "private1"))
+
     def test_bridge_of_the_host(self):
         command("ip link add br7 type bridge")
         self.addCleanup(command, "ip link del br7")
@@ -256,6 +341,66 @@ class Traffic(Networks):
         self.assertRegex(self.virsh("net-info", "lan"), r"Bridge: +br7")
         self.virsh("net-destroy", "lan")
         self.assertIn("br7", command("ip -o link")[1])
+
+
+class Overlay(Networks):
+    """Two hosts (this network namespace and another one) whose private networks a tunnel joins to one."""
+
+    def definition(self, number):
+        return PRIVATE1.replace("</network>", f"""<ferry:overlay xmlns:ferry='urn:ferry:network:1' vni='10' local='192.0.2.{number}'>
+            <ferry:peer address='192.0.2.{3 - number}'/></ferry:overlay></network>""")
+
+    def setUp(self):
+        super().setUp()
+        self.other = Namespace()
+        self.addCleanup(self.other.close)
+        self.other.plug("between")
+        command("ip addr add 192.0.2.1/24 dev between")
+        self.other.run("ip addr add 192.0.2.2/24 dev eth0")
+        place = self.place / "other"
+        place.mkdir()
+        self.second = Daemon(place, *self.OPTIONS, prefix=self.other.words("env"))
+        self.addCleanup(self.second.end)
+        self.addCleanup(self.second.virsh, "net-undefine", "private1")
+        self.addCleanup(self.second.virsh, "net-destroy", "private1")
+
+    def both(self, verb):
+        self.virsh(verb, "private1")
+        code, _, err = self.second.virsh(verb, "private1")
+        self.assertEqual(code, 0, err)
+
+    def test_overlay(self):
+        for daemon, number in ((self.daemon, 1), (self.second, 2)):
+            code, _, err = daemon.virsh("net-define", self.file(self.definition(number)))
+            self.assertEqual(code, 0, err)
+        self.both("net-start")
+        here = self.client("virbr1")
+        there = Namespace()
+        self.addCleanup(there.close)
+        there.plug("c0", "virbr1", here=self.other)
+        self.assertRegex(self.lease(here)[0], r"^172\.16\.10\.1\d\d$")
+        self.assertIn("mtu 1450", command("ip link show virbr1")[1])
+        self.assertIn("option:mtu,1450", (self.place / "run/networks/private1.conf").read_text())
+        here.run("ip addr add 172.16.10.8/24 dev eth0")
+        there.run("ip addr add 172.16.10.9/24 dev eth0")
+        self.wait_for(lambda: here.run("busybox ping -c 1 -W 2 172.16.10.9", check=False)[0] == 0, "no way through the tunnel")
+        self.daemon.kill()
+        command("ip link del virbr1-ov")
+        self.daemon.start()  # finds its network again, and mends it
+        self.wait_for(lambda: there.run("busybox ping -c 1 -W 2 172.16.10.8", check=False)[0] == 0, "no way through the new tunnel")
+        self.both("net-destroy")
+        self.assertNotIn("virbr1", command("ip -o link")[1] + self.other.run("ip -o link")[1])
+
+    def test_what_is_refused(self):
+        self.define(self.definition(1).replace("local='192.0.2.1'", "local='192.0.2.77'"))
+        self.assertIn("local='192.0.2.77' of <overlay> is not an address of this host", self.refused("net-start", "private1"))
+        self.define(self.definition(1).replace("<ip ", "<mtu size='1500'/><ip "))
+        self.assertIn("<mtu size='1500'> of network private1 is too large: interface between leaves 1450 bytes", self.refused("net-start", "private1"))
+        self.define(self.definition(1))
+        self.virsh("net-start", "private1")
+        self.define(self.definition(1).replace("private1", "twin").replace("virbr1", "virbr2").replace("172.16.10", "172.16.20"))
+        self.assertIn("another one with VXLAN 10 at port 4789", self.refused("net-start", "twin"))
+        self.assertNotIn("virbr2", command("ip -o link")[1])
 
 
 class Crashes(Networks):

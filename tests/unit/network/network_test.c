@@ -401,8 +401,8 @@ static void test_update(void **state)
     fd_close(&before);
     reopen();
     network = networks_find(networks, "private1");
-    assert_int_equal(network_definition(network)->hosts.count, 1);
-    assert_int_equal(network_definition(network)->ranges.count, 0); /* live only */
+    assert_int_equal(network_definition(network)->ip4.hosts.count, 1);
+    assert_int_equal(network_definition(network)->ip4.ranges.count, 0); /* live only */
     struct buffer xml = BUFFER_INIT(65536);
     assert_int_equal(network_xml(network, true, &xml), 0);
     assert_non_null(strstr((char *)xml.data, "<range start='172.16.10.101' end='172.16.10.199'/>"));
@@ -435,6 +435,16 @@ static void test_leases(void **state)
     assert_int_equal(leases[1].expiry, 0);
     assert_string_equal(leases[1].hostname, "");
     free(leases);
+    assert_int_equal(dnsmasq_parse_lease("4000000000 1193046 fd00::123 fw6 00:03:00:01:52:54:00:12:34:56", &lease), 0);
+    assert_true(lease.has_mac);
+    assert_memory_equal(lease.mac, "\x52\x54\x00\x12\x34\x56", 6);
+    assert_string_equal(lease.iaid, "1193046");
+    assert_string_equal(ip_text(&lease.ip).text, "fd00::123");
+    assert_int_equal(dnsmasq_parse_lease("4000000000 7 fd00::124 * 00:01:00:01:2c:11:22:33:52:54:00:12:34:57", &lease), 0);
+    assert_true(lease.has_mac);
+    assert_int_equal(lease.mac[5], 0x57);
+    assert_int_equal(dnsmasq_parse_lease("4000000000 7 fd00::124 * 00:04:01:02:03", &lease), 0);
+    assert_false(lease.has_mac);
     assert_int_equal(dnsmasq_parse_lease("duid 00:01:00:01", &lease), -EINVAL);
     assert_int_equal(dnsmasq_parse_lease("4000000000 06-52:54:00 172.16.10.102 * *", &lease), -EINVAL);
 }
