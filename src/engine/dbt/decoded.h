@@ -10,6 +10,8 @@
 
 struct guest_instruction;
 
+#define MEMORY_NONE 0xff
+
 /* Emits one instruction (translate.h). */
 typedef void translate_fn(struct translator *t, const struct guest_instruction *g);
 
@@ -23,6 +25,10 @@ struct decoded {             /* two cache lines; what Zydis said stands elsewher
     /* The translator's notes; it fills them at first use. */
     bool chosen, vector, sharable, peeked, plain;
     uint16_t flags_read, flags_written, flags_tested, flags_overwritten;
+    uint16_t written;        /* general registers, by number */
+    int8_t condition;        /* of a conditional jump; -1: it is none */
+    uint8_t memory;          /* the explicit memory operand; MEMORY_NONE */
+    bool changes_flags;
     translate_fn *translate;
 
     const struct zydis *zydis;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Makes one translation: decodes, looks at the flags backwards, emits forwards. See translate.h. */
+#include "engine/dbt/thunk.h"
 #include "engine/dbt/translate.h"
 
 #include <errno.h>
@@ -16,6 +17,36 @@ static bool raises(op_fn *execute)
     return execute == dbt_op_undefined || execute == dbt_op_device_not_available || execute == dbt_op_general_protection;
 }
 
+static uint8_t memory_operand(const struct guest_instruction *g)
+{
+    for (unsigned i = 0; i < g->decoded->operand_count_visible; i++)
+        if (g->operand[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->operand[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+            return (uint8_t)i;
+    return MEMORY_NONE;
+}
+
+static uint16_t written_registers(const struct guest_instruction *g)
+{
+    unsigned written = 0;
+
+    for (unsigned i = 0; i < g->decoded->operand_count; i++) {
+        const ZydisDecodedOperand *o = &g->operand[i];
+
+        if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
+            dbt_thunk_is_gpr(o->reg.value))
+            written |= 1u << dbt_thunk_gpr_number(o->reg.value);
+    }
+    return (uint16_t)written;
+}
+
+/* What holds whatever translates it. */
+static void describe(struct guest_instruction *g, struct decoded *d)
+{
+    d->memory = memory_operand(g);
+    d->written = written_registers(g);
+    d->condition = (int8_t)dbt_jump_condition(g->decoded->mnemonic);
+}
+
 static void choose_anew(struct translator *t, struct guest_instruction *g)
 {
     static translate_fn *(*const choosers[])(struct translator *, struct guest_instruction *) = {
@@ -28,6 +59,7 @@ static void choose_anew(struct translator *t, struct guest_instruction *g)
     if (raises(g->op.execute)) {
         g->flags_read = FLAGS_ALL;
         g->flags_written = 0;
+        g->changes_flags = false;
         return;
     }
     for (unsigned i = 0; i < ARRAY_SIZE(choosers) && g->translate == NULL; i++)
@@ -42,8 +74,14 @@ static void choose_anew(struct translator *t, struct guest_instruction *g)
 /* What is chosen for an instruction holds for all that decode to the same; but a jump's distance counts. */
 static void choose(struct translator *t, struct guest_instruction *g, struct decoded *d)
 {
+    if (!d->chosen)
+        describe(g, d);
+    g->memory = d->memory != MEMORY_NONE ? &g->operand[d->memory] : NULL;
+    g->written = d->written;
+    g->condition = d->condition;
     if (!d->chosen) {
         choose_anew(t, g);
+        d->changes_flags = g->changes_flags;
         d->translate = g->translate;
         d->vector = g->vector;
         d->sharable = g->sharable;
@@ -56,6 +94,7 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
     g->vector = d->vector;
     g->sharable = d->sharable;
     g->share = g->share_last = 0;
+    g->changes_flags = d->changes_flags;
     g->flags_read = d->flags_read;
     g->flags_written = d->flags_written;
 }
@@ -97,7 +136,7 @@ static struct decoded *decode_crossing(struct translator *t, struct source *sour
 /* A conditional jump ends nothing: what is behind it is likely to follow. */
 static bool ends(const struct guest_instruction *g)
 {
-    bool goes_on = g->translate != NULL && (dbt_jump_condition(g->decoded->mnemonic) >= 0 || dbt_is_sti(g));
+    bool goes_on = g->translate != NULL && (g->condition >= 0 || dbt_is_sti(g));
 
     return (g->op.flags & OP_END) && !goes_on;
 }

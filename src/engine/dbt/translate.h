@@ -36,6 +36,10 @@ struct guest_instruction {
     struct op op;
     uint64_t next_rip;
     translate_fn *translate; /* NULL: the interpreter's handler is called */
+    const ZydisDecodedOperand *memory; /* the explicit operand there; NULL: none. The stack is none */
+    uint16_t written;        /* general registers, by number */
+    int8_t condition;        /* of a conditional jump; -1: it is none */
+    bool changes_flags;
     uint32_t flags_read, flags_written;
     uint32_t flags_after;    /* those that somebody may still read behind it; of a jump: where it is not taken */
     uint32_t flags_taken;    /* of a conditional jump: at its target */
@@ -99,7 +103,7 @@ extern const uint8_t dbt_host_of[16];
 
 /* --- flags: translate_flags.c --- */
 
-/* Reads what Zydis knows of the instruction's flags. */
+/* Reads what Zydis knows of the instruction's flags: all but flags_after and flags_taken. */
 void dbt_describe_flags(struct guest_instruction *g);
 /* Backwards over the whole translation. */
 void dbt_flags_liveness(struct translator *t);
@@ -183,14 +187,5 @@ struct register_map {
 bool dbt_map_registers(const struct guest_instruction *g, bool memory, struct register_map *ret_map);
 void dbt_emit_map_load(struct translator *t, const struct register_map *map);
 void dbt_emit_map_store(struct translator *t, const struct register_map *map);
-
-/* The explicit one; the stack is not. */
-static inline const ZydisDecodedOperand *dbt_memory_operand(const struct guest_instruction *g)
-{
-    for (unsigned i = 0; i < g->decoded->operand_count_visible; i++)
-        if (g->operand[i].type == ZYDIS_OPERAND_TYPE_MEMORY && g->operand[i].mem.type != ZYDIS_MEMOP_TYPE_AGEN)
-            return &g->operand[i];
-    return NULL;
-}
 
 #endif

@@ -24,7 +24,7 @@ static struct translated_op *keep_op(struct translator *t, const struct guest_in
 static void describe(struct translator *t, const struct guest_instruction *g, struct cold_data *data)
 {
     data->jumps = (g->op.flags & OP_END) != 0;
-    data->falls_through = dbt_jump_condition(g->decoded->mnemonic) >= 0 && g->translate != NULL;
+    data->falls_through = g->condition >= 0 && g->translate != NULL;
     data->in_memory = g->translate == NULL || g->op.extra != NULL;
     data->number = dbt_translations_number(t->v, data->in_memory ? (const void *)keep_op(t, g) : t->out);
     data->offset = (uint16_t)(g->next_rip - g->op.length - t->out->linear);

@@ -276,7 +276,7 @@ static void translate_jump(struct translator *t, const struct guest_instruction 
 
 static void translate_jump_if(struct translator *t, const struct guest_instruction *g)
 {
-    unsigned condition = (unsigned)dbt_jump_condition(g->decoded->mnemonic);
+    unsigned condition = (unsigned)g->condition;
     uint64_t target = dbt_relative_target(g);
     bool save;
     uint8_t *distance;
@@ -305,7 +305,7 @@ static void translate_jump_if(struct translator *t, const struct guest_instructi
 /* Where an indirect jump goes, into SCRATCH; the operand has passed all checks by then. */
 static void emit_indirect_target(struct translator *t, const struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     unsigned guest = g->op.reg[0];
 
     dbt_flags_spare(t, g);
@@ -386,7 +386,7 @@ static bool is_word_sized(const struct translator *t, const struct guest_instruc
 static translate_fn *choose_branch(struct translator *t, const struct guest_instruction *g, translate_fn *relative,
                                    translate_fn *indirect)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
 
     if (g->decoded->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || !is_word_sized(t, g))
         return NULL;
@@ -413,7 +413,7 @@ translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction 
 {
     if (!t->code64 && !(t->out->mode & MODE_STACK32))
         return NULL;
-    if (dbt_jump_condition(g->decoded->mnemonic) >= 0)
+    if (g->condition >= 0)
         return choose_branch(t, g, translate_jump_if, NULL);
     switch (g->decoded->mnemonic) {
     case ZYDIS_MNEMONIC_JMP: return choose_branch(t, g, translate_jump, translate_jump_indirect);

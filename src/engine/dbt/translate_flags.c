@@ -68,16 +68,12 @@ void dbt_describe_flags(struct guest_instruction *g)
 {
     g->flags_read = flags_tested(g->decoded);
     g->flags_written = flags_overwritten(g->decoded);
+    g->changes_flags = g->flags_written != 0 || may_shift_by_zero(g->decoded);
 }
 
 uint32_t dbt_flags_needed(const struct guest_instruction *g)
 {
     return g->flags_read | (g->flags_after & ~g->flags_written);
-}
-
-static bool changes_flags(const struct guest_instruction *g)
-{
-    return g->flags_written != 0 || may_shift_by_zero(g->decoded);
 }
 
 /* Whether an instruction of somebody else's translation does nothing with the flags but what Zydis says, and goes on behind itself. */
@@ -197,7 +193,7 @@ void dbt_flags_liveness(struct translator *t)
 
     for (unsigned i = t->count; i-- > 0;) {
         struct guest_instruction *g = &t->instruction[i];
-        int condition = dbt_jump_condition(g->decoded->mnemonic);
+        int condition = g->condition;
 
         if (i == t->count - 1 && g->translate != NULL) {
             if (condition >= 0 || !(g->op.flags & OP_END))
@@ -250,7 +246,7 @@ void dbt_flags_spare(struct translator *t, const struct guest_instruction *g)
 
 void dbt_flags_provide(struct translator *t, const struct guest_instruction *g)
 {
-    if (!changes_flags(g) && g->flags_read == 0)
+    if (!g->changes_flags && g->flags_read == 0)
         return;
     if (dbt_flags_needed(g) == 0 || t->host_flags || !t->memory_flags)
         return;
@@ -260,7 +256,7 @@ void dbt_flags_provide(struct translator *t, const struct guest_instruction *g)
 
 void dbt_flags_done(struct translator *t, const struct guest_instruction *g)
 {
-    if (!changes_flags(g))
+    if (!g->changes_flags)
         return;
     t->host_flags = true;
     t->memory_flags = false;

@@ -160,7 +160,7 @@ static int32_t emit_memory_access(struct translator *t, const struct guest_instr
 
 static void translate_plain(struct translator *t, const struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     struct register_map map;
     int32_t displacement = 0;
 
@@ -209,7 +209,7 @@ static void translate_lea(struct translator *t, const struct guest_instruction *
 /* A division that would fault, or that is not plainly safe, is the interpreter's. */
 static void translate_divide(struct translator *t, const struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     unsigned flags = g->op.size == 8 ? EMIT_W : 0, guest = g->op.reg[0];
     struct emitter *e = &t->e;
     struct cold *cold;
@@ -282,7 +282,7 @@ static bool is_plain_bit_test(const struct guest_instruction *g)
     case ZYDIS_MNEMONIC_BTS:
     case ZYDIS_MNEMONIC_BTR:
     case ZYDIS_MNEMONIC_BTC:
-        return dbt_memory_operand(g) == NULL || g->operand[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+        return g->memory == NULL || g->operand[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
     default:
         return false;
     }
@@ -291,7 +291,7 @@ static bool is_plain_bit_test(const struct guest_instruction *g)
 /* AH and its like can't stand next to a REX prefix. */
 static bool high_bytes_fit(const struct guest_instruction *g)
 {
-    bool high = false, rex = dbt_memory_operand(g) != NULL;
+    bool high = false, rex = g->memory != NULL;
 
     for (unsigned i = 0; i < g->decoded->operand_count; i++) {
         ZydisRegister reg = g->operand[i].reg.value;
@@ -349,7 +349,7 @@ static translate_fn *choose_special(struct translator *t, const struct guest_ins
 
 translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     translate_fn *special;
     struct register_map map;
 

@@ -11,7 +11,7 @@
 /* The operand that may take part, or NULL. */
 static const ZydisDecodedOperand *candidate(const struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *operand = g->translate != NULL && g->sharable ? dbt_memory_operand(g) : NULL;
+    const ZydisDecodedOperand *operand = g->translate != NULL && g->sharable ? g->memory : NULL;
     const ZydisDecodedOperandMem *m;
 
     if (operand == NULL || operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM || g->decoded->address_width != 64)
@@ -23,22 +23,10 @@ static const ZydisDecodedOperand *candidate(const struct guest_instruction *g)
     return dbt_is_on_stack(g, operand, operand->size / 8u) ? NULL : operand;
 }
 
-static bool writes_register(const struct guest_instruction *g, ZydisRegister base)
-{
-    for (unsigned i = 0; i < g->decoded->operand_count; i++) {
-        const ZydisDecodedOperand *o = &g->operand[i];
-
-        if (o->type == ZYDIS_OPERAND_TYPE_REGISTER && (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) &&
-            ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, o->reg.value) == base)
-            return true;
-    }
-    return false;
-}
-
 /* Whether what was looked up before the instruction holds behind it. */
 static bool is_transparent(const struct guest_instruction *g)
 {
-    return g->sharable || (g->translate != NULL && dbt_jump_condition(g->decoded->mnemonic) >= 0);
+    return g->sharable || (g->translate != NULL && g->condition >= 0);
 }
 
 static bool writes_memory(const ZydisDecodedOperand *operand)
@@ -82,7 +70,7 @@ static void gather(struct translator *t, unsigned leader, unsigned slot)
                 g->share = (uint8_t)slot;
             }
         }
-        if (writes_register(g, operand->mem.base))
+        if (g->written & 1u << first->op.base)
             break;
     }
     if (members == 1)

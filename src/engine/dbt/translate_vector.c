@@ -43,7 +43,7 @@ static bool registers_fit(const struct guest_instruction *g, bool *ret_vector)
 
 static void translate_vector(struct translator *t, const struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     struct decode d = {.v = t->v, .instruction = g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
     uint8_t bytes[THUNK_INSTRUCTION_MAX];
     struct register_map map;
@@ -72,7 +72,7 @@ static void translate_zero_upper(struct translator *t, const struct guest_instru
 
 translate_fn *dbt_choose_vector(struct translator *t, struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     struct register_map map;
 
     if (g->decoded->mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || g->decoded->mnemonic == ZYDIS_MNEMONIC_VZEROALL) {

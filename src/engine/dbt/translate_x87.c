@@ -19,7 +19,7 @@ static bool superseded(const struct translator *t, const struct guest_instructio
 {
     const struct guest_instruction *next = g + 1;
 
-    return next < &t->instruction[t->count] && next->translate != NULL && computes(next) && dbt_memory_operand(next) == NULL;
+    return next < &t->instruction[t->count] && next->translate != NULL && computes(next) && next->memory == NULL;
 }
 
 static void emit_store_constant(struct translator *t, struct host_memory to, uint64_t value)
@@ -62,7 +62,7 @@ static void emit_operand_access(struct translator *t, const struct guest_instruc
 
 static void translate_x87(struct translator *t, const struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     struct decode d = {.v = t->v, .instruction = g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
     uint8_t bytes[THUNK_INSTRUCTION_MAX];
     unsigned n = dbt_thunk_encode(&d, dbt_host_of, ADDRESS, 0, 0, bytes);
@@ -81,7 +81,7 @@ static void translate_load_control(struct translator *t, const struct guest_inst
 {
     struct emitter *e = &t->e;
 
-    emit_operand_access(t, g, dbt_memory_operand(g));
+    emit_operand_access(t, g, g->memory);
     emit_memory(e, EMIT_0F, 0xb7, SCRATCH, at_base(ADDRESS, 0)); /* movzx */
     emit_memory(e, 0, 0x89, SCRATCH, VCPU(fpu.control));
     emit_registers(e, 0, 0xf7, 2, SCRATCH); /* not */
@@ -109,7 +109,7 @@ static void translate_wait(struct translator *t, const struct guest_instruction 
 
 translate_fn *dbt_choose_x87(struct translator *t, struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = dbt_memory_operand(g);
+    const ZydisDecodedOperand *memory = g->memory;
     enum x87_kind kind = dbt_x87_kind(g->op.execute);
 
     if (kind == X87_NOT_PLAIN || (t->out->mode & MODE_X87_UNMASKED))

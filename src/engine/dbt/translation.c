@@ -19,7 +19,7 @@
 
 #define HASH_SIZE 262144u
 #define TABLE_LIST_MAX 2048u
-#define START_BITS 1048576u
+#define START_PAGES 2048u /* power of two */
 #define PAGE_HASH_SIZE 4096u
 #define POPULATE KIB(256)
 #define CHUNK_MAX KIB(512)
@@ -54,7 +54,8 @@ struct translation_cache {
     unsigned table_count[2];    /* entries of the jump tables are listed, as long as they find room */
     uint16_t table_list[2][TABLE_LIST_MAX];
     uint32_t table_page[2][JUMP_SLOTS]; /* numbers of the entries' linear pages, their low bits: a page too many may be forgotten */
-    uint64_t start[START_BITS / 64]; /* a bit for each hash where there may be a translation: it answers "no" at once */
+    /* A bit for each place where there may be a translation: it answers "no" at once. Pages stand together, as they are read. */
+    uint64_t start[START_PAGES][4096 / 64];
     struct translation *hash[HASH_SIZE];
     struct translation *page[PAGE_HASH_SIZE];
     struct recent_op recent[RECENT_OPS]; /* what instructions C was called for of late */
@@ -72,10 +73,10 @@ static unsigned hash_of(uint64_t physical, uint64_t linear)
 
 static uint64_t *start_bit(struct translation_cache *cache, uint64_t physical, uint64_t linear, uint64_t *ret_mask)
 {
-    uint64_t bit = mix(physical, linear) & (START_BITS - 1);
+    uint64_t page = mix(TLB_PAGE(physical), TLB_PAGE(linear)) & (START_PAGES - 1), offset = linear & 0xfff;
 
-    *ret_mask = BIT(bit % 64);
-    return &cache->start[bit / 64];
+    *ret_mask = BIT(offset % 64);
+    return &cache->start[page][offset / 64];
 }
 
 static unsigned page_hash(uint64_t page)
