@@ -50,12 +50,16 @@ class Console:
         if self.echo:
             print(f"{self.echo}{text}", flush=True)
 
-    def step(self):
-        """Reads what there is; False at the end of all output."""
+    def follow(self, other):
+        """Goes on where another console, whose output is over, has ended: its guest has moved here."""
+        self.lines, self._partial, self.start = other.lines, other._partial, other.start
+
+    def step(self, patience=1):
+        """Reads what there is, or comes within so many seconds; False at the end of all output."""
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise Failure(f"{self.command[0]} did not finish in time; its last lines:\n" + self.tail())
-        for key, _ in self._selector.select(min(left, 1)):
+        for key, _ in self._selector.select(min(left, patience)):
             data = key.fileobj.read(65536)
             if not data:
                 self._selector.unregister(key.fileobj)

@@ -6,6 +6,8 @@
 
 #define HANDOVER_US 3000        /* state, loading, waking: what is not memory */
 #define NEGLIGIBLE_US 6000      /* below, another round is not worth it */
+#define SHORT_US 40000          /* above, some more rounds are, even if they don't halve it */
+#define IDLE_MAX 2              /* of those that bring hardly anything */
 #define MEASURABLE (256u << 10) /* bytes: a shorter round tells nothing of the bandwidth */
 #define ROUNDS_PREDICTED_MAX 50
 
@@ -32,12 +34,14 @@ static bool fits(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_us,
 static unsigned next_throttle(const struct convergence *c, const struct round *round,
                               const struct migration_parameters *parameters)
 {
-    uint64_t limit = parameters->max_bandwidth != 0 && parameters->max_bandwidth < c->bandwidth
-                         ? parameters->max_bandwidth
-                         : c->bandwidth;
+    uint64_t limit = c->pace;
     uint64_t rate = round->total_us == 0 ? 0 : (uint64_t)((unsigned __int128)round->dirty * 1000000 / round->total_us);
-    unsigned wanted = c->throttle == 0 ? parameters->throttle_initial : c->throttle + parameters->throttle_increment;
-    unsigned aimed = rate > limit / 3 && rate > 0 ? (unsigned)(100 - (limit / 3) * (100 - c->throttle) / rate) : 0;
+    unsigned wanted, aimed;
+
+    if (parameters->max_bandwidth != 0 && parameters->max_bandwidth < c->bandwidth)
+        limit = (uint64_t)((unsigned __int128)c->pace * parameters->max_bandwidth / c->bandwidth);
+    wanted = c->throttle == 0 ? parameters->throttle_initial : c->throttle + parameters->throttle_increment;
+    aimed = rate > limit / 3 && rate > 0 ? (unsigned)(100 - (limit / 3) * (100 - c->throttle) / rate) : 0;
 
     wanted = wanted > aimed ? wanted : aimed;
     return wanted < parameters->throttle_max ? wanted : parameters->throttle_max;
@@ -46,7 +50,7 @@ static unsigned next_throttle(const struct convergence *c, const struct round *r
 /* A round that leaves more than two thirds of what it sent does not pay. */
 static void judge(struct convergence *c, const struct round *round, const struct migration_parameters *parameters)
 {
-    bool failed = round->dirty > round->sent / 3 * 2;
+    bool failed = round->dirty > round->plain / 3 * 2;
 
     c->failures = failed ? c->failures + 1 : 0;
     if (parameters->auto_converge && c->failures >= 2) {
@@ -55,23 +59,42 @@ static void judge(struct convergence *c, const struct round *round, const struct
     }
 }
 
+static void measure(struct convergence *c, const struct round *round)
+{
+    uint64_t us = round->busy_us > 0 ? round->busy_us : 1;
+
+    if (c->bandwidth == 0 || round->sent >= MEASURABLE)
+        c->bandwidth = round->sent * 1000000 / us;
+    if (c->pace == 0 || round->plain >= MEASURABLE)
+        c->pace = (round->plain > round->sent ? round->plain : round->sent) * 1000000 / us;
+    if (round->sent < MEASURABLE && round->busy_us < c->round_trip_us)
+        c->round_trip_us = round->busy_us;
+}
+
+/* It fits the limit. Rounds that at least halve what remains are cheap for what they save; others only as long as what
+ * remains is long, and only a few of them. */
+static bool another_pays(struct convergence *c, uint64_t dirty)
+{
+    if (c->previous_us != 0 && c->expected_us > c->previous_us / 8 * 7)
+        c->idle++;
+    if (c->expected_us <= NEGLIGIBLE_US)
+        return false;
+    if (c->previous_us == 0 || c->expected_us <= c->previous_us / 2)
+        return true;
+    return time_us(dirty, c->pace) > SHORT_US && c->idle < IDLE_MAX;
+}
+
 enum convergence_step convergence_decide(struct convergence *c, const struct round *round,
                                          const struct migration_parameters *parameters)
 {
-    if (c->bandwidth == 0 || round->sent >= MEASURABLE)
-        c->bandwidth = round->sent * 1000000 / (round->busy_us > 0 ? round->busy_us : 1);
+    measure(c, round);
     c->previous_us = c->expected_us;
-    c->expected_us = expect(round->dirty, c->bandwidth, c->round_trip_us);
-    if (round->sent < MEASURABLE && round->busy_us < c->round_trip_us)
-        c->round_trip_us = round->busy_us;
-    if (!fits(round->dirty, c->bandwidth, c->round_trip_us, parameters)) {
+    c->expected_us = expect(round->dirty, c->pace, c->round_trip_us);
+    if (!fits(round->dirty, c->pace, c->round_trip_us, parameters)) {
         judge(c, round, parameters);
         return CONVERGENCE_ITERATE;
     }
-    /* It fits. Rounds that at least halve what remains are cheap for what they save. */
-    if (c->expected_us > NEGLIGIBLE_US && (c->previous_us == 0 || c->expected_us <= c->previous_us / 2))
-        return CONVERGENCE_ITERATE;
-    return CONVERGENCE_STOP;
+    return another_pays(c, round->dirty) ? CONVERGENCE_ITERATE : CONVERGENCE_STOP;
 }
 
 void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate,

@@ -10,17 +10,20 @@ struct migration_parameters;
 
 struct convergence {
     uint64_t bandwidth; /* bytes a second of the way, without the limit's pauses */
+    uint64_t pace;      /* bytes of pages and blocks a second that these were: more where they go packed */
     uint64_t round_trip_us;
     uint64_t expected_us, previous_us; /* downtime if the guest stopped behind this round, and behind the one before */
     unsigned throttle;                 /* percent; 0: none */
     unsigned failures;                 /* rounds in a row that did not bring the end nearer */
+    unsigned idle;                     /* rounds that fitted the limit and hardly made the downtime shorter */
 };
 
 struct round {
     uint64_t sent;     /* bytes */
+    uint64_t plain;    /* bytes of pages and disk blocks that these were, zeros not counted */
     uint64_t busy_us;  /* time in which they were sent, without the limit's pauses */
     uint64_t total_us; /* with them, and with the fetching of the log */
-    uint64_t dirty;    /* bytes that were dirtied in it, */
+    uint64_t dirty;    /* bytes that have to be sent again, */
     uint64_t memory;   /* and how many of them in RAM, not on copied disks */
 };
 

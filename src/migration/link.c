@@ -37,6 +37,8 @@ struct link {
     const uint64_t *bitmap;
     struct rate *rate;
     bool skip_zero;
+    link_between_fn *between;
+    void *between_ctx;
     int result;
     _Atomic size_t next; /* word that nobody has taken */
     _Atomic bool interrupted;
@@ -74,6 +76,8 @@ static int do_share(struct link_channel *own, unsigned round)
         if (own == link->channel[0] && channel_wait(own->sender.channel, 0) == 0)
             return -EREMOTEIO;
         r = page_sender_send(&own->sender, link->bitmap, at, at + CHUNK < words ? at + CHUNK : words);
+        if (r == 0 && own == link->channel[0] && link->between != NULL)
+            r = link->between(link->between_ctx);
     }
     return r == 0 ? stream_send(own->sender.channel, MESSAGE_ROUND, round, NULL, 0, NULL) : r;
 }
@@ -208,10 +212,12 @@ static int finish(struct link *link, int r)
 }
 
 int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struct rate *rate, bool skip_zero,
-               int64_t *ret_waited_ns)
+               link_between_fn *between, void *between_ctx, int64_t *ret_waited_ns)
 {
     int r;
 
+    link->between = between;
+    link->between_ctx = between_ctx;
     begin(link, bitmap, number, rate, skip_zero);
     r = finish(link, do_share(link->channel[0], number));
     *ret_waited_ns = link->channel[0]->sender.waited_ns;

@@ -33,16 +33,20 @@ struct channel *link_first(const struct link *link);
 /* From any thread: see channel_break(). */
 void link_break(struct link *link);
 
+/* Called by who serves the first channel, between two pieces of a round. */
+typedef int link_between_fn(void *ctx);
+
 /* Sends all pages of the bitmap and ROUND on every channel, within rate's limit (NULL: none). skip_zero: as in struct
- * page_sender. ret_waited_ns: how long the limit held the first channel up. -EREMOTEIO: the other side has something to
- * say on the first one. */
+ * page_sender. between (may be NULL): a negative errno of it ends the round. ret_waited_ns: how long the limit held the
+ * first channel up. -EREMOTEIO: the other side has something to say on the first one. */
 int link_round(struct link *link, const uint64_t *bitmap, unsigned number, struct rate *rate, bool skip_zero,
-               int64_t *ret_waited_ns);
+               link_between_fn *between, void *between_ctx, int64_t *ret_waited_ns);
 
 /* From any thread: the round under way ends early, with ROUND all the same. */
 void link_interrupt(struct link *link);
 
-/* The first word of the bitmap that the last round has not looked at. */
+/* The first word of the bitmap that the round, under way or the last one, has not looked at: from there on pages are
+ * read later than this call. */
 size_t link_done(const struct link *link);
 
 uint64_t link_sent(const struct link *link); /* bytes on all channels */

@@ -71,28 +71,20 @@ static void clear_runs(struct memory *memory, const struct incoming *in, unsigne
     }
 }
 
-/* Contents as they are, straight to where they belong. */
-static int receive_plain(struct channel *channel, struct incoming *in, size_t size, struct err *err)
+/* Through a buffer that is in the caches already into the memfd, whose pages need neither be cleared nor mapped then:
+ * the copy costs less than a fault. */
+static int receive_plain(struct channel *channel, struct compressor *compressor, int fd, struct incoming *in,
+                         size_t size, struct err *err)
 {
+    uint8_t *buffer;
     int r;
 
     if (size != in->contents)
         return err_set(err, -EBADMSG, "PAGES has contents of %zu bytes, and its runs need %llu", size,
                        (unsigned long long)in->contents);
-    r = channel_receive_vector(channel, in->iov, in->iov_count);
-    return r < 0 ? stream_lost(err, r, "source") : 0;
-}
-
-/* Through a buffer that is in the caches already into the memfd, whose pages need neither be cleared nor mapped then.
- */
-static int receive_fresh(struct channel *channel, struct compressor *compressor, int fd, struct incoming *in,
-                         size_t size, struct err *err)
-{
-    uint8_t *buffer = size == in->contents ? compressor_input(compressor, size) : NULL;
-    int r;
-
+    buffer = compressor_input(compressor, size);
     if (buffer == NULL)
-        return receive_plain(channel, in, size, err);
+        return err_set(err, -ENOMEM, "no memory for pages");
     r = channel_receive(channel, buffer, size);
     if (r < 0)
         return stream_lost(err, r, "source");
@@ -117,7 +109,7 @@ static int receive_packed(struct channel *channel, struct compressor *compressor
                  : 0;
 }
 
-int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor, bool fresh,
+int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor,
                   struct memory *memory, struct migration_progress *progress, struct err *err)
 {
     unsigned runs = message->argument;
@@ -136,10 +128,8 @@ int pages_receive(struct channel *channel, const struct message *message, struct
         r = check_run(memory, in.table + (size_t)i * STREAM_RUN_SIZE, &in, err);
     if (r == 0 && in.contents > STREAM_CONTENTS_MAX)
         r = err_set(err, -EBADMSG, "PAGES has contents of more than %u bytes", STREAM_CONTENTS_MAX);
-    if (r == 0 && message->flags == PAGES_PLAIN && fresh && in.contents > 0)
-        r = receive_fresh(channel, compressor, memory->fd, &in, message->size - table, err);
-    else if (r == 0 && message->flags == PAGES_PLAIN)
-        r = receive_plain(channel, &in, message->size - table, err);
+    if (r == 0 && message->flags == PAGES_PLAIN)
+        r = receive_plain(channel, compressor, memory->fd, &in, message->size - table, err);
     else if (r == 0)
         r = receive_packed(channel, compressor, message->flags, &in, message->size - table, err);
     if (r < 0)

@@ -221,6 +221,7 @@ void migration_source_free(struct migration_source *source)
     pthread_mutex_destroy(&source->lock);
     free(source->bitmap);
     free(source->bitmap_late);
+    free(source->fetched);
     free(source);
 }
 

@@ -37,7 +37,9 @@ struct migration_source {
     struct rate rate;
     struct tls *tls; /* NULL: plain */
     struct convergence convergence;
-    uint64_t *bitmap, *bitmap_late;
+    uint64_t *bitmap, *bitmap_late; /* of pages that this round sends; that were dirtied behind their sending */
+    uint64_t *fetched;              /* what the log had last */
+    int64_t look_ns;                /* when the log is to be looked at next, within a round */
     unsigned round;
     bool logging, stopped, running, state_sent, released;
     struct source_storage *storage; /* NULL: no disk is copied */

@@ -53,7 +53,7 @@ static int observe(struct migration_source *source, uint64_t *ret_rate, struct e
         return r;
     for (unsigned i = 0; i < OBSERVE_MS / 50 && !source->cancel; i++)
         usleep(50000);
-    r = source_fetch(source, source->bitmap_late, &bytes, err);
+    r = source_fetch(source, source->fetched, &bytes, err);
     machine->engine_type->dirty_stop(machine->vm);
     *ret_rate = (uint64_t)((unsigned __int128)bytes * NANOSECONDS_PER_SECOND / (uint64_t)(host_monotonic_ns() - start));
     return r;

@@ -9,6 +9,9 @@
 #include "migration/source_internal.h"
 
 #define FLUSH_QUICK_NS 3000000
+#define LOOK_EVERY_NS 50000000         /* between two looks at the log within a round */
+#define LOOK_SHARE 20                  /* of the time at most, for looking */
+#define LOOK_LEAST (UINT64_C(8) << 20) /* bytes still to be sent that make a look worth while */
 
 int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *ret_bytes, struct err *err)
 {
@@ -18,6 +21,28 @@ int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *re
     if (r == 0)
         *ret_bytes = pages * MEMORY_PAGE_SIZE;
     return r;
+}
+
+/* What was dirtied and is still to be sent in this round need not be sent again: it is read later than this. */
+static int look(void *ctx)
+{
+    struct migration_source *source = ctx;
+    int64_t start = host_monotonic_ns();
+    uint64_t bytes;
+    size_t done;
+    int r;
+
+    if (start < source->look_ns || source->progress.remaining < LOOK_LEAST || source->switching)
+        return 0;
+    r = source_fetch(source, source->fetched, &bytes, NULL);
+    if (r < 0)
+        return r;
+    done = link_done(source->link);
+    for (size_t i = 0; i < memory_bitmap_words(source->machine.memory); i++)
+        source->bitmap_late[i] |= source->fetched[i] & ~(i >= done ? source->bitmap[i] : 0);
+    source->look_ns = host_monotonic_ns() + LOOK_EVERY_NS;
+    source->look_ns += (host_monotonic_ns() - start) * LOOK_SHARE;
+    return 0;
 }
 
 /* Sends a round; behind it everything is on its way, not yet in place. */
@@ -33,12 +58,31 @@ static int send_round(struct migration_source *source, uint64_t bytes, bool limi
     r = source_storage_send(source, limited ? &source->rate : NULL, &waited_ns, err);
     if (r < 0)
         return r;
+    source->look_ns = host_monotonic_ns() + LOOK_EVERY_NS;
     r = link_round(source->link, source->bitmap, source->round, limited ? &source->rate : NULL, source->round == 1,
-                   ret_waited_ns);
+                   limited ? look : NULL, source, ret_waited_ns);
     *ret_waited_ns += waited_ns;
     if (r < 0)
         return source_explain(source, r, err);
     memset(source->bitmap, 0, link_done(source->link) * sizeof(uint64_t)); /* an interrupted one leaves the rest */
+    return 0;
+}
+
+/* The log's pages become those to be sent next, with those that were found dirtied in between. */
+static int collect(struct migration_source *source, uint64_t *ret_bytes, struct err *err)
+{
+    uint64_t bytes;
+    int r = source_fetch(source, source->fetched, &bytes, err);
+
+    if (r < 0)
+        return r;
+    bytes = 0;
+    for (size_t i = 0; i < memory_bitmap_words(source->machine.memory); i++) {
+        source->bitmap[i] |= source->bitmap_late[i] | source->fetched[i];
+        source->bitmap_late[i] = 0;
+        bytes += (uint64_t)__builtin_popcountll(source->bitmap[i]) * MEMORY_PAGE_SIZE;
+    }
+    *ret_bytes = bytes;
     return 0;
 }
 
@@ -56,18 +100,21 @@ static int await_round(struct migration_source *source, struct err *err)
 static int measured_round(struct migration_source *source, uint64_t bytes, struct round *ret_round, struct err *err)
 {
     int64_t start = host_monotonic_ns(), waited_ns = 0;
-    uint64_t sent = link_sent(source->link), dirty = 0;
+    uint64_t sent = link_sent(source->link), normal = source->progress.normal, dirty = 0;
+    uint64_t disks = source->progress.disk_remaining;
     int r = send_round(source, bytes, true, &waited_ns, err);
 
     if (r == 0)
         r = await_round(source, err);
+    ret_round->plain = disks - source->progress.disk_remaining;
     if (r == 0 && !source->switching)
-        r = source_fetch(source, source->bitmap, &dirty, err);
+        r = collect(source, &dirty, err);
     if (r < 0)
         return r;
     ret_round->total_us = (uint64_t)(host_monotonic_ns() - start) / 1000;
     ret_round->busy_us = ret_round->total_us - (uint64_t)waited_ns / 1000;
     ret_round->sent = link_sent(source->link) - sent;
+    ret_round->plain += (source->progress.normal - normal) * MEMORY_PAGE_SIZE;
     ret_round->memory = dirty;
     ret_round->dirty = dirty + (source->switching ? 0 : source_storage_fetch(source));
     return 0;
@@ -130,7 +177,7 @@ static int transfer_memory(struct migration_source *source, struct err *err)
 
 static int stop(struct migration_source *source, struct err *err)
 {
-    uint64_t bytes, late;
+    uint64_t bytes;
     int r;
 
     source->progress.stop_ns = host_monotonic_ns();
@@ -138,14 +185,9 @@ static int stop(struct migration_source *source, struct err *err)
     if (r < 0)
         return r;
     source->stopped = true;
-    r = source_fetch(source, source->bitmap_late, &late, err);
+    r = collect(source, &bytes, err);
     if (r < 0)
         return r;
-    bytes = 0;
-    for (size_t i = 0; i < memory_bitmap_words(source->machine.memory); i++) {
-        source->bitmap[i] |= source->bitmap_late[i];
-        bytes += (uint64_t)__builtin_popcountll(source->bitmap[i]) * MEMORY_PAGE_SIZE;
-    }
     source->progress.remaining = bytes;
     source_storage_fetch(source);
     return 0;
@@ -165,8 +207,7 @@ static int transfer_state(struct migration_source *source, struct err *err)
     struct message message;
     int64_t waited_ns;
     bool late = source->switching;
-    int r = late ? begin_postcopy(source, err)
-                 : send_round(source, source->progress.remaining, false, &waited_ns, err);
+    int r = late ? begin_postcopy(source, err) : send_round(source, source->progress.remaining, false, &waited_ns, err);
 
     if (r == 0)
         r = source->machine.save(source->machine.ctx, &state, err);

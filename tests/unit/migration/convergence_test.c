@@ -20,7 +20,8 @@ static struct outcome simulate(uint64_t memory, uint64_t rate, uint64_t bandwidt
 
     while (outcome.rounds < 200) {
         uint64_t us = left * 1000000 / bandwidth + 1, dirtied = rate / 100 * (100 - c.throttle) / 1000000 * us;
-        const struct round round = {.sent = left, .busy_us = us, .total_us = us, .dirty = dirtied < memory ? dirtied : memory};
+        const struct round round = {
+            .sent = left, .plain = left, .busy_us = us, .total_us = us, .dirty = dirtied < memory ? dirtied : memory};
 
         outcome.rounds++;
         if (convergence_decide(&c, &round, parameters) == CONVERGENCE_STOP)
@@ -53,6 +54,19 @@ static void test_halving(void **state)
     assert_true(outcome.downtime_us < 50000);
 }
 
+/* A guest that writes nearly as fast as the way: rounds go on while the rest would take long, but not for ever. */
+static void test_nearly_as_fast(void **state)
+{
+    const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+    struct outcome outcome = simulate(MIB(250), MIB(180), MIB(256), &parameters);
+
+    assert_true(outcome.rounds > 3 && outcome.rounds < 12);
+    assert_true(outcome.downtime_us < 60000);
+    outcome = simulate(MIB(60), MIB(1024), MIB(256), &parameters); /* no round makes it shorter */
+    assert_true(outcome.rounds <= 4);
+    assert_int_equal(outcome.throttle, 0);
+}
+
 static void test_throttling(void **state)
 {
     struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
@@ -81,7 +95,7 @@ static void test_slow_answers(void **state)
 {
     const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
     struct convergence c = {.round_trip_us = 5000000};
-    const struct round round = {.sent = MIB(1), .busy_us = 1000, .total_us = 1000, .dirty = 0};
+    const struct round round = {.sent = MIB(1), .plain = MIB(1), .busy_us = 1000, .total_us = 1000, .dirty = 0};
 
     assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_ITERATE); /* once: it might halve */
     assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_STOP);
@@ -91,7 +105,7 @@ static void test_zero_limit(void **state)
 {
     struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
     struct convergence c = {.round_trip_us = 100};
-    struct round round = {.sent = MIB(1), .busy_us = 1000, .total_us = 1000, .dirty = 4096};
+    struct round round = {.sent = MIB(1), .plain = MIB(1), .busy_us = 1000, .total_us = 1000, .dirty = 4096};
 
     parameters.downtime_limit_ms = 0;
     assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_ITERATE);
@@ -116,9 +130,10 @@ static void test_prediction(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_idle),          cmocka_unit_test(test_halving),   cmocka_unit_test(test_throttling),
-        cmocka_unit_test(test_throttle_is_bounded), cmocka_unit_test(test_slow_answers), cmocka_unit_test(test_zero_limit),
-        cmocka_unit_test(test_prediction),
+        cmocka_unit_test(test_idle),           cmocka_unit_test(test_halving),
+        cmocka_unit_test(test_nearly_as_fast), cmocka_unit_test(test_throttling),
+        cmocka_unit_test(test_throttle_is_bounded), cmocka_unit_test(test_slow_answers),
+        cmocka_unit_test(test_zero_limit),     cmocka_unit_test(test_prediction),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

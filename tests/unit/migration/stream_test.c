@@ -98,7 +98,7 @@ static struct memory *memory_with(uint64_t low, uint64_t high)
     return memory;
 }
 
-static void receive_pages(struct line line, bool fresh, struct memory *memory, struct migration_progress *progress)
+static void receive_pages(struct line line, struct memory *memory, struct migration_progress *progress)
 {
     struct compressor *compressor;
     struct message message;
@@ -108,13 +108,13 @@ static void receive_pages(struct line line, bool fresh, struct memory *memory, s
     while (channel_wait(line.in, 0) == 0) {
         assert_int_equal(stream_receive(line.in, true, &message, &err), 0);
         assert_int_equal(message.type, MESSAGE_PAGES);
-        assert_int_equal(pages_receive(line.in, &message, compressor, fresh, memory, progress, &err), 0);
+        assert_int_equal(pages_receive(line.in, &message, compressor, memory, progress, &err), 0);
     }
     compressor_free(compressor);
 }
 
 /* Pages of both regions, one of which was full and becomes zero, in any pattern. Returns the bytes sent. */
-static uint64_t send_pages(enum migration_compression compression, bool fresh)
+static uint64_t send_pages(enum migration_compression compression)
 {
     struct memory *from = memory_with(KIB(256), KIB(64)), *to = memory_with(KIB(256), KIB(64));
     struct migration_progress out = {0}, in = {0};
@@ -137,7 +137,7 @@ static uint64_t send_pages(enum migration_compression compression, bool fresh)
     }
     memset(to->region[0].host, 0xff, 4096);
     assert_int_equal(page_sender_send(sender, bitmap, 0, 2), 0);
-    receive_pages(line, fresh, to, &in);
+    receive_pages(line, to, &in);
     for (unsigned i = 0; i < 2; i++)
         assert_memory_equal(from->region[i].host, to->region[i].host, from->region[i].size);
     assert_memory_equal(to->region[0].host, zero, sizeof(zero));
@@ -154,12 +154,11 @@ static uint64_t send_pages(enum migration_compression compression, bool fresh)
 
 static void test_pages(void **state)
 {
-    uint64_t plain = send_pages(COMPRESSION_NONE, false);
+    uint64_t plain = send_pages(COMPRESSION_NONE);
 
-    assert_int_equal(send_pages(COMPRESSION_NONE, true), plain);
-    assert_true(send_pages(COMPRESSION_ZSTD, false) < plain / 10);
-    assert_true(send_pages(COMPRESSION_LZ4, false) < plain / 10);
-    send_pages(COMPRESSION_AUTO, false);
+    assert_true(send_pages(COMPRESSION_ZSTD) < plain / 10);
+    assert_true(send_pages(COMPRESSION_LZ4) < plain / 10);
+    send_pages(COMPRESSION_AUTO);
 }
 
 static void test_pages_in_use(void **state)
@@ -194,7 +193,7 @@ static void expect_refused(uint64_t address, uint32_t pages, uint32_t kind, uint
     store_le32(run + 8, pages);
     store_le32(run + 12, kind);
     assert_int_equal(channel_send(line.out, iov, 2, NULL), 0);
-    assert_int_equal(pages_receive(line.in, &message, compressor, false, memory, &progress, &err), -EBADMSG);
+    assert_int_equal(pages_receive(line.in, &message, compressor, memory, &progress, &err), -EBADMSG);
     assert_int_not_equal(err.code, 0);
     compressor_free(compressor);
     line_free(line);
