@@ -98,13 +98,13 @@ static void step(struct dbt_vcpu *v)
         dbt_set_attention(v, ATTENTION_INTERRUPT); /* one may have waited for the shadow to pass */
 }
 
-/* Sleeps until something wants attention. */
+/* Sleeps until something but mail wants attention: that is taken on the way back, and whoever slept must then look at itself again. */
 static void sleep_until_attention(struct dbt_vcpu *v)
 {
     v->statistics[STATISTIC_HALTS]++;
     dbt_leave_guest(v);
     pthread_mutex_lock(&v->lock);
-    while (atomic_load(&v->attention) == 0)
+    while ((atomic_load(&v->attention) & ~(uint32_t)ATTENTION_MAIL) == 0)
         pthread_cond_wait(&v->wake, &v->lock);
     pthread_mutex_unlock(&v->lock);
     dbt_enter_guest(v);
