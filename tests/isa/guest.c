@@ -66,6 +66,12 @@ static int on_acknowledge(void *ctx, unsigned cpu)
     return -1;
 }
 
+static void on_notice(void *ctx, const char *sentence) /* what the lock-step mode found */
+{
+    (void)ctx;
+    fprintf(stderr, "%s\n", sentence);
+}
+
 /* A case that does not end by itself. */
 static struct isa_guest *timed;
 
@@ -141,7 +147,8 @@ struct isa_guest *isa_guest_new(const char *engine)
                                          .port_write = on_port_write,
                                          .mmio_read = on_mmio_read,
                                          .mmio_write = on_mmio_write,
-                                         .interrupt_acknowledge = on_acknowledge};
+                                         .interrupt_acknowledge = on_acknowledge,
+                                         .notice = on_notice};
     if (g->type->vm_new(&config, &g->vm, &err) < 0 || g->type->vcpu_new(g->vm, 0, &g->cpuid, &g->vcpu, &err) < 0)
         goto fail;
     g->ram = memory_pointer(g->memory, 0, RAM_SIZE);
@@ -283,6 +290,8 @@ void isa_guest_run(struct isa_guest *g, const struct isa_case *c, bool again, st
     if (g->type->vcpu_get_state(g->vcpu, &state, &err) < 0 || stop.kind != EXIT_KICKED || state.rip < STUBS ||
         state.rip >= STUBS + 256 * STUB_SIZE) {
         fprintf(stderr, "isa: exit %d at %#llx: %s\n", (int)stop.kind, (unsigned long long)state.rip, stop.message);
+        if (stop.kind == EXIT_ERROR) /* it is not to be used again */
+            exit(1);
         return;
     }
     read_result(g, &state, ret_result);

@@ -19,6 +19,7 @@
 #include "engine/dbt/dbt.h"
 #include "engine/dbt/doorbell.h"
 #include "engine/dbt/fpu.h"
+#include "engine/dbt/lockstep.h"
 #include "engine/dbt/mail.h"
 #include "engine/dbt/run.h"
 #include "engine/dbt/state.h"
@@ -162,6 +163,7 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
     vm->cpus = config->cpus;
     vm->translate = options.translate;
     vm->exact_flags = options.exact_flags;
+    vm->lockstep = options.lockstep;
     vm->code_size = options.code_size;
     vm->perf_map = perf_map;
     vm->tsc_khz = config->tsc_khz != 0 ? config->tsc_khz : host_tsc_khz();
@@ -214,6 +216,7 @@ static void dbt_vcpu_free(struct engine_vcpu *vcpu)
     v->vm->vcpu[v->id] = NULL;
     dbt_blocks_free(v);
     dbt_translations_free(v);
+    dbt_lockstep_free(v);
     dbt_thunks_free(v);
     dbt_decoded_free(v);
     dbt_tlb_free(v);
@@ -261,6 +264,8 @@ static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct c
     r = dbt_thunks_new(v);
     if (r == 0 && vm->translate)
         r = dbt_translations_new(v, vm->code_size);
+    if (r == 0 && vm->lockstep != 0)
+        r = dbt_lockstep_new(v, vm->lockstep);
     if (r < 0)
         goto fail_built;
     dbt_fpu_trap_prepare();

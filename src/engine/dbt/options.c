@@ -27,13 +27,22 @@ static int set_option(struct dbt_options *options, const char *word, struct err 
         options->perf_map = true;
     } else if (text_equal(word, "perf-map=off")) {
         options->perf_map = false;
+    } else if (text_equal(word, "lockstep=on")) {
+        options->lockstep = UINT32_MAX;
+    } else if (text_equal(word, "lockstep=off")) {
+        options->lockstep = 0;
+    } else if (text_starts_with(word, "lockstep=")) {
+        if (text_parse_u64(word + strlen("lockstep="), &size) < 0 || size > UINT32_MAX)
+            return err_set(err, -EINVAL, "engine dbt: lockstep is on, off, or how many executions of each translation are compared, "
+                           "not \"%s\"", word + strlen("lockstep="));
+        options->lockstep = (uint32_t)size;
     } else if (text_starts_with(word, "code-cache=")) {
         if (text_parse_size(word + strlen("code-cache="), 1, &size) < 0 || size < MIB(1) || size > GIB(1))
             return err_set(err, -EINVAL, "engine dbt: \"%s\" is no size from 1M to 1G", word + strlen("code-cache="));
         options->code_size = (size_t)size;
     } else {
         return err_set(err, -EINVAL, "engine dbt has no option \"%s\"; it has tier=translate, tier=interp, flags=lazy, "
-                       "flags=exact, perf-map=on|off and code-cache=SIZE", word);
+                       "flags=exact, lockstep=on|off|COUNT, perf-map=on|off and code-cache=SIZE", word);
     }
     return 0;
 }
@@ -57,6 +66,8 @@ int dbt_parse_options(const char *text, struct dbt_options *ret_options, struct 
             return r;
         at += length + (at[length] == ',');
     }
+    if (options.lockstep != 0 && !options.translate)
+        return err_set(err, -EINVAL, "engine dbt: lockstep compares translations with the interpreter, and tier=interp makes none");
     *ret_options = options;
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "engine/dbt/block.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/fpu.h"
+#include "engine/dbt/lockstep.h"
 #include "engine/dbt/mail.h"
 #include "engine/dbt/softmmu.h"
 #include "engine/dbt/state.h"
@@ -223,6 +224,12 @@ static void run_until_stop(struct dbt_vcpu *v, struct exit *ret_exit)
                 *ret_exit = (struct exit){.kind = EXIT_KICKED};
                 return;
             }
+            continue;
+        }
+        if (UNLIKELY(v->lockstep != NULL) && dbt_translatable(v)) {
+            dbt_lockstep_run(v);
+            if (dbt_lockstep_failed(v, ret_exit))
+                return;
             continue;
         }
         if (dbt_translatable(v))

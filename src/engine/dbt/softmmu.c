@@ -5,6 +5,7 @@
 #include "engine/dbt/block.h"
 #include "engine/dbt/doorbell.h"
 #include "engine/dbt/exception.h"
+#include "engine/dbt/lockstep.h"
 #include "engine/dbt/mail.h"
 #include "engine/dbt/tlb.h"
 #include "memory/memory.h"
@@ -98,6 +99,7 @@ static uint64_t mmio_read(struct dbt_vcpu *v, uint64_t physical, unsigned size)
 {
     uint64_t value;
 
+    dbt_lockstep_before_device(v);
     v->statistics[STATISTIC_MMIO]++;
     dbt_leave_guest(v);
     value = v->hooks->mmio_read(v->hooks->ctx, v->id, physical, size);
@@ -107,6 +109,7 @@ static uint64_t mmio_read(struct dbt_vcpu *v, uint64_t physical, unsigned size)
 
 static void mmio_write(struct dbt_vcpu *v, uint64_t physical, unsigned size, uint64_t value)
 {
+    dbt_lockstep_before_device(v);
     v->statistics[STATISTIC_MMIO]++;
     if (dbt_doorbell_ring(v->vm->doorbells, false, physical, size, value))
         return;
@@ -144,6 +147,11 @@ static void prepare_store(struct dbt_vcpu *v, const struct memory_region *region
 {
     uint64_t number = memory_page_number(region, physical), page = TLB_PAGE(physical);
 
+    if (UNLIKELY(v->trying)) {
+        if (v->op != NULL && (atomic_load(&v->memory->code_pages[number]) != 0 || dbt_has_own_code(v, number)))
+            dbt_end_block(v);
+        return;
+    }
     /* First the flag, then the mail: whoever decodes the page again meanwhile sets the flag, and waits for us to finish this
      * instruction (watch_page). */
     if (atomic_exchange(&v->memory->code_pages[number], 0) != 0) {
@@ -153,6 +161,17 @@ static void prepare_store(struct dbt_vcpu *v, const struct memory_region *region
         dbt_blocks_invalidate_page(v, page);
     }
     memory_mark_dirty(v->memory, number);
+}
+
+/* Where the bytes of a page in RAM are: a trial reads and writes copies of those that it writes. */
+static uint8_t *page_in_host(struct dbt_vcpu *v, const struct memory_region *region, uint64_t page, bool write)
+{
+    uint8_t *real = region->host + (page - region->address), *copy;
+
+    if (LIKELY(!v->trying))
+        return real;
+    copy = write ? dbt_lockstep_copy(v, page, real) : dbt_lockstep_find_copy(v, page);
+    return copy != NULL ? copy : real;
 }
 
 /* size bytes at linear, all in one page whose translation is known to allow it. */
@@ -168,7 +187,7 @@ static void copy_in_page(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear
         mmio_copy(v, physical, data, size, write);
         return;
     }
-    host = region->host + (physical - region->address);
+    host = page_in_host(v, region, TLB_PAGE(physical), write && !region->readonly) + (physical & 0xfff);
     if (!write) {
         memcpy(data, host, size);
         return;
@@ -247,7 +266,7 @@ void dbt_probe(struct dbt_vcpu *v, uint64_t linear, unsigned size, unsigned acce
 /* A locked operand that is no single piece of RAM can't be atomic on the host: such accesses exclude one another. */
 static bool is_locked(const struct dbt_vcpu *v, unsigned access)
 {
-    return access == (ACCESS_READ | ACCESS_WRITE) && v->op != NULL && (v->op->flags & OP_LOCK);
+    return access == (ACCESS_READ | ACCESS_WRITE) && v->op != NULL && (v->op->flags & OP_LOCK) && !v->trying;
 }
 
 void *dbt_access_slow(struct dbt_vcpu *v, uint64_t linear, unsigned size, unsigned access, void *bounce)
@@ -262,10 +281,11 @@ void *dbt_access_slow(struct dbt_vcpu *v, uint64_t linear, unsigned size, unsign
         t = dbt_tlb_translate(v, v->tlb_mode, linear, (access & ACCESS_WRITE) ? ACCESS_WRITE : ACCESS_READ);
         region = memory_find(v->memory, t->physical);
         if (region != NULL && !((access & ACCESS_WRITE) && region->readonly)) {
-            uint8_t *host = region->host + ((t->physical | (linear & 0xfff)) - region->address);
+            uint64_t physical = t->physical;
+            uint8_t *host = page_in_host(v, region, physical, (access & ACCESS_WRITE) != 0) + (linear & 0xfff);
 
             if (access & ACCESS_WRITE) {
-                prepare_store(v, region, t->physical);
+                prepare_store(v, region, physical);
                 dbt_tlb_retag(v, v->tlb_mode, linear);
             }
             return host;
@@ -329,6 +349,7 @@ uint64_t dbt_port_read(struct dbt_vcpu *v, uint16_t port, unsigned size)
 {
     uint64_t value;
 
+    dbt_lockstep_before_device(v);
     v->statistics[STATISTIC_PORT]++;
     dbt_leave_guest(v);
     value = v->hooks->port_read(v->hooks->ctx, v->id, port, size);
@@ -338,6 +359,7 @@ uint64_t dbt_port_read(struct dbt_vcpu *v, uint16_t port, unsigned size)
 
 void dbt_port_write(struct dbt_vcpu *v, uint16_t port, unsigned size, uint64_t value)
 {
+    dbt_lockstep_before_device(v);
     v->statistics[STATISTIC_PORT]++;
     if (dbt_doorbell_ring(v->vm->doorbells, true, port, size, value))
         return;

@@ -8,6 +8,7 @@
 
 #include "engine/dbt/block.h"
 #include "engine/dbt/exception.h"
+#include "engine/dbt/lockstep.h"
 #include "engine/dbt/translation.h"
 #include "memory/memory.h"
 #include "x86/walk.h"
@@ -181,6 +182,8 @@ static bool may_write_fast(const struct dbt_vcpu *v, const struct memory_region 
     const struct memory *memory = v->memory;
     uint64_t number = memory_page_number(region, physical);
 
+    if (UNLIKELY(v->lockstep != NULL) && dbt_lockstep_find_copy(v, physical) == NULL)
+        return false;
     if (region->readonly || atomic_load(&memory->code_pages[number]) != 0 || dbt_has_own_code(v, number))
         return false;
     return !atomic_load(&memory->dirty_logging) || (atomic_load(&memory->dirty[number / 64]) & BIT(number % 64));
@@ -197,7 +200,9 @@ static void set_tags(struct dbt_vcpu *v, enum tlb_mode mode, struct tlb *tlb, un
     clear_tags(e, index);
     if (region == NULL)
         return;
-    e->host = region->host + (t->physical - region->address);
+    e->host = dbt_lockstep_find_copy(v, t->physical);
+    if (LIKELY(e->host == NULL))
+        e->host = region->host + (t->physical - region->address);
     if (t->executable)
         e->execute = t->page;
     if (mode == TLB_USER_ALIGNED || breakpoint_on_page(v, t->page))
@@ -215,6 +220,15 @@ void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear)
     forget_victims(v);
     if (tlb->ready && tlb->translation[TLB_INDEX(linear)].page == TLB_PAGE(linear))
         set_tags(v, mode, tlb, TLB_INDEX(linear));
+}
+
+void dbt_tlb_retag_page(struct dbt_vcpu *v, uint64_t physical_page)
+{
+    rights_taken(v);
+    for (unsigned mode = 0; mode < TLB_MODES; mode++)
+        FOR_FILLED(&v->space->tlb[mode], i)
+            if (v->space->tlb[mode].translation[i].page != TLB_NO_PAGE && v->space->tlb[mode].translation[i].physical == physical_page)
+                set_tags(v, mode, &v->space->tlb[mode], i);
 }
 
 static _Noreturn void raise_not_canonical(struct dbt_vcpu *v)

@@ -15,6 +15,9 @@ bool dbt_tlb_find(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsig
 /* Chooses the fast tags of one entry anew from its translation, code pages, dirty log and breakpoints. */
 void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear);
 
+/* The same of all entries of the present address space that a physical page has. */
+void dbt_tlb_retag_page(struct dbt_vcpu *v, uint64_t physical_page);
+
 /* Take away the write tags of a physical page, or of all. */
 void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page);
 void dbt_tlb_protect_all(struct dbt_vcpu *v);

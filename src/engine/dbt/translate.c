@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/dbt/lockstep.h"
+
 struct source { /* where instructions are decoded from */
     uint64_t linear;
     const uint8_t *bytes; /* at linear, to the end of the page */
@@ -64,6 +66,8 @@ static void choose_anew(struct translator *t, struct guest_instruction *g)
     }
     for (unsigned i = 0; i < ARRAY_SIZE(choosers) && g->translate == NULL; i++)
         g->translate = choosers[i](t, g);
+    if (UNLIKELY(t->v->lockstep != NULL) && dbt_lockstep_excludes(g))
+        g->translate = NULL;
     dbt_describe_flags(g);
     if (g->translate == NULL) {
         g->vector = g->sharable = false;
@@ -331,6 +335,8 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
         dbt_share_operands(t);
     t->e.at = dbt_translations_code(v);
     emit_all(t);
+    if (UNLIKELY(v->lockstep != NULL))
+        out->lockstep = dbt_lockstep_describe(t, t->e.at);
     dbt_translations_commit(v, t->e.at);
     v->statistics[STATISTIC_TRANSLATIONS]++;
     v->statistics[STATISTIC_INSTRUCTIONS_TRANSLATED] += t->count;

@@ -2,6 +2,7 @@
 /* The cold side of a translation: TLB misses, instructions left to the interpreter, side exits. Behind the code that runs. */
 #include "engine/dbt/translate.h"
 
+#include "engine/dbt/lockstep.h"
 #include "engine/dbt/tlb.h"
 
 struct cold *dbt_cold(struct translator *t, enum cold_kind kind, const struct guest_instruction *g, uint8_t *distance)
@@ -178,6 +179,8 @@ static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, bool
     uint64_t epoch = v->rights_epoch;
     bool stopped, jump;
 
+    if (UNLIKELY(v->trying))
+        dbt_lockstep_check_instruction(v, op->next_rip);
     v->statistics[STATISTIC_HELPERS]++;
     v->op = &op->op;
     v->block_end = NULL;

@@ -632,8 +632,23 @@ static struct translation *look_up(struct dbt_vcpu *v)
     t = find(v, linear, physical);
     if (t == NULL)
         t = add(v, linear, physical, host);
-    enter_in_table(v, t, v->space->tlb[v->tlb_mode].translation[TLB_INDEX(linear)].global);
+    if (v->lockstep == NULL)
+        enter_in_table(v, t, v->space->tlb[v->tlb_mode].translation[TLB_INDEX(linear)].global);
     return t;
+}
+
+struct translation *dbt_translations_find(struct dbt_vcpu *v)
+{
+    v->last_indirect = 0;
+    return look_up(v);
+}
+
+void dbt_translations_enter(struct dbt_vcpu *v, const struct translation *t)
+{
+    v->last_indirect = 0;
+    v->statistics[STATISTIC_TRANSLATIONS_ENTERED]++;
+    v->translations->enter(v, executable(v->translations, t->direct));
+    check_target(v);
 }
 
 void dbt_translations_run(struct dbt_vcpu *v)

@@ -10,6 +10,8 @@
 
 #include "engine/dbt/block.h"
 
+struct lockstep_code;
+
 #define MODE_USER (1u << MODE_BITS) /* CPL 3: part of a translation's mode, not of v->mode */
 #define NO_PAGE UINT64_MAX
 
@@ -41,6 +43,7 @@ struct translation {
     struct translation *page_next[2];
     struct link *incoming, *outgoing;
     const uint8_t *bytes;     /* of its instructions, as they were */
+    struct lockstep_code *lockstep; /* lockstep.h; NULL: off */
 };
 
 struct translated_op {        /* what C needs of an instruction */
@@ -66,6 +69,10 @@ bool dbt_translatable(const struct dbt_vcpu *v);
 
 /* Runs from RIP on until something needs the run loop. v->op is NULL. Raises the fetch's faults. */
 void dbt_translations_run(struct dbt_vcpu *v);
+
+/* For the lock-step mode: the translation at RIP, found or made, without links to it and from it; and a run of it alone. */
+struct translation *dbt_translations_find(struct dbt_vcpu *v);
+void dbt_translations_enter(struct dbt_vcpu *v, const struct translation *t);
 
 /* As dbt_blocks_...: drops those of a physical page, or all. */
 void dbt_translations_invalidate_page(struct dbt_vcpu *v, uint64_t page);

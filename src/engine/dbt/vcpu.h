@@ -23,6 +23,7 @@ struct block;
 struct block_cache;
 struct dbt_vm;
 struct decoded_cache;
+struct lockstep;
 struct memory;
 struct op;
 struct thunk_cache;
@@ -247,6 +248,8 @@ struct dbt_vcpu {
     struct translator *translator;
     struct thunk_cache *thunks;      /* thunk.h */
     struct decoded_cache *decoded;   /* decoded.h */
+    struct lockstep *lockstep;       /* lockstep.h; NULL: off */
+    bool trying;                     /* nothing that runs now may have an effect: stores go to copies */
 
     /* Mail and sleep; the mutex guards the mail, the condition wakes a halted vCPU. */
     pthread_mutex_t lock;
@@ -273,6 +276,7 @@ struct dbt_vm {
     struct dbt_doorbells *doorbells;
     bool translate;                  /* the second tier is on */
     bool exact_flags;                /* translations keep flags that nobody can read, too */
+    uint32_t lockstep;               /* how many executions of each translation are compared with the interpreter; 0: lock-step is off */
     int perf_map;                    /* file that names translations for perf(1); -1: none */
     size_t code_size;                /* of each vCPU's translations, bytes */
 };
