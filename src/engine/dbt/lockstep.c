@@ -223,10 +223,10 @@ static void interpreted_half(struct dbt_vcpu *v)
         ls->matched = is_where_translation_left(v);
         if (ls->matched)
             return;
+        v->interrupt_shadow = 0; /* that of the instruction before */
         if (in->excluded)
             dbt_lockstep_stop_trial(v);
         ls->undefined_read = ls->undefined_read || (in->flags_read & ls->undefined);
-        v->interrupt_shadow = 0; /* that of the instruction before */
         begin(v, in);
         in->op.execute(v, &in->op);
         v->op = NULL;

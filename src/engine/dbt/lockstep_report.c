@@ -164,10 +164,15 @@ static void begin(struct dbt_vcpu *v, const char *what, const struct lockstep_co
     add_registers(v);
 }
 
+/* A line at a time: a log's lines have a limit. */
 static void finish(struct dbt_vcpu *v)
 {
-    if (v->hooks->notice != NULL)
-        v->hooks->notice(v->hooks->ctx, v->lockstep->report);
+    char *line = v->lockstep->report, *end;
+
+    for (; v->hooks->notice != NULL && (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        *end = '\0';
+        v->hooks->notice(v->hooks->ctx, line);
+    }
 }
 
 void dbt_lockstep_report_difference(struct dbt_vcpu *v)
@@ -193,8 +198,8 @@ void dbt_lockstep_report_flags(struct dbt_vcpu *v, const struct lockstep_instruc
     char what[150], names[24];
 
     add_flag_names(names, sizeof(names), flags);
-    text_format(what, sizeof(what), "flags %s, which the instruction at %llx reads, were left wrong by the translation at %llx or one before",
-                names, (unsigned long long)reader->rip, (unsigned long long)ls->stale_code->instruction[0].rip);
+    text_format(what, sizeof(what), "flags %s, which the instruction at %llx reads, were left wrong by the translation at %llx "
+                "or one before", names, (unsigned long long)reader->rip, (unsigned long long)ls->stale_code->instruction[0].rip);
     begin(v, what, ls->stale_code);
     add(ls, "the code that reads them:\n");
     add_guest_code(ls, ls->code);

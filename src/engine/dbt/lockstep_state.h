@@ -82,7 +82,7 @@ struct lockstep {
     char report[LOCKSTEP_REPORT_SIZE];
 };
 
-/* Fill ls->message and ls->report. */
+/* Fill ls->message and ls->report, and tell. */
 void dbt_lockstep_report_difference(struct dbt_vcpu *v);
 void dbt_lockstep_report_flags(struct dbt_vcpu *v, const struct lockstep_instruction *reader, uint32_t flags);
 
