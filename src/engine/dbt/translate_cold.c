@@ -179,12 +179,12 @@ static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, bool
     uint64_t epoch = v->rights_epoch;
     bool stopped, jump;
 
-    if (UNLIKELY(v->trying))
-        dbt_lockstep_check_instruction(v, op->next_rip);
     v->statistics[STATISTIC_HELPERS]++;
     v->op = &op->op;
     v->block_end = NULL;
     v->gpr[GPR_RIP] = op->next_rip;
+    if (UNLIKELY(v->trying))
+        dbt_lockstep_check_instruction(v, op->next_rip);
     op->op.execute(v, &op->op);
     jump = jumped(v, data, op);
     stopped = leave || v->block_end != NULL || jump || v->rights_epoch != epoch; /* looks in the TLB that are shared hold no longer */
