@@ -14,8 +14,8 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "protocol/remote.h"
-
-#define SYSTEM_SOCKET "/var/run/libvirt/libvirt-sock"
+#include "remote/tls.h"
+#include "remote/uri.h"
 
 static int connect_unix(const char *path, int *ret_fd, struct err *err)
 {
@@ -49,40 +49,100 @@ static int connect_first(const struct addrinfo *list, int *ret_fd)
     return r;
 }
 
-static int connect_tcp(const char *authority, int *ret_fd, struct err *err)
+static int connect_tcp(const struct remote_uri *uri, const char *default_port, int *ret_fd, struct err *err)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    size_t host_length = strcspn(authority, ":/?");
+    const char *port = uri->port[0] != 0 ? uri->port : default_port;
     struct addrinfo *list = NULL;
-    char host[256], port[16] = "16509";
-    int r;
+    int r = getaddrinfo(uri->host, port, &hints, &list);
 
-    text_format(host, sizeof(host), "%.*s", (int)host_length, authority);
-    if (authority[host_length] == ':')
-        text_format(port, sizeof(port), "%.*s", (int)strcspn(authority + host_length + 1, "/?"), authority + host_length + 1);
-    r = getaddrinfo(host, port, &hints, &list);
     if (r != 0)
-        return err_set(err, -EINVAL, "cannot find the host '%s': %s", host, gai_strerror(r));
+        return err_set(err, -EINVAL, "cannot find the host '%s': %s", uri->host, gai_strerror(r));
     r = connect_first(list, ret_fd);
     freeaddrinfo(list);
-    return r < 0 ? err_set(err, r, "cannot reach ferryd at %s:%s: %s", host, port, strerror(-r)) : 0;
+    return r < 0 ? err_set(err, r, "cannot reach ferryd at %s:%s: %s", uri->host, port, strerror(-r)) : 0;
 }
 
-static int connect_uri(const char *uri, int *ret_fd, struct err *err)
+static bool wait_for(const struct daemon_client *client, short events, int timeout_ms)
 {
-    const char *socket_path = strstr(uri, "socket=");
-    char path[256];
+    struct pollfd event = {.fd = client->channel.fd, .events = events};
 
-    if (text_starts_with(uri, "qemu+unix://") && socket_path != NULL) {
-        text_format(path, sizeof(path), "%.*s", (int)strcspn(socket_path + 7, "&"), socket_path + 7);
-        return connect_unix(path, ret_fd, err);
+    return channel_pending(&client->channel) || poll(&event, 1, timeout_ms) > 0;
+}
+
+static int write_all(struct daemon_client *client, const uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t done = channel_write(&client->channel, data, size);
+
+        if (done < 0 && done != -EAGAIN)
+            return (int)done;
+        if (done < 0) {
+            wait_for(client, POLLOUT, -1);
+            continue;
+        }
+        data += done;
+        size -= (size_t)done;
     }
-    if (text_starts_with(uri, "qemu+unix:///") || text_starts_with(uri, "qemu:///"))
-        return connect_unix(SYSTEM_SOCKET, ret_fd, err);
-    if (text_starts_with(uri, "qemu+tcp://"))
-        return connect_tcp(uri + strlen("qemu+tcp://"), ret_fd, err);
-    return err_set(err, -EINVAL, "'%.200s' is no URI that ferry connects to; there are qemu:///system, qemu+unix:///system?socket=PATH and "
-                   "qemu+tcp://HOST/system", uri);
+    return 0;
+}
+
+static int read_all(struct daemon_client *client, uint8_t *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t got = channel_read(&client->channel, data, size);
+
+        if (got == 0)
+            return -ECONNRESET;
+        if (got < 0 && got != -EAGAIN)
+            return (int)got;
+        if (got < 0) {
+            wait_for(client, POLLIN, -1);
+            continue;
+        }
+        data += got;
+        size -= (size_t)got;
+    }
+    return 0;
+}
+
+/* The handshake, and the byte by which a server says that it takes the client. */
+static int start_tls(struct daemon_client *client, const struct remote_uri *uri, struct err *err)
+{
+    const char *directory = uri->pki_directory[0] != 0 ? uri->pki_directory : NULL;
+    uint8_t byte = 0;
+    int r = tls_credentials_load(directory, false, &client->credentials, err);
+
+    if (r == 0)
+        r = tls_session_new(client->credentials, client->channel.fd, uri->host, &client->channel.tls);
+    while (r == 0 && (r = tls_handshake(client->channel.tls, err)) == -EAGAIN) {
+        struct pollfd event = {.fd = client->channel.fd, .events = tls_wants_write(client->channel.tls) ? POLLOUT : POLLIN};
+
+        r = poll(&event, 1, -1) < 0 && errno != EINTR ? -errno : 0;
+    }
+    if (r < 0)
+        return r;
+    if (read_all(client, &byte, 1) < 0 || byte != 1)
+        return err_set(err, -EACCES, "ferryd on %s did not accept the certificate of this client", uri->host);
+    return 0;
+}
+
+static int connect_uri(const char *text, struct daemon_client *client, struct err *err)
+{
+    struct remote_uri uri;
+    int r = remote_uri_parse(text, &uri, err);
+
+    if (r < 0)
+        return r;
+    if (uri.transport == REMOTE_UNIX)
+        r = connect_unix(uri.socket[0] != 0 ? uri.socket : REMOTE_SYSTEM_SOCKET, &client->channel.fd, err);
+    else if (uri.transport == REMOTE_SSH)
+        r = remote_ssh_start(&uri, true, &client->ssh, &client->channel.fd, err);
+    else
+        r = connect_tcp(&uri, uri.transport == REMOTE_TLS ? "16514" : "16509", &client->channel.fd, err);
+    if (r == 0)
+        r = fd_set_nonblocking(client->channel.fd);
+    return r < 0 || uri.transport != REMOTE_TLS ? r : start_tls(client, &uri, err);
 }
 
 static int log_in(struct daemon_client *client, struct err *err)
@@ -100,18 +160,21 @@ int daemon_client_open(const char *uri, struct daemon_client *client, struct err
 {
     int r;
 
-    *client = (struct daemon_client){.fd = -1, .arguments = BUFFER_INIT(RPC_MESSAGE_MAX), .input = BUFFER_INIT(RPC_MESSAGE_MAX + 4),
+    *client = (struct daemon_client){.channel.fd = -1, .arguments = BUFFER_INIT(RPC_MESSAGE_MAX), .input = BUFFER_INIT(RPC_MESSAGE_MAX + 4),
                                      .arena = ARENA_INIT(RPC_DECODED_MAX)};
     client->writer.out = &client->arguments;
     if (uri == NULL)
         uri = getenv("FERRY_URI");
-    r = connect_uri(uri != NULL && *uri != 0 ? uri : "qemu:///system", &client->fd, err);
+    r = connect_uri(uri != NULL && *uri != 0 ? uri : "qemu:///system", client, err);
     return r < 0 ? r : log_in(client, err);
 }
 
 void daemon_client_close(struct daemon_client *client)
 {
-    fd_close(&client->fd);
+    channel_close(&client->channel);
+    tls_credentials_free(client->credentials);
+    client->credentials = NULL;
+    remote_ssh_end(&client->ssh);
     buffer_fini(&client->arguments);
     buffer_fini(&client->input);
     arena_fini(&client->arena);
@@ -127,7 +190,7 @@ static int send_packet(struct daemon_client *client, const struct rpc_header *he
     r = writer.error == 0 ? buffer_append(&packet, data, size) : writer.error;
     rpc_set_length(&packet, 0);
     if (r == 0)
-        r = fd_write_all(client->fd, packet.data, packet.size);
+        r = write_all(client, packet.data, packet.size);
     buffer_fini(&packet);
     return r;
 }
@@ -147,9 +210,7 @@ int daemon_client_send(struct daemon_client *client, int32_t procedure, struct e
 
 bool daemon_client_wait(struct daemon_client *client, int timeout_ms)
 {
-    struct pollfd event = {.fd = client->fd, .events = POLLIN};
-
-    return poll(&event, 1, timeout_ms) > 0;
+    return wait_for(client, POLLIN, timeout_ms);
 }
 
 /* The next packet, all of it, into client->input. */
@@ -157,7 +218,7 @@ static int receive_packet(struct daemon_client *client, struct rpc_header *ret_h
 {
     uint8_t length[4], piece[4096];
     size_t size = 0;
-    int r = fd_read_all(client->fd, length, sizeof(length));
+    int r = read_all(client, length, sizeof(length));
 
     if (r == 0)
         r = rpc_packet_size(length, sizeof(length), &size);
@@ -165,7 +226,7 @@ static int receive_packet(struct daemon_client *client, struct rpc_header *ret_h
     for (size_t left = size - 4; r == 0 && left > 0;) {
         size_t one = left < sizeof(piece) ? left : sizeof(piece);
 
-        r = fd_read_all(client->fd, piece, one);
+        r = read_all(client, piece, one);
         if (r == 0)
             r = buffer_append(&client->input, piece, one);
         left -= one;

@@ -10,11 +10,16 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "protocol/rpc.h"
+#include "remote/channel.h"
+#include "remote/ssh.h"
 
 struct err;
+struct tls_credentials;
 
 struct daemon_client {
-    int fd;
+    struct channel channel;
+    struct tls_credentials *credentials; /* of TLS */
+    struct remote_ssh ssh;               /* of ssh */
     uint32_t serial;
     struct buffer arguments, input;
     struct xdr_writer writer; /* of the next call's arguments */
@@ -22,8 +27,8 @@ struct daemon_client {
     struct rpc_value result[RPC_VALUES_MAX];
 };
 
-/* Connects to qemu:///system, qemu+unix:///system?socket=PATH or qemu+tcp://HOST[:PORT]/system; uri NULL: FERRY_URI of the
- * environment, or else qemu:///system. Sentences. ret_client needs daemon_client_close() in any case. */
+/* Connects to a URI as remote/uri.h has them; uri NULL: FERRY_URI of the environment, or else
+ * qemu:///system. Sentences. ret_client needs daemon_client_close() in any case. */
 int daemon_client_open(const char *uri, struct daemon_client *ret_client, struct err *err);
 void daemon_client_close(struct daemon_client *client);
 

@@ -42,14 +42,16 @@ static bool to_domain(struct verb_call *call)
 /* Until one side ends it; then the other is told. */
 static int pump(struct verb_call *call, struct err *err)
 {
-    struct pollfd events[] = {{.fd = call->client.fd, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    struct pollfd events[] = {{.fd = call->client.channel.fd, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
     bool end = false;
     int r = 0;
 
     while (r == 0 && !end) {
-        if (poll(events, 2, -1) < 0 && errno != EINTR)
+        bool pending = channel_pending(&call->client.channel); /* of which poll() knows nothing */
+
+        if (poll(events, 2, pending ? 0 : -1) < 0 && errno != EINTR)
             return -errno;
-        if (events[0].revents != 0)
+        if (pending || events[0].revents != 0)
             r = from_domain(call, &end, err);
         else if (events[1].revents != 0)
             end = to_domain(call);

@@ -73,7 +73,7 @@ static int begin(struct verb_call *call, const struct rpc_object *domain, struct
 
 int verb_move(struct verb_call *call, struct err *err)
 {
-    struct verb_call watch = {.client.fd = -1};
+    struct verb_call watch = {.client.channel.fd = -1};
     struct rpc_object domain;
     bool terminal = isatty(STDERR_FILENO) == 1;
     int r = verb_find(call, REMOTE_DOMAIN_LOOKUP_BY_NAME, call->word[0], &domain, err);
@@ -93,7 +93,7 @@ int verb_move(struct verb_call *call, struct err *err)
         if (terminal)
             fprintf(stderr, "\n");
     }
-    if (watch.client.fd >= 0)
+    if (watch.client.channel.fd >= 0)
         daemon_client_close(&watch.client);
     if (r == 0 && call->json)
         printf("{\"name\": \"%s\", \"destination\": \"%s\"}\n", domain.name, call->word[1]);

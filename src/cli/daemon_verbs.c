@@ -278,7 +278,7 @@ static int parse(const struct daemon_verb *verb, int argc, char *argv[], struct 
 int daemon_verb_run(int argc, char *argv[])
 {
     const struct daemon_verb *verb = find_verb(argv[0]);
-    struct verb_call call = {.client.fd = -1};
+    struct verb_call call = {.client.channel.fd = -1};
     struct err err = ERR_INIT;
     int r = parse(verb, argc, argv, &call, &err), code = EXIT_BAD_INPUT;
 

@@ -15,7 +15,7 @@
 #include "daemon/migration.h"
 #include "daemon/server.h"
 #include "daemon/stream.h"
-#include "daemon/tls.h"
+#include "remote/tls.h"
 
 #define READ_SIZE (64u * 1024)
 #define KEEPALIVE_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)

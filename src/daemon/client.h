@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
-#include "daemon/channel.h"
+#include "remote/channel.h"
 #include "event/coroutine.h"
 #include "event/timer.h"
 #include "protocol/rpc.h"

@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/text.h"
-#include "daemon/channel.h"
+#include "remote/channel.h"
 #include "daemon/daemon.h"
 #include "protocol/qmp.h"
 #include "protocol/rpc.h"

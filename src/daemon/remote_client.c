@@ -5,82 +5,37 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/text.h"
-#include "daemon/channel.h"
 #include "daemon/daemon.h"
-#include "daemon/tls.h"
 #include "protocol/remote.h"
+#include "remote/channel.h"
+#include "remote/ssh.h"
+#include "remote/tls.h"
+#include "remote/uri.h"
 
 #define CONNECT_NS (30 * NANOSECONDS_PER_SECOND)
 #define ANSWER_NS (120 * NANOSECONDS_PER_SECOND)
-#define SYSTEM_SOCKET "/var/run/libvirt/libvirt-sock"
 
 struct remote_client {
     struct daemon *daemon;
     struct channel channel;
     struct tls_credentials *credentials;
-    pid_t ssh;
+    struct remote_ssh ssh;
     uint32_t serial;
     struct buffer arguments, input;
     struct xdr_writer writer;
 };
 
-struct uri {
-    char transport[16], user[64], host[256], port[16], socket[108];
-};
-
-/* "qemu[+TRANSPORT]://[USER@]HOST[:PORT]/...[?socket=PATH&...]" */
-static int parse_uri(const char *text, struct uri *uri, struct err *err)
-{
-    const char *scheme_end = strstr(text, "://"), *plus = strchr(text, '+'), *authority, *at, *query;
-    size_t length;
-
-    *uri = (struct uri){0};
-    if (scheme_end == NULL || !text_starts_with(text, "qemu"))
-        return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "'%.200s' is no URI of another host, like qemu+tcp://HOST/system", text);
-    if (plus != NULL && plus < scheme_end)
-        text_format(uri->transport, sizeof(uri->transport), "%.*s", (int)(scheme_end - plus - 1), plus + 1);
-    else
-        text_format(uri->transport, sizeof(uri->transport), "tls");
-    authority = scheme_end + 3;
-    length = strcspn(authority, "/?");
-    at = memchr(authority, '@', length);
-    if (at != NULL) {
-        text_format(uri->user, sizeof(uri->user), "%.*s", (int)(at - authority), authority);
-        length -= (size_t)(at + 1 - authority);
-        authority = at + 1;
-    }
-    if (authority[0] == '[' && memchr(authority, ']', length) != NULL) {
-        const char *close = memchr(authority, ']', length);
-
-        text_format(uri->host, sizeof(uri->host), "%.*s", (int)(close - authority - 1), authority + 1);
-        length -= (size_t)(close + 1 - authority);
-        authority = close + 1;
-    } else {
-        text_format(uri->host, sizeof(uri->host), "%.*s", (int)strcspn(authority, ":/?"), authority);
-        length -= strlen(uri->host);
-        authority += strlen(uri->host);
-    }
-    if (length > 1 && authority[0] == ':')
-        text_format(uri->port, sizeof(uri->port), "%.*s", (int)(length - 1), authority + 1);
-    query = strstr(text, "socket=");
-    if (query != NULL)
-        text_format(uri->socket, sizeof(uri->socket), "%.*s", (int)strcspn(query + 7, "&"), query + 7);
-    return 0;
-}
-
 struct lookup {
-    const struct uri *uri;
+    const struct remote_uri *uri;
     const char *port;
     struct addrinfo *list;
     int result;
@@ -119,7 +74,7 @@ static int try_address(struct remote_client *client, const struct addrinfo *addr
     return r;
 }
 
-static int connect_tcp(struct remote_client *client, const struct uri *uri, const char *default_port, struct err *err)
+static int connect_tcp(struct remote_client *client, const struct remote_uri *uri, const char *default_port, struct err *err)
 {
     struct lookup lookup = {.uri = uri, .port = uri->port[0] != 0 ? uri->port : default_port};
     int r = coroutine_work(client->daemon->scheduler, look_up, &lookup);
@@ -138,12 +93,12 @@ static int connect_tcp(struct remote_client *client, const struct uri *uri, cons
     return 0;
 }
 
-static int connect_unix(struct remote_client *client, const struct uri *uri, struct err *err)
+static int connect_unix(struct remote_client *client, const struct remote_uri *uri, struct err *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    text_format(address.sun_path, sizeof(address.sun_path), "%s", uri->socket[0] != 0 ? uri->socket : SYSTEM_SOCKET);
+    text_format(address.sun_path, sizeof(address.sun_path), "%s", uri->socket[0] != 0 ? uri->socket : REMOTE_SYSTEM_SOCKET);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || fd_set_nonblocking(fd) < 0) {
         int r = err_set(err, RPC_FAULT(RPC_SYSTEM_ERROR), "unable to connect to the socket %s: %s", address.sun_path, strerror(errno));
         fd_close(&fd);
@@ -153,55 +108,11 @@ static int connect_unix(struct remote_client *client, const struct uri *uri, str
     return 0;
 }
 
-/* What libvirt's own client runs: its helper where there is one, else nc. */
-static void become_ssh(const struct uri *uri, int fd)
+static int connect_ssh(struct remote_client *client, const struct remote_uri *uri, struct err *err)
 {
-    char script[400], target[340];
-    const char *arguments[16];
-    unsigned count = 0;
+    int r = remote_ssh_start(uri, false, &client->ssh, &client->channel.fd, err);
 
-    text_format(script, sizeof(script), "if command -v virt-ssh-helper >/dev/null; then exec virt-ssh-helper qemu:///system; "
-                                        "else exec nc -U '%s'; fi", uri->socket[0] != 0 ? uri->socket : SYSTEM_SOCKET);
-    text_format(target, sizeof(target), "%s", uri->host);
-    arguments[count++] = "ssh";
-    if (uri->port[0] != 0) {
-        arguments[count++] = "-p";
-        arguments[count++] = uri->port;
-    }
-    if (uri->user[0] != 0) {
-        arguments[count++] = "-l";
-        arguments[count++] = uri->user;
-    }
-    arguments[count++] = "-T";
-    arguments[count++] = "-oBatchMode=yes";
-    arguments[count++] = "-enone";
-    arguments[count++] = "--";
-    arguments[count++] = target;
-    arguments[count++] = script;
-    arguments[count] = NULL;
-    dup2(fd, STDIN_FILENO);
-    dup2(fd, STDOUT_FILENO);
-    execvp("ssh", (char *const *)arguments);
-    _exit(127);
-}
-
-static int connect_ssh(struct remote_client *client, const struct uri *uri, struct err *err)
-{
-    int fds[2];
-    pid_t pid;
-
-    if (strchr(uri->socket, '\'') != NULL || uri->host[0] == 0)
-        return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "the URI names no host to reach by ssh");
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
-        return err_set(err, -errno, "cannot make a socket: %s", strerror(errno));
-    pid = fork();
-    if (pid == 0)
-        become_ssh(uri, fds[1]);
-    fd_close(&fds[1]);
-    client->channel.fd = fds[0];
-    client->ssh = pid;
-    fd_set_nonblocking(fds[0]);
-    return pid < 0 ? err_set(err, -errno, "cannot start ssh: %s", strerror(errno)) : 0;
+    return r < 0 ? r : fd_set_nonblocking(client->channel.fd);
 }
 
 /* Reads what there is; waits for the first of it. */
@@ -223,11 +134,12 @@ static int receive(struct remote_client *client, void *data, size_t size, int64_
 }
 
 /* The handshake, and the byte by which a server says that it takes the client. */
-static int start_tls(struct remote_client *client, const struct uri *uri, struct err *err)
+static int start_tls(struct remote_client *client, const struct remote_uri *uri, struct err *err)
 {
     int64_t end = host_monotonic_ns() + CONNECT_NS;
     char byte = 0;
-    int r = tls_credentials_load(client->daemon->config.pki_dir, false, &client->credentials, err);
+    const char *directory = uri->pki_directory[0] != 0 ? uri->pki_directory : client->daemon->config.pki_dir;
+    int r = tls_credentials_load(directory, false, &client->credentials, err);
 
     if (r == 0)
         r = tls_session_new(client->credentials, client->channel.fd, uri->host, &client->channel.tls);
@@ -246,21 +158,21 @@ static int start_tls(struct remote_client *client, const struct uri *uri, struct
     return 0;
 }
 
-static int make_connection(struct remote_client *client, const struct uri *uri, struct err *err)
+static int make_connection(struct remote_client *client, const struct remote_uri *uri, struct err *err)
 {
-    if (text_equal(uri->transport, "unix"))
-        return connect_unix(client, uri, err);
-    if (text_equal(uri->transport, "tcp"))
-        return connect_tcp(client, uri, "16509", err);
-    if (text_equal(uri->transport, "ssh"))
-        return connect_ssh(client, uri, err);
-    if (text_equal(uri->transport, "tls")) {
-        int r = connect_tcp(client, uri, "16514", err);
+    int r;
 
+    switch (uri->transport) {
+    case REMOTE_UNIX:
+        return connect_unix(client, uri, err);
+    case REMOTE_TCP:
+        return connect_tcp(client, uri, "16509", err);
+    case REMOTE_SSH:
+        return connect_ssh(client, uri, err);
+    default:
+        r = connect_tcp(client, uri, "16514", err);
         return r < 0 ? r : start_tls(client, uri, err);
     }
-    return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "transport '%s' of the URI is unknown; there are: tcp, tls, unix, ssh",
-                   uri->transport);
 }
 
 /* AUTH_LIST, CONNECT_OPEN: as every client begins. */
@@ -284,19 +196,20 @@ static int log_in(struct remote_client *client, struct err *err)
 int remote_open(struct daemon *daemon, const char *text, struct remote_client **ret_client, struct err *err)
 {
     struct remote_client *client = calloc(1, sizeof(*client));
-    struct uri uri;
+    struct remote_uri uri;
     int r;
 
     if (client == NULL)
         return err_set(err, -ENOMEM, "out of memory");
-    *client = (struct remote_client){.daemon = daemon, .channel.fd = -1, .ssh = -1, .arguments = BUFFER_INIT(RPC_MESSAGE_MAX),
+    *client = (struct remote_client){.daemon = daemon, .channel.fd = -1, .arguments = BUFFER_INIT(RPC_MESSAGE_MAX),
                                      .input = BUFFER_INIT(RPC_MESSAGE_MAX + 65536)};
     client->writer.out = &client->arguments;
-    r = parse_uri(text, &uri, err);
-    if (r == 0)
-        r = make_connection(client, &uri, err);
-    if (r == 0)
+    r = remote_uri_parse(text, &uri, err) < 0 ? RPC_FAULT(RPC_INVALID_ARGUMENT) : make_connection(client, &uri, err);
+    if (r == 0) {
         r = log_in(client, err);
+        if (r < 0)
+            remote_ssh_explain(&client->ssh, err);
+    }
     if (r < 0) {
         remote_close(client);
         return r;
@@ -311,10 +224,7 @@ void remote_close(struct remote_client *client)
         return;
     channel_close(&client->channel);
     tls_credentials_free(client->credentials);
-    if (client->ssh > 0) {
-        kill(client->ssh, SIGTERM);
-        waitpid(client->ssh, NULL, 0);
-    }
+    remote_ssh_end(&client->ssh);
     buffer_fini(&client->arguments);
     buffer_fini(&client->input);
     free(client);

@@ -13,8 +13,7 @@ struct daemon;
 struct err;
 struct remote_client;
 
-/* Connects to a libvirt URI: qemu+tcp://HOST[:PORT]/system, qemu+tls://... and qemu://HOST/..., qemu+unix:///system?socket=PATH,
- * qemu+ssh://[USER@]HOST[:PORT]/system (by the ssh program, whose keys must be there). Sentences. */
+/* Connects to a URI as remote/uri.h has them; ssh's keys must be there, since nobody is asked. Sentences. */
 int remote_open(struct daemon *daemon, const char *uri, struct remote_client **ret_client, struct err *err);
 void remote_close(struct remote_client *client); /* accepts NULL */
 

@@ -19,7 +19,7 @@
 #include "daemon/client.h"
 #include "daemon/daemon.h"
 #include "daemon/files.h"
-#include "daemon/tls.h"
+#include "remote/tls.h"
 
 #define BACKLOG 30
 #define SYSTEMD_FIRST_FD 3

@@ -68,7 +68,7 @@ class Verbs(InteropTest):
         self.assertIn("unknown option '--wrong'", self.ferry("list", "--wrong", code=2))
         self.assertIn("cannot be told to 'dance'", self.ferry("net", "dance", "default", code=1))
         self.assertIn("cannot reach ferryd at /nowhere", self.ferry("list", "--connect", "qemu+unix:///system?socket=/nowhere", code=1))
-        self.assertIn("is no URI that ferry connects to", self.ferry("list", "--connect", "xen:///", code=1))
+        self.assertIn("is no URI of a ferryd", self.ferry("list", "--connect", "xen:///", code=1))
         self.ferry("start", "t1")
         self.assertIn("same host", self.ferry("migrate", "t1", self.daemon.uri, code=1))
         self.assertEqual(self.virsh("domstate", "t1"), "running")

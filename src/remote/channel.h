@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A byte channel to a peer: a non-blocking socket, plain or with TLS on it. */
-#ifndef FERRY_DAEMON_CHANNEL_H
-#define FERRY_DAEMON_CHANNEL_H
+#ifndef FERRY_REMOTE_CHANNEL_H
+#define FERRY_REMOTE_CHANNEL_H
 
 #include <stdbool.h>
 #include <stddef.h>

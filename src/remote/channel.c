@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sockets, plain ones; what TLS does to them is in tls.c. */
-#include "daemon/channel.h"
+#include "remote/channel.h"
 
 #include <errno.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "daemon/tls.h"
+#include "remote/tls.h"
 
 /* 0 is an end for reads only. */
 static ssize_t result(ssize_t done)

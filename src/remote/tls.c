@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* TLS sessions on non-blocking sockets. */
-#include "daemon/tls.h"
+#include "remote/tls.h"
 
 #include <errno.h>
 #include <gnutls/gnutls.h>

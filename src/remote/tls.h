@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* TLS by GnuTLS with libvirt's layout of keys: who is who is settled by certificates on both sides. */
-#ifndef FERRY_DAEMON_TLS_H
-#define FERRY_DAEMON_TLS_H
+#ifndef FERRY_REMOTE_TLS_H
+#define FERRY_REMOTE_TLS_H
 
 #include <stdbool.h>
 #include <stddef.h>
