@@ -2,8 +2,10 @@
 /* Decisions of handovers as symbolic links beside disk images. */
 #include "backend/handover.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -161,4 +163,85 @@ void handover_forget(const char *path, const char *id)
         forget_nfs(path, id);
     else if (decision_path(path, id, place, NULL) == 0)
         unlink(place);
+}
+
+/* Leftovers. */
+
+/* Whether an entry is called as decisions beside `file` are. */
+static bool is_decision(const char *entry, const char *file)
+{
+    size_t length = strlen(file);
+
+    return text_starts_with(entry, file) && text_starts_with(entry + length, ".ferry-") &&
+           check_id(entry + length + strlen(".ferry-"), NULL) == 0;
+}
+
+static void sweep_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *file = slash != NULL ? slash + 1 : path;
+    char directory[PATH_MAX] = ".", text[32];
+    enum handover_side side;
+    struct dirent *entry;
+    DIR *dir;
+
+    if (slash != NULL && text_format(directory, sizeof(directory), "%.*s", (int)(slash - path + 1), path) < 0)
+        return;
+    dir = opendir(directory);
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        ssize_t n = is_decision(entry->d_name, file) ? readlinkat(dirfd(dir), entry->d_name, text, sizeof(text) - 1) : -1;
+
+        if (n < 0)
+            continue;
+        text[n] = 0;
+        if (understand(text, entry->d_name, &side, NULL) == 0)
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
+#define SWEEP_MAX 16 /* on a server in one go; the rest is the next one's */
+
+struct sweep {
+    const char *file;
+    char name[SWEEP_MAX][256];
+    unsigned count;
+};
+
+static int note_decision(void *ctx, const struct nfs_entry *entry)
+{
+    struct sweep *sweep = ctx;
+
+    if (sweep->count < SWEEP_MAX && is_decision(entry->name, sweep->file) &&
+        text_format(sweep->name[sweep->count], sizeof(sweep->name[0]), "%s", entry->name) == 0)
+        sweep->count++;
+    return 0;
+}
+
+static void sweep_nfs(const char *url)
+{
+    struct sweep *sweep = calloc(1, sizeof(*sweep));
+    enum handover_side side;
+    struct nfs_tree *tree;
+    char file[256];
+
+    if (sweep == NULL || nfs_tree_open_parent(url, &tree, file, sizeof(file), NULL) < 0) {
+        free(sweep);
+        return;
+    }
+    sweep->file = file;
+    nfs_tree_list(tree, note_decision, sweep);
+    for (unsigned i = 0; i < sweep->count; i++)
+        if (read_nfs_decision(tree, url, sweep->name[i], &side, NULL) == 0)
+            nfs_tree_remove(tree, sweep->name[i]);
+    nfs_tree_close(tree);
+    free(sweep);
+}
+
+void handover_sweep(const char *path)
+{
+    if (nfs_is_url(path))
+        sweep_nfs(path);
+    else
+        sweep_directory(path);
 }

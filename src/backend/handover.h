@@ -26,4 +26,8 @@ int handover_decide(const char *path, const char *id, enum handover_side side, e
 /* Takes the decision away: by the source, when both sides know it, or by a destination that was told so. */
 void handover_forget(const char *path, const char *id);
 
+/* Takes all decisions beside the image away: left by handovers whose sides died before they could. Only by who has just got the right
+ * to write to an image that nobody else had open (block_open(), not incoming): no side of any handover of it is left then. */
+void handover_sweep(const char *path);
+
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "backend/block.h"
+#include "backend/handover.h"
 #include "backend/net.h"
 #include "base/bits.h"
 #include "base/err.h"
@@ -125,7 +126,11 @@ int plug_open_disk(struct board *board, const char *id, const struct block_confi
         with_notice.confine = confine_storage;
     if (r < 0 && config->fd > 0)
         close(config->fd);
-    return r < 0 ? r : backend_finish(board, backend, block_open(&with_notice, board->machine->loop, &backend->image, err));
+    if (r == 0)
+        r = backend_finish(board, backend, block_open(&with_notice, board->machine->loop, &backend->image, err));
+    if (r == 0 && !config->readonly && !config->incoming && !board->machine->confined)
+        handover_sweep(config->path);
+    return r;
 }
 
 int plug_open_net(struct board *board, const char *id, const char *spec, struct err *err)

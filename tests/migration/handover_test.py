@@ -94,6 +94,27 @@ class Handover(MigrationTest):
         self.assertEqual(wait_over(out)["status"], "completed")
         self.assertEqual(out.call("query-status")["status"], "postmigrate")
 
+    def test_leftover_decision(self):
+        """Both sides die and leave it; the next VM on this disk cleans up, one that takes the disk over does not."""
+        source, target, out, _ = self.migrate_until("READY", Proxy.cut)
+        self.assertEqual(wait_over(out)["status"], "failed")
+        self.assertEqual(self.decisions(), ["source"])
+        source.process.send_signal(signal.SIGKILL)
+        source.process.wait()
+        third = self.start("third", "--disk", self.disk, "--incoming", f"unix:{self.place}/n")
+        self.control("third")
+        self.assertEqual(self.decisions(), ["source"])
+        fourth = self.start("fourth", "--disk", self.disk)
+        self.assertEqual(fourth.finish(), 2)  # others have it open
+        self.assertEqual(self.decisions(), ["source"])
+        for console in (target, third):
+            console.process.send_signal(signal.SIGKILL)
+            console.process.wait()
+        fifth = self.start("fifth", "--disk", self.disk)
+        self.control("fifth")
+        self.assertEqual(self.decisions(), [])
+        self.type(fifth, "a")
+
     def test_copy_that_is_not_wanted(self):
         source, target, out, into = self.migrate_until("READY", Proxy.cut)
         self.assertEqual(wait_over(out)["status"], "failed")

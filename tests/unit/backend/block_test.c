@@ -359,6 +359,26 @@ static void test_where_data_is(void **state)
     block_close(image);
 }
 
+static void test_leftover_decisions(void **state)
+{
+    struct fixture *f = *state;
+    enum handover_side winner;
+    char path[96];
+    assert_int_equal(handover_decide(f->path, "a-1", HANDOVER_SOURCE, &winner, NULL), 0);
+    assert_int_equal(handover_decide(f->path, "b-2", HANDOVER_DESTINATION, &winner, NULL), 0);
+    snprintf(path, sizeof(path), "%s.ferry-file", f->path); /* none of ours */
+    assert_int_equal(symlink("elsewhere", path), 0);
+    handover_sweep(f->path);
+    assert_int_equal(readlink(path, (char[8]){0}, 8), 8);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s.ferry-a-1", f->path);
+    assert_int_equal(unlink(path), -1);
+    assert_int_equal(handover_decide(f->path, "b-2", HANDOVER_SOURCE, &winner, NULL), 0);
+    assert_int_equal(winner, HANDOVER_SOURCE);
+    handover_forget(f->path, "b-2");
+    handover_sweep("/nowhere/disk.img");
+}
+
 static void test_what_can_not_be_opened(void **state)
 {
     struct fixture *f = *state;
@@ -395,7 +415,7 @@ int main(void)
         TEST(test_readonly),           TEST(test_drain_of_the_ring),     TEST(test_drain_of_workers),
         TEST(test_locks),              TEST(test_handover),              TEST(test_readers_keep_out_a_handover),
         TEST(test_decision_is_made_once), TEST(test_what_can_not_be_opened),
-        TEST(test_changed_blocks),     TEST(test_where_data_is),
+        TEST(test_leftover_decisions), TEST(test_changed_blocks),     TEST(test_where_data_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
