@@ -48,6 +48,7 @@ static int begin(struct call *call)
 
 static int prepare(struct call *call)
 {
+    struct buffer cookie = BUFFER_INIT(MIGRATION_COOKIE_MAX);
     struct migration_request request;
     char uri[512];
     int r = read_request(call, 0, call->arg[2].u, &request);
@@ -56,9 +57,11 @@ static int prepare(struct call *call)
         r = migration_prepare(call->daemon, call->client, &request, call->arg[1].bytes.data, call->arg[1].bytes.size, uri, sizeof(uri),
                               &call->err);
     if (r == 0) {
-        xdr_put_opaque(&call->out, "", 0);
+        migration_own_cookie(call->daemon, &cookie);
+        xdr_put_opaque(&call->out, cookie.data, cookie.size);
         xdr_put_optional_string(&call->out, uri);
     }
+    buffer_fini(&cookie);
     return r;
 }
 
@@ -68,6 +71,8 @@ static int perform(struct call *call)
     struct migration_request request;
     int r = domain == NULL ? call->err.code : read_request(call, 2, call->arg[4].u, &request);
 
+    request.cookie = call->arg[3].bytes.data;
+    request.cookie_size = call->arg[3].bytes.size;
     if (r == 0 && (request.flags & MIGRATE_PEER2PEER) != 0 && call->arg[1].s == NULL)
         r = err_set(&call->err, RPC_FAULT(RPC_INVALID_ARGUMENT), "the URI of the destination's daemon is missing");
     if (r == 0)

@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "daemon/definition.h"
 
 struct buffer;
 struct client;
 struct daemon;
-struct definition;
 struct domain;
 struct rpc_param;
 
@@ -54,6 +54,8 @@ struct migration {
     uint32_t flags;
     struct migration_figures figures;
     struct err err;                /* why it is not done */
+    char peer[512], peer_name[DOMAIN_NAME_MAX + 1]; /* on the source: URI of the other daemon ("": not known), the domain's name there */
+    bool never_ran;                /* on the destination: it is certain that the guest has not run here, and will not */
     struct definition *persistent; /* on the destination: what is to be defined there, if not what runs */
 };
 
@@ -62,6 +64,8 @@ void migration_free(struct migration *migration); /* accepts NULL */
 /* What a migration is to be like, from a client's parameters. Texts are the parameters' own. */
 struct migration_request {
     const char *uri, *name, *xml, *persistent_xml, *listen_address;
+    const void *cookie; /* of perform: what the destination's daemon says of itself */
+    size_t cookie_size;
     uint64_t bandwidth_mib;
     uint32_t flags;
 };

@@ -43,6 +43,32 @@ int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, 
     return r == 0 ? buffer_printf(out, "</ferry-migration>") : r;
 }
 
+/* "tcp" or "tls" with the port of ADDRESS[:PORT], "[V6]:PORT" included. */
+static int daemon_uri(const struct daemon *daemon, const char *transport, const char *listen, unsigned port, struct buffer *out)
+{
+    const char *host = daemon->config.migration_host != NULL ? daemon->config.migration_host : daemon->host->name;
+    const char *colon = strrchr(listen, ':');
+    uint64_t number;
+
+    if (colon != NULL && strchr(colon, ']') == NULL && text_parse_u64(colon + 1, &number) == 0 && number <= UINT16_MAX)
+        port = (unsigned)number;
+    if (strpbrk(host, "'<&") != NULL)
+        return 0;
+    return buffer_printf(out, strchr(host, ':') != NULL ? "<daemon uri='qemu+%s://[%s]:%u/system'/>"
+                                                        : "<daemon uri='qemu+%s://%s:%u/system'/>", transport, host, port);
+}
+
+int migration_own_cookie(const struct daemon *daemon, struct buffer *out)
+{
+    int r = buffer_printf(out, "<ferry-migration>");
+
+    if (r == 0 && daemon->config.listen_tls != NULL)
+        r = daemon_uri(daemon, "tls", daemon->config.listen_tls, 16514, out);
+    else if (r == 0 && daemon->config.listen_tcp != NULL)
+        r = daemon_uri(daemon, "tcp", daemon->config.listen_tcp, 16509, out);
+    return r == 0 ? buffer_printf(out, "</ferry-migration>") : r;
+}
+
 int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err)
 {
     char uuid[UUID_TEXT_SIZE];
@@ -217,6 +243,13 @@ static void end_waiting(struct domain *domain, const char *why)
         lifecycle_destroy(domain, SHUTOFF_FAILED, STOPPED_FAILED, NULL);
 }
 
+/* The VM says itself that the guest did not come. */
+static void refused(struct domain *domain, const char *why)
+{
+    domain->migration->never_ran = true;
+    end_waiting(domain, why);
+}
+
 static void watch(void *ctx)
 {
     struct domain *domain = ctx;
@@ -230,7 +263,7 @@ static void watch(void *ctx)
         else if (text_equal(status, "completed"))
             arrived(domain);
         else if (text_equal(status, "failed") || text_equal(status, "cancelled"))
-            end_waiting(domain, why.message);
+            refused(domain, why.message);
         else if (orphaned(domain, status, &orphan_ns))
             end_waiting(domain, "whoever conducted the migration has gone");
         else
@@ -262,6 +295,32 @@ int migration_watch_incoming(struct domain *domain)
     domain->job = JOB_MIGRATE_IN;
     domain->job_start_ns = host_monotonic_ns();
     return start_watching(domain);
+}
+
+/* Guests that certainly did not run here: whoever asks again is told so, though the domain is no more. */
+#define GIVEN_UP_MAX 32
+static char given_up[GIVEN_UP_MAX][DOMAIN_NAME_MAX + 1];
+static unsigned given_up_next;
+
+static void forget_given_up(const char *name)
+{
+    for (unsigned i = 0; i < GIVEN_UP_MAX; i++)
+        if (text_equal(given_up[i], name))
+            given_up[i][0] = 0;
+}
+
+static void note_given_up(const char *name)
+{
+    forget_given_up(name);
+    text_format(given_up[given_up_next++ % GIVEN_UP_MAX], sizeof(given_up[0]), "%s", name);
+}
+
+static bool was_given_up(const char *name)
+{
+    for (unsigned i = 0; i < GIVEN_UP_MAX; i++)
+        if (name[0] != 0 && text_equal(given_up[i], name))
+            return true;
+    return false;
 }
 
 /* domain->live is there; the job is held. */
@@ -314,6 +373,7 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
         definition_free(persistent);
         return r;
     }
+    forget_given_up(domain_name(domain));
     domain_hold(domain);
     r = domain_begin_job(domain, JOB_MIGRATE_IN, err);
     if (r == 0) {
@@ -330,23 +390,26 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
     return r;
 }
 
-/* The source could not give the guest away, as far as its conductor knows. If it is here all the same, it stays. */
+/* The source could not give the guest away, as far as its conductor knows. If it is here all the same, it stays; else the VM is told that
+ * it never will be: only behind that the source may be told so. */
 static int give_up(struct domain *domain, struct err *err)
 {
-    char status[32] = "none";
-    struct err why = ERR_INIT;
+    struct migration *migration = domain->migration;
 
-    if (domain->migration->result == MIGRATION_UNDER_WAY && domain_active(domain))
-        migration_query(domain, status, &why);
-    if (text_equal(status, "completed") || domain->migration->result == MIGRATION_DONE)
-        return 0;
-    if (text_equal(status, "x-ferry-unsettled"))
-        monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", "discard"), NULL, NULL);
-    if (domain->migration->result == MIGRATION_UNDER_WAY) {
-        end_waiting(domain, "migration was cancelled");
-        return err_set(err, RPC_FAULT(RPC_MIGRATE_FINISH_OK), "%s", domain->migration->err.message);
+    while (migration->result == MIGRATION_UNDER_WAY) {
+        if (domain_active(domain) && monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", "discard"),
+                                                  NULL, NULL) == 0) {
+            migration->never_ran = true;
+            end_waiting(domain, "migration was cancelled");
+        } else {
+            wait_queue_wait(&domain->changed, domain->daemon->scheduler, LOOK_NS); /* it is taking the guest over, or has ended */
+        }
     }
-    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "%s", domain->migration->err.message);
+    if (migration->result == MIGRATION_DONE)
+        return 0;
+    if (migration->never_ran)
+        note_given_up(domain_name(domain));
+    return err_set(err, RPC_FAULT(migration->never_ran ? RPC_MIGRATE_FINISH_OK : RPC_OPERATION_FAILED), "%s", migration->err.message);
 }
 
 /* The source has given it away: it is here, or just coming. */
@@ -365,12 +428,34 @@ static int await(struct domain *domain, struct err *err)
     return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "the guest did not arrive: %s", domain->migration->err.message);
 }
 
+/* A guest that came before this ferryd was started: its VM knows. */
+static bool came_before(struct domain *domain)
+{
+    char status[32] = "none";
+    json_t *machine = NULL;
+    bool here;
+
+    if (!domain_active(domain) || migration_query(domain, status, NULL) < 0 ||
+        monitor_call(domain->monitor, "query-status", NULL, &machine, NULL) < 0)
+        return false;
+    here = text_equal(status, "completed") && !text_equal(json_string_value(json_object_get(machine, "status")), "postmigrate");
+    json_decref(machine);
+    return here;
+}
+
 int migration_finish(struct daemon *daemon, const struct migration_request *request, bool cancelled, struct domain **ret_domain,
                      struct err *err)
 {
     struct domain *domain = request->name != NULL ? inventory_find_name(daemon, request->name) : NULL;
     int r;
 
+    if (cancelled && request->name != NULL && was_given_up(request->name) && (domain == NULL || !domain_active(domain)))
+        return err_set(err, RPC_FAULT(RPC_MIGRATE_FINISH_OK), "migration was cancelled");
+    if (domain != NULL && domain->migration == NULL && came_before(domain)) {
+        domain_hold(domain);
+        *ret_domain = domain;
+        return 0;
+    }
     if (domain == NULL || domain->migration == NULL)
         return err_set(err, RPC_FAULT(RPC_NO_DOMAIN), "no domain '%.200s' is expected here, or it could not come; its VM's log may tell "
                        "why", request->name != NULL ? request->name : "");

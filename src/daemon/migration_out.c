@@ -37,7 +37,7 @@ int migration_record(struct domain *domain, const struct client *client, uint32_
     return 0;
 }
 
-static bool owns_job(const struct domain *domain, const struct client *client)
+bool migration_owns_job(const struct domain *domain, const struct client *client)
 {
     return domain->job == JOB_MIGRATE_OUT && domain->migration != NULL && domain->migration->client == client;
 }
@@ -140,7 +140,8 @@ static int watch(struct domain *domain, struct err *err)
         if (text_equal(status, "failed") || text_equal(status, "cancelled") || text_equal(status, "none"))
             break;
         if (text_equal(status, "x-ferry-unsettled"))
-            return err_set(err, -EUCLEAN, "%s", why.message);
+            return err_set(err, -EUCLEAN, "operation failed: migration out job: at the point of decision %.*s; the daemons find out "
+                           "where the guest is", (int)strcspn(why.message, ";"), why.message);
         wait_queue_wait(&domain->changed, domain->daemon->scheduler, POLL_NS);
     }
     if (domain->job_abort)
@@ -150,7 +151,7 @@ static int watch(struct domain *domain, struct err *err)
 }
 
 /* What the domain is after a migration that went nowhere. */
-static void take_state(struct domain *domain)
+void migration_take_state(struct domain *domain)
 {
     json_t *status = NULL;
 
@@ -187,7 +188,7 @@ static int transfer(struct domain *domain, const struct migration_request *reque
 
 int migration_perform(struct domain *domain, const struct client *client, const struct migration_request *request, struct err *err)
 {
-    bool mine = owns_job(domain, client);
+    bool mine = migration_owns_job(domain, client);
     int r = mine ? 0 : domain_begin_job(domain, JOB_MIGRATE_OUT, err);
 
     if (r < 0)
@@ -198,6 +199,7 @@ int migration_perform(struct domain *domain, const struct client *client, const 
     if (r == 0 && request->uri == NULL)
         r = err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "migrate_uri is missing");
     if (r == 0) {
+        migration_note_cookie(domain, request->cookie, request->cookie_size, request->name);
         domain->migration->performing = true;
         r = transfer(domain, request, err);
         domain->migration->performing = false;
@@ -205,8 +207,10 @@ int migration_perform(struct domain *domain, const struct client *client, const 
         if (r == 0) {
             domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
             domain_send_event(domain, EVENT_SUSPENDED, SUSPENDED_MIGRATED);
-        } else if (r != -EUCLEAN) {
-            take_state(domain);
+        } else if (r == -EUCLEAN) {
+            domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
+        } else {
+            migration_take_state(domain);
         }
     }
     if (!mine)
@@ -214,77 +218,6 @@ int migration_perform(struct domain *domain, const struct client *client, const 
     else if (domain->migration != NULL && domain->migration->client_gone)
         migration_settle_alone(domain);
     return r == -EUCLEAN ? RPC_FAULT(RPC_OPERATION_FAILED) : r;
-}
-
-static void undefine(struct domain *domain)
-{
-    char path[PATH_MAX];
-
-    domain_path(domain, FILE_AUTOSTART, path);
-    file_remove(path);
-    domain_path(domain, FILE_CONFIG, path);
-    if (file_remove(path) < 0)
-        return;
-    domain_send_event(domain, EVENT_UNDEFINED, 0);
-    definition_free(domain->config);
-    domain->config = NULL;
-}
-
-/* The guest is on the other side: the VM here is its shell. */
-static void leave(struct domain *domain, uint32_t flags)
-{
-    if ((flags & MIGRATE_UNDEFINE_SOURCE) != 0 && domain->config != NULL)
-        undefine(domain);
-    if (domain_active(domain))
-        lifecycle_destroy(domain, SHUTOFF_MIGRATED, STOPPED_MIGRATED, NULL);
-}
-
-static void settle(struct domain *domain, const char *outcome)
-{
-    monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", outcome), NULL, NULL);
-}
-
-int migration_confirm(struct domain *domain, const struct client *client, uint32_t flags, bool cancelled, struct err *err)
-{
-    bool mine = owns_job(domain, client);
-    char status[32] = "none";
-    struct err why = ERR_INIT;
-
-    if (domain_active(domain))
-        migration_query(domain, status, &why);
-    if (!cancelled) {
-        if (text_equal(status, "x-ferry-unsettled"))
-            settle(domain, "discard");
-        leave(domain, flags);
-    } else if (text_equal(status, "x-ferry-unsettled")) {
-        settle(domain, "run"); /* the destination has said that it does not run the guest */
-        take_state(domain);
-    } else if (text_equal(status, "completed")) {
-        log_error("domain '%s' had been given away, and the destination could not finish", domain_name(domain));
-        leave(domain, 0);
-    } else {
-        take_state(domain);
-    }
-    if (mine && domain->job == JOB_MIGRATE_OUT)
-        domain_end_job(domain);
-    return 0;
-}
-
-/* The conductor has died: the VM here knows whether the guest is gone. */
-void migration_settle_alone(struct domain *domain)
-{
-    char status[32] = "none";
-    struct err why = ERR_INIT;
-
-    if (domain_active(domain) && migration_query(domain, status, &why) == 0) {
-        if (text_equal(status, "completed"))
-            leave(domain, domain->migration->flags);
-        else if (text_equal(status, "x-ferry-unsettled"))
-            log_error("domain '%s' stays paused: %s; settle it by ferry migrate --settle", domain_name(domain), why.message);
-        else
-            take_state(domain);
-    }
-    domain_end_job(domain);
 }
 
 static void watch_alone(void *ctx)
@@ -368,33 +301,15 @@ static int remote_prepare(struct remote_client *remote, const struct migration_r
     return r;
 }
 
-static int remote_finish(struct remote_client *remote, const char *name, uint32_t flags, bool cancelled, struct err *err)
-{
-    struct arena arena = ARENA_INIT(RPC_DECODED_MAX);
-    struct rpc_value values[RPC_VALUES_MAX];
-    struct rpc_param_list list = rpc_params_begin(remote_arguments(remote));
-    int r;
-
-    rpc_params_string(&list, name, "destination_name");
-    rpc_params_end(&list);
-    xdr_put_opaque(remote_arguments(remote), "", 0);
-    xdr_put_u32(remote_arguments(remote), flags & ~(uint32_t)MIGRATE_CHANGE_PROTECTION);
-    xdr_put_i32(remote_arguments(remote), cancelled);
-    r = remote_call(remote, REMOTE_DOMAIN_MIGRATE_FINISH3_PARAMS, &arena, values, err);
-    arena_fini(&arena);
-    return r;
-}
-
 static int conduct(struct domain *domain, struct remote_client *remote, const struct migration_request *request, const char *xml,
                    struct err *err)
 {
     struct migration_request own = *request;
     struct buffer cookie = BUFFER_INIT(MIGRATION_COOKIE_MAX);
-    char uri[512], name[DOMAIN_NAME_MAX + 1];
     struct err trouble = ERR_INIT;
+    char uri[512];
     int performed, finished, r;
 
-    text_format(name, sizeof(name), "%s", request->name != NULL ? request->name : domain_name(domain));
     r = migration_cookie(domain, request->flags, &cookie, err);
     if (r == 0)
         r = remote_prepare(remote, request, xml, &cookie, uri, sizeof(uri), err);
@@ -405,12 +320,13 @@ static int conduct(struct domain *domain, struct remote_client *remote, const st
     }
     own.uri = uri;
     performed = migration_perform(domain, NULL, &own, err);
-    finished = remote_finish(remote, name, request->flags, performed < 0, performed < 0 ? &trouble : err);
-    if (finished == -EPIPE) { /* nobody to ask: our VM knows */
+    finished = migration_remote_finish(remote, domain->migration->peer_name, request->flags, performed < 0,
+                                       performed < 0 ? &trouble : err);
+    if (finished == -EPIPE) { /* our VM knows, or the other daemon when it is there again */
         migration_settle_alone(domain);
         return performed;
     }
-    migration_confirm(domain, NULL, request->flags, finished < 0, NULL);
+    migration_end(domain, NULL, request->flags, migration_answer(finished), NULL);
     return finished < 0 ? (performed < 0 ? performed : finished) : 0;
 }
 
@@ -425,6 +341,8 @@ int migration_peer_to_peer(struct domain *domain, const char *destination, const
     r = remote_open(domain->daemon, destination, &remote, err);
     if (r == 0)
         r = migration_begin(domain, NULL, &own, &xml, err);
+    if (r == 0)
+        migration_note_peer(domain, destination, request->name);
     if (r == 0)
         r = conduct(domain, remote, &own, (const char *)xml.data, err);
     buffer_fini(&xml);

@@ -7,6 +7,8 @@
 
 #include "daemon/migration.h"
 
+struct remote_client;
+
 /* A new record in domain->migration. */
 int migration_record(struct domain *domain, const struct client *client, uint32_t flags, struct err *err);
 
@@ -14,6 +16,25 @@ int migration_record(struct domain *domain, const struct client *client, uint32_
  * one. */
 int migration_query(struct domain *domain, char ret_status[static 32], struct err *err);
 void migration_take_figures(struct migration *migration, const json_t *answer);
+
+bool migration_owns_job(const struct domain *domain, const struct client *client);
+/* What the domain is after a migration that went nowhere. */
+void migration_take_state(struct domain *domain);
+
+/* migration_settle.c: the source's end. guest: where the destination's daemon says that it is; anywhere: it has said nothing, and is asked
+ * if the VM here does not know. A sentence when the VM stays paused. */
+enum whereabouts { GUEST_ANYWHERE, GUEST_THERE, GUEST_NOT_THERE };
+int migration_end(struct domain *domain, const struct client *client, uint32_t flags, enum whereabouts guest, struct err *err);
+
+/* The destination's daemon: finish on a connection to it, what its answer means, and where it is: by its URI, or by what it said of
+ * itself when it prepared. name: of the domain there; NULL: the same. */
+int migration_remote_finish(struct remote_client *remote, const char *name, uint32_t flags, bool cancelled, struct err *err);
+enum whereabouts migration_answer(int finished);
+void migration_note_peer(struct domain *domain, const char *uri, const char *name);
+void migration_note_cookie(struct domain *domain, const void *cookie, size_t size, const char *name);
+
+/* What a destination's daemon tells of itself: where it can be asked, if it listens on the network. */
+int migration_own_cookie(const struct daemon *daemon, struct buffer *out);
 
 /* Watches a VM that waits for its guest, when nobody conducts any more. */
 int migration_watch_incoming(struct domain *domain);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The destination of a migration: one session, and what it does on every loss (docs/formats/migration.md, "The
- * destination"). */
+ * destination"). Long because the session's threads share one lock and its state, which nobody else is to see. */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -59,6 +59,7 @@ struct migration_destination {
     unsigned round, at_barrier;
     bool pages_joined;
     bool failed, unsettled, settled, run_here, open;
+    bool deciding, abandoned; /* the guest is being taken, or here; it never will be */
     _Atomic bool ending;
     char message[ERR_MESSAGE_MAX + 200];
     struct err failure;        /* the first one */
@@ -374,8 +375,7 @@ static int take_disks(struct migration_destination *destination, struct err *err
     return r;
 }
 
-/* The point of decision. On failure the guest is not here. */
-static int decide(struct migration_destination *destination, struct err *err)
+static int take_guest(struct migration_destination *destination, struct err *err)
 {
     bool mine = true;
     int r = take_disks(destination, err);
@@ -389,6 +389,22 @@ static int decide(struct migration_destination *destination, struct err *err)
         r = err_set(err, -ESTALE, "the source has taken the VM back");
     if (r < 0)
         destination->machine.release_disks(destination->machine.ctx, NULL);
+    return r;
+}
+
+/* The point of decision. On failure the guest is not here. */
+static int decide(struct migration_destination *destination, struct err *err)
+{
+    bool go;
+    int r;
+
+    pthread_mutex_lock(&destination->lock);
+    go = destination->deciding = !destination->abandoned;
+    pthread_mutex_unlock(&destination->lock);
+    r = go ? take_guest(destination, err) : err_set(err, -ECANCELED, "it was discarded here");
+    pthread_mutex_lock(&destination->lock);
+    destination->deciding = r == 0;
+    pthread_mutex_unlock(&destination->lock);
     return r;
 }
 
@@ -732,17 +748,30 @@ bool migration_destination_add(struct migration_destination *destination, int fd
     return taken;
 }
 
+/* Lock held. From now on it is certain that the guest does not run here. */
+static void abandon(struct migration_destination *destination)
+{
+    destination->abandoned = destination->settled = true;
+    destination->run_here = false;
+    for (unsigned i = 0; i < destination->arrivals; i++)
+        channel_break(destination->arrival[i]->channel);
+    pthread_cond_broadcast(&destination->changed);
+}
+
 int migration_destination_settle(struct migration_destination *destination, bool run_here, struct err *err)
 {
     int r = 0;
 
     pthread_mutex_lock(&destination->lock);
-    if (!destination->unsettled || destination->settled)
+    if (!run_here && !destination->deciding) {
+        abandon(destination);
+    } else if (!run_here) {
+        r = err_set(err, -EBUSY, "the VM is being taken over here, or has been");
+    } else if (!destination->unsettled || destination->settled) {
         r = err_set(err, -EINVAL, "there is nothing to settle: the migration is %s",
                     migration_status_name(destination->progress.status));
-    else {
-        destination->settled = true;
-        destination->run_here = run_here;
+    } else {
+        destination->settled = destination->run_here = true;
         pthread_cond_broadcast(&destination->changed);
     }
     pthread_mutex_unlock(&destination->lock);

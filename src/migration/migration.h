@@ -118,7 +118,8 @@ int migration_destination_start(const struct migration_machine *machine, int fd,
  */
 bool migration_destination_add(struct migration_destination *destination, int fd);
 
-/* As migration_source_settle(). */
+/* As migration_source_settle(). To say that the guest is not to run here is possible at any time before the decision, and holds: -EBUSY
+ * means that it is being taken over, or has been. */
 int migration_destination_settle(struct migration_destination *destination, bool run_here, struct err *err);
 
 /* As migration_source_free(). */

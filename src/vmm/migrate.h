@@ -29,6 +29,7 @@ int migrate_incoming(struct machine *machine, const char *uri, struct err *err);
 int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, bool storage, struct err *err);
 
 int migrate_cancel(struct machine *machine, struct err *err);
+/* See migration/migration.h. Not to run here: also where nobody has come yet. */
 int migrate_settle(struct machine *machine, bool run_here, struct err *err);
 int migrate_start_postcopy(struct machine *machine, struct err *err);
 int migrate_resume(struct machine *machine, const char *uri, struct err *err);

@@ -8,10 +8,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 
-from interop import GUESTS, LIMIT, Daemon, InteropTest, main, need
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "migration"))
+from proxy import Proxy  # noqa: E402 pylint: disable=wrong-import-position
+
+from interop import BUILD, GUESTS, LIMIT, Daemon, InteropTest, main, need
 
 need("virsh")
 
@@ -230,6 +235,68 @@ class Migrate(InteropTest):
             time.sleep(0.1)
         self.virsh("migrate-setspeed", "t1", "0")
         self.wait_for(lambda: self.processes_running() == 1 and self.processes() == 1, "one running VM")
+
+    def cut(self, message, act, *options):
+        """Virsh's migration of a VM without a disk, so without an arbiter beside it, whose connection is lost at that message."""
+        port = free_port()
+        proxy = Proxy(("127.0.0.2", port), ("127.0.0.1", port), message, act)
+        self.addCleanup(proxy.close)
+        self.start(disk=False)
+        done = subprocess.run(["virsh", "-c", self.daemon.uri, "migrate", "--live", *options, "--migrateuri", f"tcp:127.0.0.2:{port}",
+                               "--listen-address", "127.0.0.1", "t1", self.tcp], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=LIMIT, check=False)
+        self.assertTrue(proxy.done.wait(LIMIT), proxy.seen)
+        return done
+
+    def test_daemons_settle_a_loss_before_the_decision(self):
+        for options in ((), ("--p2p",)):
+            with self.subTest(options):
+                done = self.cut("COMMIT", Proxy.cut, *options)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn("at the point of decision the connection", done.stderr)
+                self.wait_for(lambda: self.virsh("domstate", "t1") == "running", "the source's guest")
+                self.assertEqual(self.there("list", "--all", "--name"), "")
+                self.assertEqual(self.processes(), 1)
+                self.virsh("destroy", "t1")
+                self.virsh("undefine", "t1")
+
+    def test_daemons_settle_a_loss_behind_the_decision(self):
+        for options in ((), ("--p2p",)):
+            with self.subTest(options):
+                self.cut("TAKEN", Proxy.cut, *options)
+                self.wait_for(lambda: self.virsh("domstate", "t1") == "shut off", "the source's end")
+                self.assert_moved()
+                self.there("destroy", "t1")
+                self.virsh("undefine", "t1")
+
+    def test_daemon_that_is_away_at_the_decision(self):
+        """It is asked until it is there again, for a while; if it is not, the guest stays paused, whoever says what."""
+        def away(proxy):
+            self.other.kill()
+            proxy.cut()
+
+        for options in ((), ("--p2p",)):
+            with self.subTest(options):
+                back = threading.Timer(2, self.other.start)
+                self.cut("TAKEN", lambda proxy, back=back: (away(proxy), back.start()), *options)
+                back.join()
+                self.wait_for(lambda: self.virsh("domstate", "t1", "--reason") == "shut off (migrated)", "the source's end")
+                self.assertEqual(self.there("domstate", "t1"), "running")
+                self.assertEqual(self.processes(), 1)
+                self.there("destroy", "t1")
+                self.virsh("undefine", "t1")
+
+    def test_nobody_to_ask(self):
+        done = self.cut("TAKEN", lambda proxy: (self.other.kill(), proxy.cut()))
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(self.virsh("domstate", "t1"), "paused", f"{done.stderr} {self.daemon.log()}")
+        self.wait_for(lambda: "it stays paused here" in self.daemon.log(), "the end of asking")
+        self.assertEqual(self.virsh("domstate", "t1"), "paused")
+        command = re.search("ferry (migrate --control [^ ]+ --settle) run", self.daemon.log())[1]
+        subprocess.run([BUILD / "ferry", *command.split(), "discard"], check=True)
+        self.virsh("destroy", "t1")
+        self.other.start()
+        self.assertEqual(self.there("domstate", "t1"), "running")
 
     def processes_running(self):
         """Domains that run, on both sides together."""

@@ -11,8 +11,12 @@ TYPES = {1: "HELLO", 2: "DESCRIPTION", 3: "PAGES", 4: "ROUND", 5: "STATE", 6: "C
          13: "SYNC", 74: "DIGESTS", 75: "SYNCED"}
 
 
+def _socket(address):
+    return socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
+
+
 class Proxy:
-    """Listens at `path` (a Unix socket) for one source and forwards to the destination's. When a message of the type `until` comes
+    """Listens at `path` (a Unix socket; as the target's it may be a host and port instead) for one source and forwards to the destination's. When a message of the type `until` comes
     (or until(name, index) is true, index counting all messages from 0), it calls act(proxy) instead of forwarding it, or after that,
     and forwards nothing more. channels: how many connections there will be; on the later ones only `let` PAGES pass until then."""
 
@@ -20,11 +24,11 @@ class Proxy:
         self.until = until if callable(until) else lambda name, _: name == until
         self.act, self.after, self.seen, self.passed = act, after, [], []
         self.lock, self.stopped, self.done = threading.Lock(), False, threading.Event()
-        self.server = socket.socket(socket.AF_UNIX)
-        self.server.bind(str(path))
+        self.server = _socket(path)
+        self.server.bind(path if isinstance(path, tuple) else str(path))
         self.server.listen(channels)
         self.let = let
-        self.target = str(target)
+        self.target = target if isinstance(target, tuple) else str(target)
         self.sides = []
         threading.Thread(target=self._serve_all, args=(channels,), daemon=True).start()
 
@@ -37,7 +41,7 @@ class Proxy:
             self._serve(source, number)
 
     def _serve(self, source, number):
-        destination = socket.socket(socket.AF_UNIX)
+        destination = _socket(self.target)
         try:
             destination.connect(self.target)
         except OSError:

@@ -4,10 +4,12 @@
  * ARBITER   1: there is a disk beside which the two can decide; 0: there is none, and no locks either
  * FAULTS    how many losses there may be: either process, the connection, the arbiter's storage as one side sees it
  * OPERATOR  1: somebody settles what waits unsettled (x-ferry-migrate-settle): with an arbiter carelessly, as the arbiter is to
- *           catch that; without one, or where the source ran on and could not reach it, knowing what the VMs' states are
+ *           catch that; without one, or where the source ran on and could not reach it, knowing what the VMs' states are;
+ *           2: the daemons of both hosts settle it, where there is no arbiter
  * WITHOUT   takes a rule away, to show that the rule is needed and the model would see it:
  *           1 the destination asks the arbiter; 2 the decision outlives who made it (a lock does not); 3 a source that runs on
- *           after it sent its state decides that; 4 the source waits for an answer to COMMIT
+ *           after it sent its state decides that; 4 the source waits for an answer to COMMIT; 5 a destination's daemon says that the
+ *           guest is not there only when its VM has promised never to take it
  *
  * Checked at every step: never two running; nobody runs what the other side has run since the copy was made. Checked when nothing
  * moves any more, with one loss at most: somebody runs, or the one who had the guest is the one who was lost, or (where there is no
@@ -39,6 +41,7 @@ mtype source = RUNS, destination = ACTIVE;
 bool source_runs = true, destination_runs;
 bool source_ran_on, destination_ran;          /* since the copy was made */
 bool kill_source, kill_destination, settle_source, settle_destination, discard_destination, settled_by_hand;
+bool discard_source, abandon;                 /* the daemons say: it is there; it is never to run there */
 byte faults = FAULTS;
 
 /* A message to an end that is not there is lost; so may be the rest of what is under way when an end goes or the line breaks,
@@ -138,6 +141,7 @@ active proctype Source()
             :: ARBITER && !source_reaches -> skip /* refused */
             :: !ARBITER -> source_starts()
             fi
+        :: source == UNSETTLED && discard_source -> source_is_gone()
         od
     } unless {
         kill_source -> atomic {
@@ -211,8 +215,12 @@ active proctype Destination()
         /* READY */
         if
         :: forth?CANCEL -> destination_ends(); goto settled
+        :: abandon -> destination_ends(); goto settled
         :: forth?COMMIT ->
-            destination_takes();
+            if
+            :: abandon -> send_back(REFUSE); destination_ends(); goto settled
+            :: else -> destination_takes() /* asked from now on, it waits until it knows */
+            fi;
             if
             :: taken -> send_back(TAKEN); destination_starts()
             :: else -> send_back(REFUSE); destination_ends()
@@ -231,6 +239,7 @@ active proctype Destination()
             :: !taken && lost -> decision = NOBODY; destination_ends() /* the copy will never run */
             :: else /* refused: perhaps later */
             fi
+        :: destination == UNSETTLED && abandon -> destination_ends()
         :: destination == UNSETTLED && discard_destination -> decision = NOBODY; destination_ends()
         od
     } unless {
@@ -262,13 +271,28 @@ active proctype Losses()
 active proctype Operator()
 {
     do
-    :: atomic { OPERATOR && source == UNSETTLED && !settle_source &&
+    :: atomic { OPERATOR == 1 && source == UNSETTLED && !settle_source &&
        (ARBITER || (destination_settled && !destination_runs && !destination_ran)) -> settle_source = true }; break
-    :: atomic { OPERATOR && destination == UNSETTLED && !settle_destination &&
+    :: atomic { OPERATOR == 1 && destination == UNSETTLED && !settle_destination &&
        ((ARBITER && source_reaches) || (source_settled && !source_runs && !source_ran_on && source != UNSETTLED)) -> settle_destination = true; settled_by_hand = true }; break
-    :: atomic { OPERATOR && destination == UNSETTLED && !settle_destination -> discard_destination = true }; break
+    :: atomic { OPERATOR == 1 && destination == UNSETTLED && !settle_destination -> discard_destination = true }; break
     :: break
     od
+}
+
+/* When the source waits, its daemon asks the destination's, which has its VM promise that it never takes the guest; or it has. Of a VM
+ * that has died nothing is known. */
+active proctype Daemons()
+{
+end_idle:
+    if
+    :: OPERATOR == 2 && !ARBITER && source == UNSETTLED -> abandon = true
+    fi;
+end_asking:
+    if
+    :: atomic { destination == GONE || (WITHOUT == 5 && destination != RUNS && destination != DEAD) -> settle_source = true }
+    :: atomic { destination == RUNS -> discard_source = true }
+    fi
 }
 
 active proctype Judge()
@@ -279,7 +303,7 @@ active proctype Judge()
     :: FAULTS <= 1 ->
         assert(source_runs || destination_runs ||
                (guest == SOURCE && source == DEAD) || (guest == DESTINATION && destination == DEAD) ||
-               ((!ARBITER || !source_reaches) && source == UNSETTLED))
+               ((!ARBITER || !source_reaches) && source == UNSETTLED && (OPERATOR != 2 || destination == DEAD)))
     :: else
     fi
 }

@@ -20,6 +20,8 @@ HOLDS = {  # values of NAMES, and what is shown by them
     (0, 1, 1, 0): "the same, with somebody who settles by hand",
     (1, 5, 1, 0): "arbiter: all losses together never make two",
     (0, 4, 1, 0): "no arbiter: all losses together never make two",
+    (0, 1, 2, 0): "no arbiter, and daemons that settle it: any one loss leaves one that runs, but for a destination that died",
+    (0, 4, 2, 0): "the same: all losses together never make two",
 }
 FAILS = {
     (1, 1, 0, 1): "the destination would not ask the arbiter",
@@ -27,6 +29,7 @@ FAILS = {
     (1, 2, 1, 3): "a source that runs on would not decide so",
     (1, 1, 0, 4): "the source would not wait for an answer to COMMIT",
     (0, 1, 0, 4): "the same without an arbiter",
+    (0, 1, 2, 5): "the destination's daemon would answer without its VM's promise",
 }
 
 
