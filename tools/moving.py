@@ -16,7 +16,7 @@ MIB = 1 << 20
 def draw_way(source):
     """Capabilities, parameters and whether post-copy is begun, drawn at random."""
     late = source.random() < 0.2
-    capabilities = {"multifd": source.random() < 0.4, "postcopy-ram": late}
+    capabilities = {"multifd": source.random() < 0.4, "postcopy-ram": late, "xbzrle": source.random() < 0.4}
     compression = source.choice(["none", "none", "zstd", "lz4", "auto"])
     bandwidth = source.choice([0, 0, 512 * MIB, 128 * MIB])
     return capabilities, {"multifd-compression": compression, "max-bandwidth": bandwidth, "downtime-limit": source.choice([300, 50])}, late

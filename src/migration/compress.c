@@ -143,16 +143,7 @@ void *compressor_input(struct compressor *c, size_t size)
     return grow(&c->packed, size);
 }
 
-static void scatter(const struct iovec *iov, unsigned count, const uint8_t *from)
-{
-    for (unsigned i = 0; i < count; i++) {
-        memcpy(iov[i].iov_base, from, iov[i].iov_len);
-        from += iov[i].iov_len;
-    }
-}
-
-int compressor_unpack(struct compressor *c, unsigned flags, size_t packed_size, const struct iovec *iov, unsigned count,
-                      size_t size)
+int compressor_unpack(struct compressor *c, unsigned flags, size_t packed_size, size_t size, const uint8_t **ret_data)
 {
     uint8_t *plain = grow(&c->plain, size);
     size_t done;
@@ -170,6 +161,6 @@ int compressor_unpack(struct compressor *c, unsigned flags, size_t packed_size, 
     }
     if (done != size) /* errors of Zstandard are huge numbers */
         return -EBADMSG;
-    scatter(iov, count, plain);
+    *ret_data = plain;
     return 0;
 }

@@ -30,8 +30,9 @@ void compressor_sent(struct compressor *compressor, size_t size, int64_t ns);
 /* Room for size bytes (at most STREAM_CONTENTS_MAX and a little) that come packed; NULL: no memory. */
 void *compressor_input(struct compressor *compressor, size_t size);
 
-/* Unpacks those bytes into iov, whose sizes add up to `size`: exactly so many must come out. -EBADMSG, -ENOMEM. */
-int compressor_unpack(struct compressor *compressor, unsigned flags, size_t packed_size, const struct iovec *iov,
-                      unsigned count, size_t size);
+/* Unpacks those bytes: exactly `size` must come out, which are the compressor's until the next call. -EBADMSG, -ENOMEM.
+ */
+int compressor_unpack(struct compressor *compressor, unsigned flags, size_t packed_size, size_t size,
+                      const uint8_t **ret_data);
 
 #endif

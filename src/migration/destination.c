@@ -146,8 +146,8 @@ static int receive_rounds(struct migration_destination *destination, struct arri
     for (;;) {
         r = stream_receive(own->channel, true, &message, err);
         if (r == 0 && message.type == MESSAGE_PAGES && (destination->hello.flags & SESSION_DRY_RUN) == 0)
-            r = pages_receive(own->channel, &message, own->compressor, destination->machine.memory,
-                              &destination->progress, err);
+            r = pages_receive(own->channel, &message, own->compressor, (destination->hello.flags & SESSION_DELTA) != 0,
+                              destination->machine.memory, &destination->progress, err);
         else if (r == 0 && message.type == MESSAGE_PROBE && (destination->hello.flags & SESSION_DRY_RUN) != 0)
             r = stream_skip(own->channel, message.size, err);
         else if (r == 0 && message.type >= MESSAGE_COMPARE && message.type <= MESSAGE_SYNC &&

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The disks whose contents a migration moves, as it sees them: numbered alike on both sides, in blocks of STREAM_BLOCK_SIZE. */
+/* The disks whose contents a migration moves, as it sees them: numbered alike on both sides, in blocks of
+ * STREAM_BLOCK_SIZE. */
 #ifndef FERRY_MIGRATION_DISKS_H
 #define FERRY_MIGRATION_DISKS_H
 
@@ -17,10 +18,12 @@ struct migration_disks {
     uint64_t size[MIGRATION_DISKS_MAX]; /* bytes */
     const char *(*name)(void *ctx, unsigned disk);
     int (*read)(void *ctx, unsigned disk, uint64_t offset, void *data, size_t size);
-    /* Where something else than zeros may be, at or behind offset; *ret_start is the disk's size when there is nothing. */
+    /* Where something else than zeros may be, at or behind offset; *ret_start is the disk's size when there is nothing.
+     */
     int (*find_data)(void *ctx, unsigned disk, uint64_t offset, uint64_t *ret_start, uint64_t *ret_end);
 
-    /* The source's: track remembers from now on which blocks the guest changes; take adds them to a bitmap and forgets them. */
+    /* The source's: track remembers from now on which blocks the guest changes; take adds them to a bitmap and forgets
+     * them. */
     int (*track)(void *ctx, struct err *err);
     void (*untrack)(void *ctx);
     void (*take_dirty)(void *ctx, unsigned disk, uint64_t *bitmap);

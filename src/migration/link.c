@@ -27,6 +27,7 @@ struct link {
     struct migration_progress *progress;
     const _Atomic bool *cancel;
     enum migration_compression compression;
+    struct delta_cache *delta;
     struct link_channel *channel[STREAM_CHANNELS_MAX];
     unsigned count;
 
@@ -62,6 +63,11 @@ int link_new(const struct memory *memory, struct migration_progress *progress, c
     return 0;
 }
 
+void link_use_delta(struct link *link, struct delta_cache *cache)
+{
+    link->delta = cache;
+}
+
 /* What there is left of the round, by this channel. */
 static int do_share(struct link_channel *own, unsigned round)
 {
@@ -72,6 +78,7 @@ static int do_share(struct link_channel *own, unsigned round)
     own->sender.rate = link->rate;
     own->sender.skip_zero = link->skip_zero;
     own->sender.waited_ns = 0;
+    own->sender.round = round;
     while (r == 0 && !link->interrupted && (at = atomic_fetch_add(&link->next, CHUNK)) < words) {
         if (own == link->channel[0] && channel_wait(own->sender.channel, 0) == 0)
             return -EREMOTEIO;
@@ -133,6 +140,7 @@ int link_add(struct link *link, struct channel *channel)
         own->sender.memory = link->memory;
         own->sender.progress = link->progress;
         own->sender.cancel = link->cancel;
+        own->sender.delta = link->delta;
     }
     if (r == 0 && link->compression != COMPRESSION_NONE)
         r = compressor_new(link->compression, &own->sender.compressor);
@@ -176,6 +184,7 @@ void link_free(struct link *link)
             pthread_join(link->channel[i]->thread, NULL);
         channel_free(link->channel[i]->sender.channel);
         compressor_free(link->channel[i]->sender.compressor);
+        page_sender_fini(&link->channel[i]->sender);
         free(link->channel[i]);
     }
     pthread_cond_destroy(&link->begun);

@@ -12,6 +12,7 @@
 #include "migration/parameters.h"
 
 struct channel;
+struct delta_cache;
 struct link;
 struct memory;
 struct migration_progress;
@@ -20,6 +21,10 @@ struct rate;
 /* memory, progress and cancel outlive the link. Pages are packed as `compression` says. */
 int link_new(const struct memory *memory, struct migration_progress *progress, const _Atomic bool *cancel,
              enum migration_compression compression, struct link **ret_link);
+
+/* From the second round on pages may go as differences to what is in that cache, which outlives the link. Before any
+ * channel is added. */
+void link_use_delta(struct link *link, struct delta_cache *cache);
 
 /* Breaks what is under way, ends the threads and frees the channels. Accepts NULL. */
 void link_free(struct link *link);

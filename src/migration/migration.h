@@ -38,8 +38,8 @@ struct migration_machine {
      */
     int (*decide)(void *ctx, const char *session, bool *ret_mine, struct err *err);
     void (*forget)(void *ctx, const char *session); /* what was decided */
-    /* The disks whose contents move too, when both sides know which (behind examine, check). The destination takes the right to
-     * write to its own. */
+    /* The disks whose contents move too, when both sides know which (behind examine, check). The destination takes the
+     * right to write to its own. */
     int (*copied_disks)(void *ctx, struct migration_disks *ret_disks, struct err *err);
     /* progress->status has changed. */
     void (*changed)(void *ctx, enum migration_status status);

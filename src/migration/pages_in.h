@@ -9,8 +9,14 @@ struct compressor;
 struct memory;
 struct migration_progress;
 
-/* The body of one PAGES message. compressor: the channel's. -EBADMSG with a sentence: nothing was written. */
-int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor,
+/* The body of one PAGES message. compressor: the channel's. deltas: differences may be among them. -EBADMSG with a
+ * sentence: what the table or the sizes say is wrong, and nothing was written; or a difference is, and what stood
+ * before it was. */
+int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor, bool deltas,
                   struct memory *memory, struct migration_progress *progress, struct err *err);
+
+/* What follows the table of runs: so many bytes, unpacked, which are the compressor's until the next call. */
+int pages_receive_contents(struct channel *channel, const struct message *message, struct compressor *compressor,
+                           uint64_t contents, const uint8_t **ret_data, struct err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include "migration/pages_out.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "memory/memory.h"
 #include "migration/channel.h"
 #include "migration/compress.h"
+#include "migration/delta.h"
 #include "migration/progress.h"
 
 #define BATCH (1u << 20) /* bytes of contents that are sent together */
@@ -19,6 +21,10 @@
 #define BATCHES_A_SECOND 20 /* under a limit: short pauses, not long ones */
 #define BURST_NS 20000000   /* unused time that may be made up for */
 #define LOOK_AGAIN_NS 50000000
+#define STAGING (BATCH + MEMORY_PAGE_SIZE)
+#define DELTA_GUESS_NS 500000 /* what differences take for a MiB of pages, before it is measured */
+#define DELTA_SHARE 2         /* differences are made while they take at most one part in so many of the way's time */
+#define WEIGHT 4              /* of the past in what is measured */
 
 void rate_init(struct rate *rate, uint64_t limit)
 {
@@ -85,6 +91,36 @@ static void pack(struct page_sender *sender, struct message *message)
     sender->contents = size;
 }
 
+static int64_t mixed(int64_t past, int64_t ns, size_t size)
+{
+    int64_t now = (int64_t)((__int128)ns * MIB(1) / (int64_t)size);
+
+    return past == 0 ? now : past + (now - past) / WEIGHT;
+}
+
+/* Of short messages, overhead is all there is to measure. */
+static void measure(struct page_sender *sender, size_t size, int64_t ns)
+{
+    if (size > KIB(16))
+        sender->way_ns = mixed(sender->way_ns, ns, size);
+    if (sender->staged_pages >= 64)
+        sender->delta_ns = mixed(sender->delta_ns, sender->staging_ns, (size_t)sender->staged_pages * MEMORY_PAGE_SIZE);
+    if (sender->compressor != NULL)
+        compressor_sent(sender->compressor, size, ns);
+}
+
+/* Whether the next message's pages are compared with what was sent before. */
+static bool choose_delta(struct page_sender *sender)
+{
+    int64_t cost = sender->delta_ns != 0 ? sender->delta_ns : DELTA_GUESS_NS;
+
+    if (sender->delta == NULL || sender->skip_zero || sender->way_ns < cost * DELTA_SHARE)
+        return false;
+    if (sender->staging == NULL)
+        sender->staging = malloc(STAGING);
+    return sender->staging != NULL;
+}
+
 static int flush(struct page_sender *sender)
 {
     struct message message = {.type = MESSAGE_PAGES, .argument = sender->runs};
@@ -103,13 +139,22 @@ static int flush(struct page_sender *sender)
         sender->waited_ns += rate_wait(sender->rate, STREAM_HEADER_SIZE + message.size, sender->cancel);
     r = atomic_load(sender->cancel) ? -ECANCELED
                                     : channel_send(sender->channel, sender->iov, 1 + sender->iov_count, NULL);
-    if (sender->compressor != NULL)
-        compressor_sent(sender->compressor, message.size, host_monotonic_ns() - start);
+    measure(sender, message.size, host_monotonic_ns() - start);
     sender->progress->transferred += STREAM_HEADER_SIZE + message.size;
     sender->runs = 0;
     sender->iov_count = 0;
     sender->contents = 0;
+    sender->staged = 0;
+    sender->staged_pages = 0;
+    sender->staging_ns = 0;
+    sender->by_delta = choose_delta(sender);
     return r;
+}
+
+void page_sender_fini(struct page_sender *sender)
+{
+    free(sender->staging);
+    sender->staging = NULL;
 }
 
 /* The page that the memory room numbers so. */
@@ -151,16 +196,65 @@ static bool extend(struct page_sender *sender, uint64_t address, const uint8_t *
     return true;
 }
 
-static void begin_run(struct page_sender *sender, uint64_t address, const uint8_t *page, uint32_t kind)
+/* count: of pages, or of a difference's bytes. */
+static void begin_run(struct page_sender *sender, uint64_t address, const uint8_t *data, uint32_t count, uint32_t kind)
 {
     uint8_t *run = sender->head + STREAM_HEADER_SIZE + (size_t)sender->runs * STREAM_RUN_SIZE;
 
     store_le64(run, address);
-    store_le32(run + 8, 1);
+    store_le32(run + 8, count);
     store_le32(run + 12, kind);
     sender->runs++;
-    if (kind == RUN_CONTENTS)
-        sender->iov[++sender->iov_count] = (struct iovec){(void *)page, MEMORY_PAGE_SIZE};
+    if (kind != RUN_ZERO)
+        sender->iov[++sender->iov_count] =
+            (struct iovec){(void *)data, kind == RUN_DELTA ? count : count * MEMORY_PAGE_SIZE};
+}
+
+/* Adds what the page has become since it was sent last, or the page as it is, copied; the guest goes on writing to it.
+ */
+static void add_difference(struct page_sender *sender, uint64_t number, uint64_t address, const uint8_t *page)
+{
+    uint8_t *staged = sender->staging + sender->staged, delta[DELTA_SIZE_MAX];
+    int64_t start = host_monotonic_ns();
+    int size;
+
+    memcpy(staged, page, MEMORY_PAGE_SIZE);
+    size = delta_cache_update(sender->delta, number, sender->round, staged, delta);
+    if (size > 0) {
+        memcpy(staged, delta, (size_t)size);
+        begin_run(sender, address, staged, (uint32_t)size, RUN_DELTA);
+        sender->progress->delta_pages++;
+        sender->progress->delta_bytes += (uint64_t)size;
+    } else if (size < 0) {
+        size = MEMORY_PAGE_SIZE;
+        if (!extend(sender, address, staged, RUN_CONTENTS))
+            begin_run(sender, address, staged, 1, RUN_CONTENTS);
+        sender->progress->normal++;
+    } else {
+        sender->progress->delta_same++;
+    }
+    sender->staged += (size_t)size;
+    sender->contents += (size_t)size;
+    sender->staged_pages++;
+    sender->staging_ns += host_monotonic_ns() - start;
+}
+
+static void add_whole(struct page_sender *sender, uint64_t number, uint64_t address, const uint8_t *page, bool zero)
+{
+    uint32_t kind = zero ? RUN_ZERO : RUN_CONTENTS;
+
+    if (sender->delta != NULL)
+        delta_cache_drop(sender->delta, number);
+    if (zero)
+        sender->progress->duplicate++;
+    else
+        sender->progress->normal++;
+    if (zero && sender->skip_zero)
+        return;
+    if (!extend(sender, address, page, kind))
+        begin_run(sender, address, page, 1, kind);
+    if (!zero)
+        sender->contents += MEMORY_PAGE_SIZE;
 }
 
 static int add_page(struct page_sender *sender, uint64_t number, size_t batch)
@@ -171,16 +265,10 @@ static int add_page(struct page_sender *sender, uint64_t number, size_t batch)
 
     if (page == NULL)
         return 0;
-    if (zero)
-        sender->progress->duplicate++;
+    if (!zero && sender->by_delta)
+        add_difference(sender, number, address, page);
     else
-        sender->progress->normal++;
-    if (zero && sender->skip_zero)
-        return 0;
-    if (!extend(sender, address, page, zero ? RUN_ZERO : RUN_CONTENTS))
-        begin_run(sender, address, page, zero ? RUN_ZERO : RUN_CONTENTS);
-    if (!zero)
-        sender->contents += MEMORY_PAGE_SIZE;
+        add_whole(sender, number, address, page, zero);
     return sender->contents >= batch || sender->runs == STREAM_RUNS_MAX ? flush(sender) : 0;
 }
 
@@ -188,6 +276,7 @@ int page_sender_send(struct page_sender *sender, const uint64_t *bitmap, size_t 
 {
     int r = 0;
 
+    sender->by_delta = choose_delta(sender);
     for (size_t word = first; r == 0 && word < end; word++) {
         size_t batch;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Guest pages out to a channel: PAGES messages straight from guest RAM, no copies. */
+/* Guest pages out to a channel: PAGES messages straight from guest RAM, no copies, but where differences are sent. */
 #ifndef FERRY_MIGRATION_PAGES_OUT_H
 #define FERRY_MIGRATION_PAGES_OUT_H
 
@@ -12,6 +12,7 @@
 
 #include "migration/stream.h"
 
+struct delta_cache;
 struct memory;
 struct migration_progress;
 
@@ -35,14 +36,26 @@ struct page_sender {
     struct rate *rate; /* NULL: no limit */
     const _Atomic bool *cancel;
     struct compressor *compressor; /* NULL: contents go as they are */
+    struct delta_cache *delta;     /* of what was sent, for all channels; NULL: pages go whole */
+    unsigned round;                /* for it */
     bool skip_zero;                /* the other side's memory is zero where nothing was sent */
     int64_t waited_ns;             /* for the limit, since it was last set to 0 */
+    /* Measured, nanoseconds a MiB: on the way; making differences. */
+    int64_t way_ns, delta_ns;
+    bool by_delta;      /* the message under way may hold differences: the way is slow enough */
+    uint8_t *staging;   /* pages as they are sent, where they may be; NULL: not needed yet */
+    size_t staged;      /* bytes */
+    int64_t staging_ns; /* time spent on this message's differences */
+    unsigned staged_pages;
     /* The message under way: */
     unsigned runs, iov_count;
     size_t contents;
     uint8_t head[STREAM_HEADER_SIZE + STREAM_RUNS_MAX * STREAM_RUN_SIZE];
     struct iovec iov[1 + STREAM_RUNS_MAX];
 };
+
+/* Frees what the sender has made for itself. */
+void page_sender_fini(struct page_sender *sender);
 
 /* Sends the pages whose bits are set in words [first, end) of the bitmap, and nothing is left under way. -errno of the
  * channel. */

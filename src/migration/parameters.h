@@ -15,7 +15,9 @@ struct migration_parameters {
     unsigned channels; /* of multifd: 1 to STREAM_CHANNELS_MAX */
     enum migration_compression compression;
     unsigned throttle_initial, throttle_increment, throttle_max; /* percent of a CPU's time that is taken away */
-    bool multifd, auto_converge, postcopy, events, storage;      /* capabilities; storage: "block" */
+    uint64_t delta_cache_size;                                   /* bytes */
+    bool multifd, auto_converge, postcopy, events;               /* capabilities */
+    bool storage, delta;                                         /* "block", "xbzrle" */
 };
 
 #define MIGRATION_PARAMETERS_DEFAULT                                \
@@ -25,6 +27,7 @@ struct migration_parameters {
                                    .throttle_initial = 20,          \
                                    .throttle_increment = 10,        \
                                    .throttle_max = 99,              \
+                                   .delta_cache_size = 64u << 20,   \
                                    .auto_converge = true})
 
 #endif

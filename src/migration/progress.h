@@ -28,16 +28,20 @@ enum migration_status {
 
 struct migration_progress {
     _Atomic int status, stage;
-    _Atomic uint64_t ram_total;         /* bytes */
-    _Atomic uint64_t transferred;       /* bytes sent, of everything */
-    _Atomic uint64_t normal, duplicate; /* pages sent with their contents; pages that were zero */
-    _Atomic uint64_t remaining;         /* bytes of RAM still to be sent in this round */
-    _Atomic uint64_t rounds;            /* begun */
-    _Atomic uint64_t dirty_rate;        /* pages a second in the last round */
-    _Atomic uint64_t bandwidth;         /* bytes a second, measured */
-    _Atomic uint64_t throttle;          /* percent */
-    _Atomic uint64_t disk_total, disk_remaining; /* bytes of disks that are copied; of them, not known to be the same there */
-    _Atomic uint64_t disk_transferred;           /* bytes sent of them, not in `transferred` */
+    _Atomic uint64_t ram_total;                     /* bytes */
+    _Atomic uint64_t transferred;                   /* bytes sent, of everything */
+    _Atomic uint64_t normal, duplicate;             /* pages sent with their contents; pages that were zero */
+    _Atomic uint64_t delta_pages, delta_bytes;      /* pages sent as differences, and these */
+    _Atomic uint64_t delta_same;                    /* pages that were what the destination had, and not sent */
+    _Atomic uint64_t delta_misses, delta_overflows; /* pages not in the cache; with differences that were too long */
+    _Atomic uint64_t remaining;                     /* bytes of RAM still to be sent in this round */
+    _Atomic uint64_t rounds;                        /* begun */
+    _Atomic uint64_t dirty_rate;                    /* pages a second in the last round */
+    _Atomic uint64_t bandwidth;                     /* bytes a second, measured */
+    _Atomic uint64_t throttle;                      /* percent */
+    _Atomic uint64_t disk_total,
+        disk_remaining;                /* bytes of disks that are copied; of them, not known to be the same there */
+    _Atomic uint64_t disk_transferred; /* bytes sent of them, not in `transferred` */
     _Atomic int64_t start_ns, setup_ns, stop_ns,
         end_ns; /* host_monotonic_ns(): begun, setup done, guest stopped, over; 0: not yet */
     _Atomic uint64_t expected_downtime_us, downtime_us;

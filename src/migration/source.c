@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/delta.h"
 #include "migration/source_internal.h"
 #include "migration/tls.h"
 
@@ -215,6 +216,7 @@ void migration_source_free(struct migration_source *source)
     source_storage_end(source);
     channel_free(source->pages);
     link_free(source->link);
+    delta_cache_free(source->delta);
     tls_free(source->tls);
     rate_fini(&source->rate);
     pthread_cond_destroy(&source->settled);

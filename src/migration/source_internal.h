@@ -37,6 +37,7 @@ struct migration_source {
     struct rate rate;
     struct tls *tls; /* NULL: plain */
     struct convergence convergence;
+    struct delta_cache *delta;      /* NULL: pages go whole */
     uint64_t *bitmap, *bitmap_late; /* of pages that this round sends; that were dirtied behind their sending */
     uint64_t *fetched;              /* what the log had last */
     int64_t look_ns;                /* when the log is to be looked at next, within a round */
@@ -83,9 +84,10 @@ int source_postcopy_begin(struct migration_source *source, struct err *err);
 void source_postcopy_abandon(struct migration_source *source);
 int source_postcopy_finish(struct migration_source *source, struct err *err);
 
-/* source_storage.c: disks whose contents go too; nothing is done where there are none. prepare: both sides know which. copy: all that
- * differs, and what changed meanwhile, until little is left; before memory. fetch: looks what changed, and returns the bytes that are to
- * be sent; send sends them, as a part of a round, within the limit (NULL: none). measure: bytes that are not known to be zeros. */
+/* source_storage.c: disks whose contents go too; nothing is done where there are none. prepare: both sides know which.
+ * copy: all that differs, and what changed meanwhile, until little is left; before memory. fetch: looks what changed,
+ * and returns the bytes that are to be sent; send sends them, as a part of a round, within the limit (NULL: none).
+ * measure: bytes that are not known to be zeros. */
 int source_storage_prepare(struct migration_source *source, struct err *err);
 int source_storage_copy(struct migration_source *source, struct err *err);
 uint64_t source_storage_fetch(struct migration_source *source);

@@ -97,10 +97,15 @@ static int await_round(struct migration_source *source, struct err *err)
     return r;
 }
 
+static uint64_t pages_done(const struct migration_progress *progress)
+{
+    return progress->normal + progress->delta_pages + progress->delta_same;
+}
+
 static int measured_round(struct migration_source *source, uint64_t bytes, struct round *ret_round, struct err *err)
 {
     int64_t start = host_monotonic_ns(), waited_ns = 0;
-    uint64_t sent = link_sent(source->link), normal = source->progress.normal, dirty = 0;
+    uint64_t sent = link_sent(source->link), pages = pages_done(&source->progress), dirty = 0;
     uint64_t disks = source->progress.disk_remaining;
     int r = send_round(source, bytes, true, &waited_ns, err);
 
@@ -114,7 +119,7 @@ static int measured_round(struct migration_source *source, uint64_t bytes, struc
     ret_round->total_us = (uint64_t)(host_monotonic_ns() - start) / 1000;
     ret_round->busy_us = ret_round->total_us - (uint64_t)waited_ns / 1000;
     ret_round->sent = link_sent(source->link) - sent;
-    ret_round->plain += (source->progress.normal - normal) * MEMORY_PAGE_SIZE;
+    ret_round->plain += (pages_done(&source->progress) - pages) * MEMORY_PAGE_SIZE;
     ret_round->memory = dirty;
     ret_round->dirty = dirty + (source->switching ? 0 : source_storage_fetch(source));
     return 0;

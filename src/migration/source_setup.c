@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/delta.h"
 #include "migration/source_internal.h"
 #include "migration/tls.h"
 
@@ -49,7 +50,7 @@ static int add_channel(struct migration_source *source, struct link *link, unsig
 {
     struct migration_parameters parameters = source_parameters(source);
     uint32_t flags = (source->dry_run ? SESSION_DRY_RUN : 0) | (parameters.postcopy ? SESSION_POSTCOPY : 0) |
-                     (parameters.storage ? SESSION_STORAGE : 0);
+                     (parameters.storage ? SESSION_STORAGE : 0) | (source->delta != NULL ? SESSION_DELTA : 0);
     struct channel *channel;
     int r = source_open_channel(source, number, flags, &channel, err);
 
@@ -87,12 +88,17 @@ static void name_session(struct migration_source *source)
 
 static int open_link(struct migration_source *source, struct err *err)
 {
+    struct migration_parameters parameters = source_parameters(source);
     struct link *link;
-    int r = link_new(source->machine.memory, &source->progress, &source->cancel, source_parameters(source).compression,
-                     &link);
+    int r = 0;
 
+    if (parameters.delta && !source->dry_run)
+        r = delta_cache_new(parameters.delta_cache_size, &source->progress, &source->delta);
+    if (r == 0)
+        r = link_new(source->machine.memory, &source->progress, &source->cancel, parameters.compression, &link);
     if (r < 0)
         return err_set(err, r, "out of memory");
+    link_use_delta(link, source->delta);
     name_session(source);
     if (source->address.tls)
         r = tls_new(source->machine.tls_directory, false, &source->tls, err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The source's part in copying disks: all that differs once, while the guest runs, then what it changes, with the rounds of
- * memory. */
+/* The source's part in copying disks: all that differs once, while the guest runs, then what it changes, with the
+ * rounds of memory. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,7 +257,8 @@ static int compare_window(struct source_storage *storage, struct storage_cursor 
         r = storage_may_hold(cursor, first + i, 1, &holds);
         if (r < 0)
             return unreadable(storage, r, err);
-        r = compare_block(storage, first + i, holds, any ? storage->digest + (size_t)i * STREAM_DIGEST_SIZE : NULL, err);
+        r = compare_block(storage, first + i, holds, any ? storage->digest + (size_t)i * STREAM_DIGEST_SIZE : NULL,
+                          err);
         progress->disk_remaining -= storage_bytes(size, first + i, 1);
     }
     return r == 0 ? flush(storage, err) : r;
@@ -273,9 +274,10 @@ static int compare_disk(struct source_storage *storage, unsigned disk, struct er
     for (uint64_t first = 0; r == 0 && first < blocks; first += STREAM_COMPARE_MAX) {
         uint64_t left = blocks - first;
 
-        r = storage->source->cancel ? stream_lost(err, -ECANCELED, "destination")
-                                    : compare_window(storage, &cursor, first,
-                                                     left < STREAM_COMPARE_MAX ? (uint32_t)left : STREAM_COMPARE_MAX, err);
+        r = storage->source->cancel
+                ? stream_lost(err, -ECANCELED, "destination")
+                : compare_window(storage, &cursor, first,
+                                 left < STREAM_COMPARE_MAX ? (uint32_t)left : STREAM_COMPARE_MAX, err);
     }
     return r;
 }

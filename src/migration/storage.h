@@ -26,7 +26,8 @@ static inline uint64_t storage_bytes(uint64_t size, uint64_t block, uint64_t cou
 
 bool storage_is_zero(const uint8_t *data, size_t size);
 
-/* SHA-256, its first half: whoever finds two blocks with the same one has found a guest that harms itself. 0, or -EIO. */
+/* SHA-256, its first half: whoever finds two blocks with the same one has found a guest that harms itself. 0, or -EIO.
+ */
 int storage_digest(const void *data, size_t size, uint8_t ret_digest[static STREAM_DIGEST_SIZE]);
 
 /* Looks where a disk may hold anything, ahead of whoever goes through its blocks in order. */

@@ -105,7 +105,7 @@ static int receive_contents(struct storage_in *storage, struct channel *channel,
                             struct compressor *compressor, size_t bytes, struct err *err)
 {
     size_t size = message->size - STREAM_EXTENT_SIZE;
-    struct iovec iov = {storage->contents, bytes};
+    const uint8_t *plain;
     void *packed;
     int r;
 
@@ -115,8 +115,11 @@ static int receive_contents(struct storage_in *storage, struct channel *channel,
     r = packed == NULL ? -ENOMEM : channel_receive(channel, packed, size);
     if (r < 0)
         return r == -ENOMEM ? err_set(err, r, "no memory for packed blocks") : stream_lost(err, r, "source");
-    if (message->flags != PAGES_PLAIN && compressor_unpack(compressor, message->flags, size, &iov, 1, bytes) < 0)
+    if (message->flags == PAGES_PLAIN)
+        return 0;
+    if (compressor_unpack(compressor, message->flags, size, bytes, &plain) < 0)
         return err_set(err, -EBADMSG, "packed BLOCKS do not give the %zu bytes that they need", bytes);
+    memcpy(storage->contents, plain, bytes);
     return 0;
 }
 

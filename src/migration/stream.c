@@ -179,6 +179,9 @@ int stream_receive_hello(struct channel *channel, struct hello *ret_hello, struc
         if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f'))
             return err_set(err, -EBADMSG, "the source's HELLO names no session");
     }
+    if ((load_le32(body + 4) & ~(uint32_t)SESSION_KNOWN) != 0)
+        return err_set(err, -EBADMSG, "the source's HELLO asks for what this Ferry does not know: flags %#x",
+                       load_le32(body + 4));
     *ret_hello = (struct hello){.channel = message.argument,
                                 .version = load_le16(body),
                                 .oldest = load_le16(body + 2),

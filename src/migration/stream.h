@@ -26,8 +26,8 @@ struct channel;
 #define STREAM_CHANNELS_MAX 16
 #define STREAM_PAGES_CHANNEL 0xffff /* HELLO's number of the channel of post-copy */
 #define STREAM_BITMAP_MAX (64u << 20)
-#define STREAM_BLOCK_SIZE (64u << 10)                /* of disks; the last one of a disk may be shorter */
-#define STREAM_EXTENT_SIZE 16                        /* what a BLOCKS begins with */
+#define STREAM_BLOCK_SIZE (64u << 10) /* of disks; the last one of a disk may be shorter */
+#define STREAM_EXTENT_SIZE 16         /* what a BLOCKS begins with */
 #define STREAM_EXTENT_MAX (STREAM_CONTENTS_MAX / STREAM_BLOCK_SIZE) /* blocks with contents in one message */
 #define STREAM_COMPARE_SIZE 12
 #define STREAM_COMPARE_MAX 4096u /* blocks */
@@ -61,12 +61,14 @@ enum message_type {
 };
 
 enum { /* flags of HELLO's body */
-    SESSION_DRY_RUN = 1 << 0,
-    SESSION_POSTCOPY = 1 << 1,
-    SESSION_RESUME = 1 << 2,
-    SESSION_STORAGE = 1 << 3,
+       SESSION_DRY_RUN = 1 << 0,
+       SESSION_POSTCOPY = 1 << 1,
+       SESSION_RESUME = 1 << 2,
+       SESSION_STORAGE = 1 << 3,
+       SESSION_DELTA = 1 << 4,
+       SESSION_KNOWN = (1 << 5) - 1,
 };
-enum { RUN_CONTENTS = 0, RUN_ZERO = 1 };
+enum { RUN_CONTENTS = 0, RUN_ZERO = 1, RUN_DELTA = 2 };
 /* Of BLOCKS: kinds as of runs. */
 struct extent {
     uint64_t block;

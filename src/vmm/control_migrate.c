@@ -31,6 +31,7 @@ static const struct parameter parameters[] = {
     {"downtime-limit", MEMBER(downtime_limit_ms), KIND_NUMBER_64, 0, 2000000},
     {"multifd-channels", MEMBER(channels), KIND_NUMBER, 1, 16},
     {"multifd-compression", MEMBER(compression), KIND_COMPRESSION, 0, 0},
+    {"xbzrle-cache-size", MEMBER(delta_cache_size), KIND_NUMBER_64, 4096, INT64_MAX},
     {"cpu-throttle-initial", MEMBER(throttle_initial), KIND_NUMBER, 1, 99},
     {"cpu-throttle-increment", MEMBER(throttle_increment), KIND_NUMBER, 1, 99},
     {"max-cpu-throttle", MEMBER(throttle_max), KIND_NUMBER, 1, 99},
@@ -115,13 +116,13 @@ int control_query_parameters(struct machine *machine, json_t *arguments, json_t 
 
 struct capability {
     const char *name;
-    size_t offset; /* of a bool; SIZE_MAX: always off */
+    size_t offset; /* of a bool */
 };
 
 static const struct capability capabilities[] = {
     {"multifd", MEMBER(multifd)}, {"auto-converge", MEMBER(auto_converge)},
     {"events", MEMBER(events)},   {"postcopy-ram", MEMBER(postcopy)},
-    {"block", MEMBER(storage)},   {"xbzrle", SIZE_MAX},
+    {"block", MEMBER(storage)},   {"xbzrle", MEMBER(delta)},
 };
 
 static int set_capability(struct migration_parameters *out, const json_t *item, struct err *err)
@@ -134,10 +135,7 @@ static int set_capability(struct migration_parameters *out, const json_t *item, 
     for (unsigned i = 0; i < ARRAY_SIZE(capabilities); i++) {
         if (!text_equal(capabilities[i].name, name))
             continue;
-        if (capabilities[i].offset != SIZE_MAX)
-            *(bool *)((char *)out + capabilities[i].offset) = json_is_true(state);
-        else if (json_is_true(state))
-            return err_set(err, -ENOTSUP, "this Ferry has no %s", name);
+        *(bool *)((char *)out + capabilities[i].offset) = json_is_true(state);
         return 0;
     }
     return err_set(err, -EINVAL, "there is no capability '%.64s'", name);
@@ -168,7 +166,7 @@ int control_query_capabilities(struct machine *machine, json_t *arguments, json_
     json_t *list = json_array();
 
     for (unsigned i = 0; i < ARRAY_SIZE(capabilities); i++) {
-        bool on = capabilities[i].offset != SIZE_MAX && *(const bool *)((const char *)now + capabilities[i].offset);
+        bool on = *(const bool *)((const char *)now + capabilities[i].offset);
 
         json_array_append_new(list, json_pack("{s:s, s:b}", "capability", capabilities[i].name, "state", on));
     }
@@ -192,7 +190,7 @@ static json_t *ram(const struct migration_progress *progress, int64_t until_ns)
     set_integer(object, "remaining", progress->remaining);
     set_integer(object, "total", progress->ram_total);
     set_integer(object, "duplicate", progress->duplicate);
-    set_integer(object, "skipped", 0);
+    set_integer(object, "skipped", progress->delta_same);
     set_integer(object, "normal", progress->normal);
     set_integer(object, "normal-bytes", progress->normal * MEMORY_PAGE_SIZE);
     set_integer(object, "dirty-pages-rate", progress->dirty_rate);
@@ -206,8 +204,8 @@ static json_t *ram(const struct migration_progress *progress, int64_t until_ns)
 /* QEMU's members that mean nothing for disks are zero, as there. */
 static json_t *disk(const struct migration_progress *progress, int64_t until_ns)
 {
-    static const char *const zero[] = {"duplicate", "skipped", "normal", "normal-bytes", "dirty-pages-rate", "dirty-sync-count",
-                                       "postcopy-requests"};
+    static const char *const zero[] = {"duplicate",        "skipped",          "normal",           "normal-bytes",
+                                       "dirty-pages-rate", "dirty-sync-count", "postcopy-requests"};
     double seconds = (double)(until_ns - progress->start_ns) / 1e9;
     json_t *object = json_object();
 
@@ -219,6 +217,26 @@ static json_t *disk(const struct migration_progress *progress, int64_t until_ns)
     for (unsigned i = 0; i < ARRAY_SIZE(zero); i++)
         set_integer(object, zero[i], 0);
     set_integer(object, "page-size", MEMORY_PAGE_SIZE);
+    return object;
+}
+
+/* QEMU's fields. Rates: of the pages in question, how many were not in the cache; of their bytes, what one of a
+ * difference stands for. */
+static json_t *delta(const struct migration_progress *progress, uint64_t cache_size)
+{
+    uint64_t found = progress->delta_pages + progress->delta_same + progress->delta_overflows;
+    uint64_t asked = found + progress->delta_misses, bytes = progress->delta_bytes;
+    json_t *object = json_object();
+
+    set_integer(object, "cache-size", cache_size);
+    set_integer(object, "bytes", bytes);
+    set_integer(object, "pages", progress->delta_pages);
+    set_integer(object, "cache-miss", progress->delta_misses);
+    json_object_set_new(object, "cache-miss-rate",
+                        json_real(asked > 0 ? (double)progress->delta_misses / (double)asked : 0));
+    json_object_set_new(object, "encoding-rate",
+                        json_real(bytes > 0 ? (double)(progress->delta_pages * MEMORY_PAGE_SIZE) / (double)bytes : 0));
+    set_integer(object, "overflow", progress->delta_overflows);
     return object;
 }
 
@@ -279,6 +297,8 @@ int control_query_migrate(struct machine *machine, json_t *arguments, json_t **r
     json_object_set_new(object, "ram", ram(progress, until_ns));
     if (progress->disk_total > 0)
         json_object_set_new(object, "disk", disk(progress, until_ns));
+    if (migrate_parameters(machine)->delta)
+        json_object_set_new(object, "xbzrle-cache", delta(progress, migrate_parameters(machine)->delta_cache_size));
     add_times(object, progress, until_ns);
     return 0;
 }

@@ -153,9 +153,9 @@ static size_t put_disk(uint8_t *out, size_t at)
 /* A whole migration of a disk and two pages, up to each of its messages. */
 size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
 {
-    uint8_t hello[STREAM_HELLO_SIZE] = {1, 0, 1, 0, SESSION_STORAGE};
-    uint8_t pages[2 * STREAM_RUN_SIZE + 4096] = {0};
-    size_t end[8];
+    uint8_t hello[STREAM_HELLO_SIZE] = {1, 0, 1, 0, SESSION_STORAGE | SESSION_DELTA};
+    uint8_t pages[2 * STREAM_RUN_SIZE + 4096] = {0}, delta[STREAM_RUN_SIZE + 5] = {0};
+    size_t end[9];
 
     if (index >= ARRAY_SIZE(end) || max < 7000)
         return 0;
@@ -173,6 +173,13 @@ size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
     end[5] = put(out, end[4], MESSAGE_STATE, 1, "state", 5);
     end[6] = put(out, end[5], MESSAGE_COMMIT, 0, "", 0);
     end[7] = put(out, end[4], MESSAGE_CANCEL, 0, "enough", 6);
+    if (index == 8) {
+        store_le32(delta + 8, 5);
+        store_le32(delta + 12, RUN_DELTA);
+        memcpy(delta + STREAM_RUN_SIZE, "\xc8\x01\x02xy", 5);
+        end[8] = put(out, end[4], MESSAGE_PAGES, 1, delta, sizeof(delta));
+        end[8] = put(out, end[8], MESSAGE_ROUND, 2, "", 0);
+    }
     return end[index];
 }
 

@@ -4,8 +4,9 @@
 import itertools
 import os
 import socket
+import time
 
-from migration import ENGINES, MigrationTest, complaints, free_port, main, wait_over, wait_status
+from migration import ENGINES, LIMIT, MigrationTest, complaints, free_port, main, wait_over, wait_status
 
 
 class Move(MigrationTest):
@@ -60,6 +61,35 @@ class Move(MigrationTest):
                     self.assertLess(ram["transferred"], ram["normal-bytes"] / 4)
                 self.doCleanups()
                 self.setUp()
+
+    def test_delta(self):
+        """Over a slow way, pages go as differences; on several channels too."""
+        for multifd in False, True:
+            with self.subTest(multifd=multifd):
+                self.move_by_delta(multifd)
+                self.doCleanups()
+                self.setUp()
+
+    def move_by_delta(self, multifd):
+        source, target, out, _ = self.pair(f"unix:{self.place}/m", guest="dirty")
+        self.type(source, "abc")
+        ways = {"xbzrle": True, "multifd": multifd, "auto-converge": False}
+        out.call("migrate-set-capabilities", capabilities=[{"capability": name, "state": on} for name, on in ways.items()])
+        # Does not end before it is let.
+        out.call("migrate-set-parameters", **{"max-bandwidth": 32 << 20, "downtime-limit": 0, "xbzrle-cache-size": 32 << 20})
+        out.call("migrate", uri=f"unix:{self.place}/m")
+        deadline = time.monotonic() + LIMIT
+        while (answer := out.call("query-migrate")).get("xbzrle-cache", {}).get("pages", 0) < 1000:
+            self.assertLess(time.monotonic(), deadline, answer)
+            time.sleep(0.02)
+        self.type(source, "de")
+        out.call("migrate-set-parameters", **{"downtime-limit": 2000, "max-bandwidth": 0})
+        answer = wait_over(out)
+        self.assertEqual(answer["status"], "completed", answer)
+        delta = answer["xbzrle-cache"]
+        self.assertEqual(delta["cache-size"], 32 << 20)
+        self.assertGreater(delta["encoding-rate"], 8)
+        self.type(target, "fghij")
 
     def test_memory_that_changes(self):
         self.move(f"unix:{self.place}/m", guest="dirty")

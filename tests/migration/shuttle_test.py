@@ -25,7 +25,7 @@ class Shuttle(MigrationTest):
             uri = f"unix:{self.place}/m{move}"
             target = self.start(f"vm{move}", "--incoming", uri, "--cpu", "x86-64-v1", guest="dirty", engine=next(engines))
             into = self.control(f"vm{move}")
-            way = {"multifd": draw.random() < 0.3, "postcopy-ram": draw.random() < 0.3}
+            way = {"multifd": draw.random() < 0.3, "postcopy-ram": draw.random() < 0.3, "xbzrle": draw.random() < 0.4}
             qmp.call("migrate-set-capabilities", capabilities=[{"capability": name, "state": on} for name, on in way.items()])
             qmp.call("migrate-set-parameters", **{"multifd-compression": draw.choice(["none", "none", "zstd", "lz4", "auto"]),
                                                   "max-bandwidth": 256 << 20 if way["postcopy-ram"] else 0})

@@ -12,6 +12,7 @@
 #include "migration/address.h"
 #include "migration/channel.h"
 #include "migration/compress.h"
+#include "migration/delta.h"
 #include "migration/pages_in.h"
 #include "migration/pages_out.h"
 #include "migration/progress.h"
@@ -108,7 +109,7 @@ static void receive_pages(struct line line, struct memory *memory, struct migrat
     while (channel_wait(line.in, 0) == 0) {
         assert_int_equal(stream_receive(line.in, true, &message, &err), 0);
         assert_int_equal(message.type, MESSAGE_PAGES);
-        assert_int_equal(pages_receive(line.in, &message, compressor, memory, progress, &err), 0);
+        assert_int_equal(pages_receive(line.in, &message, compressor, true, memory, progress, &err), 0);
     }
     compressor_free(compressor);
 }
@@ -161,6 +162,54 @@ static void test_pages(void **state)
     send_pages(COMPRESSION_AUTO);
 }
 
+/* Pages that change a little go as differences from the third sending on, packed or not; those that become zero, or go whole in
+ * between, do not spoil it. */
+static void send_deltas(enum migration_compression compression)
+{
+    struct memory *from = memory_with(KIB(256), KIB(64)), *to = memory_with(KIB(256), KIB(64));
+    struct migration_progress out = {0}, in = {0};
+    static _Atomic bool cancel;
+    struct page_sender *sender = calloc(1, sizeof(*sender));
+    const uint64_t bitmap[2] = {UINT64_MAX, UINT16_MAX};
+    struct line line = line_new();
+
+    sender->channel = line.out;
+    sender->memory = from;
+    sender->progress = &out;
+    sender->cancel = &cancel;
+    assert_int_equal(delta_cache_new(KIB(512), &out, &sender->delta), 0);
+    assert_int_equal(compressor_new(compression, &sender->compressor), 0);
+    srandom(3);
+    for (sender->round = 1; sender->round < 12; sender->round++) {
+        for (unsigned i = 0; i < 2; i++)
+            for (uint64_t at = 0; at < from->region[i].size; at += 64)
+                from->region[i].host[at + (unsigned)random() % 64] = (uint8_t)random();
+        memset(from->region[0].host + (sender->round % 5) * KIB(16), 0, KIB(8));
+        sender->skip_zero = sender->round == 1;
+        sender->way_ns = sender->round == 7 ? 1 : INT64_C(1000000000);
+        assert_int_equal(page_sender_send(sender, bitmap, 0, 2), 0);
+        receive_pages(line, to, &in);
+        for (unsigned i = 0; i < 2; i++)
+            assert_memory_equal(from->region[i].host, to->region[i].host, from->region[i].size);
+    }
+    assert_true(out.delta_pages > 400);
+    assert_true(out.delta_bytes < out.delta_pages * 512);
+    delta_cache_free(sender->delta);
+    compressor_free(sender->compressor);
+    page_sender_fini(sender);
+    free(sender);
+    line_free(line);
+    memory_free(from);
+    memory_free(to);
+}
+
+static void test_deltas(void **state)
+{
+    send_deltas(COMPRESSION_NONE);
+    send_deltas(COMPRESSION_ZSTD);
+    send_deltas(COMPRESSION_LZ4);
+}
+
 static void test_pages_in_use(void **state)
 {
     struct memory *memory = memory_with(KIB(256), KIB(64));
@@ -193,7 +242,7 @@ static void expect_refused(uint64_t address, uint32_t pages, uint32_t kind, uint
     store_le32(run + 8, pages);
     store_le32(run + 12, kind);
     assert_int_equal(channel_send(line.out, iov, 2, NULL), 0);
-    assert_int_equal(pages_receive(line.in, &message, compressor, memory, &progress, &err), -EBADMSG);
+    assert_int_equal(pages_receive(line.in, &message, compressor, true, memory, &progress, &err), -EBADMSG);
     assert_int_not_equal(err.code, 0);
     compressor_free(compressor);
     line_free(line);
@@ -209,7 +258,11 @@ static void test_hostile_pages(void **state)
     expect_refused(UINT64_MAX - 4095, 2, RUN_ZERO, 1, 0, 0);
     expect_refused(0, 0, RUN_ZERO, 1, 0, 0);
     expect_refused(0, UINT32_MAX, RUN_ZERO, 1, 0, 0);
-    expect_refused(0, 1, 2, 1, 0, 0);
+    expect_refused(0, 1, 3, 1, 0, 0);
+    expect_refused(0, 0, RUN_DELTA, 1, 0, 0);
+    expect_refused(0, 2049, RUN_DELTA, 1, 0, 2049);
+    expect_refused(0, 3, RUN_DELTA, 1, 0, 3); /* zeros are no difference */
+    expect_refused(MIB(1), 3, RUN_DELTA, 1, 0, 3);
     expect_refused(0, 1, RUN_CONTENTS, 1, 0, 4095);
     expect_refused(0, 1, RUN_CONTENTS, 0, 0, 4096);
     expect_refused(0, 1, RUN_CONTENTS, STREAM_RUNS_MAX + 1, 0, 4096);
@@ -241,9 +294,15 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_header),        cmocka_unit_test(test_senders),  cmocka_unit_test(test_closed),
-        cmocka_unit_test(test_patience),      cmocka_unit_test(test_pages),    cmocka_unit_test(test_pages_in_use),
-        cmocka_unit_test(test_hostile_pages), cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_header),
+        cmocka_unit_test(test_senders),
+        cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_patience),
+        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_deltas),
+        cmocka_unit_test(test_pages_in_use),
+        cmocka_unit_test(test_hostile_pages),
+        cmocka_unit_test(test_addresses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
