@@ -93,6 +93,73 @@ static void emit_leave(struct emitter *e)
     emit8(e, 0xc3);
 }
 
+static void emit_shift(struct emitter *e, bool left, unsigned reg, unsigned by)
+{
+    emit_registers(e, EMIT_W, 0xc1, left ? 4 : 5, reg);
+    emit8(e, by);
+}
+
+static struct host_memory indexed(struct host_memory m, unsigned index, unsigned scale)
+{
+    m.index = (uint8_t)index;
+    m.scale = (uint8_t)scale;
+    return m;
+}
+
+/* The jump table's slot gets the code in RAX; RCX is the CPL, 0 or 3. */
+static void emit_refill(struct emitter *e)
+{
+    emit_alu_constant(e, 0, ALU_AND, HOST_RCX, 1);
+    emit_registers(e, 0, 0x69, HOST_RCX, HOST_RCX); /* imul */
+    emit32(e, JUMP_SLOTS);
+    emit_registers(e, 0, 0x8b, SCRATCH, ADDRESS);
+    emit_shift(e, false, SCRATCH, JUMP_SLOT_SHIFT);
+    emit_registers(e, 0, 0x33, SCRATCH, ADDRESS);
+    emit_alu_constant(e, 0, ALU_AND, SCRATCH, JUMP_SLOTS - 1);
+    emit_registers(e, 0, 0x03, SCRATCH, HOST_RCX);
+    emit_store(e, indexed(VCPU(jump_table), SCRATCH, 3), HOST_RAX);
+    emit_move(e, HOST_RCX, ADDRESS);
+    emit_shift(e, false, HOST_RCX, 12);
+    emit_memory(e, 0, 0x89, HOST_RCX, indexed(VCPU(jump_page), SCRATCH, 2));
+}
+
+/* Where the jump table has other code for the address in ADDRESS the reserve may have the right one. RAX and RCX are borrowed. Goes on
+ * behind this if not, or if somebody wants attention: that code would come back here. */
+static void emit_reserve(struct emitter *e, const struct code_arena *arena)
+{
+    uint8_t *attention, *not_there[2];
+
+    emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(attention), 0);
+    attention = emit_jump_if(e, IF_NE);
+    emit_store(e, VCPU(saved_rax), HOST_RAX);
+    emit_store(e, VCPU(resume), HOST_RCX);
+    emit_move(e, HOST_RAX, ADDRESS);
+    emit_shift(e, false, HOST_RAX, JUMP_RESERVE_SHIFT);
+    emit_registers(e, 0, 0x33, HOST_RAX, ADDRESS);
+    emit_alu_constant(e, 0, ALU_AND, HOST_RAX, JUMP_RESERVE_SLOTS - 1);
+    emit_shift(e, true, HOST_RAX, 4); /* times the size of an entry */
+    emit_memory(e, EMIT_W, 0x03, HOST_RAX, VCPU(jump_reserve));
+    emit_memory(e, EMIT_W, 0x3b, ADDRESS, at_base(HOST_RAX, offsetof(struct jump_reserve, linear)));
+    not_there[0] = emit_jump_if(e, IF_NE);
+    emit_memory(e, EMIT_0F, 0xb6, HOST_RCX, VCPU(cpl));
+    emit_load32(e, SCRATCH, indexed(VCPU(jump_generation), HOST_RCX, 2));
+    emit_memory(e, 0, 0x3b, SCRATCH, at_base(HOST_RAX, offsetof(struct jump_reserve, generation)));
+    not_there[1] = emit_jump_if(e, IF_NE);
+    emit_load32(e, HOST_RAX, at_base(HOST_RAX, offsetof(struct jump_reserve, code)));
+    emit_constant(e, SCRATCH, (uint64_t)(uintptr_t)arena->execute);
+    emit_registers(e, EMIT_W, 0x03, HOST_RAX, SCRATCH);
+    emit_refill(e);
+    emit_move(e, SCRATCH, HOST_RAX);
+    emit_load(e, HOST_RAX, VCPU(saved_rax));
+    emit_load(e, HOST_RCX, VCPU(resume));
+    emit_jump_register(e, SCRATCH);
+    emit_patch(not_there[0], e->at);
+    emit_patch(not_there[1], e->at);
+    emit_load(e, HOST_RAX, VCPU(saved_rax));
+    emit_load(e, HOST_RCX, VCPU(resume));
+    emit_patch(attention, e->at);
+}
+
 /* SCRATCH is the result. */
 static void emit_exit(struct emitter *e, bool avx)
 {
@@ -257,6 +324,7 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
 
     emit_enter(&e);
     ret_trampolines->exit_to_address = e.at;
+    emit_reserve(&e, arena);
     emit_store(&e, VCPU(gpr[GPR_RIP]), ADDRESS);
     emit_registers(&e, 0, 0x31, SCRATCH, SCRATCH);
     ret_trampolines->exit = e.at;

@@ -21,6 +21,7 @@
 #define TABLE_LIST_MAX 2048u
 #define START_PAGES 2048u /* power of two */
 #define PAGE_HASH_SIZE 4096u
+#define RESERVE_PAGES 4096u /* power of two */
 #define POPULATE KIB(256)
 #define CHUNK_MAX KIB(512)
 #define TABLE_EXIT_MAX 64u /* of dbt_emit_through_table(), and to align it */
@@ -53,7 +54,8 @@ struct translation_cache {
     bool supervisor_not_global; /* the jump table of CPL 0 has entries that a flush takes away */
     unsigned table_count[2];    /* entries of the jump tables are listed, as long as they find room */
     uint16_t table_list[2][TABLE_LIST_MAX];
-    uint32_t table_page[2][JUMP_SLOTS]; /* numbers of the entries' linear pages, their low bits: a page too many may be forgotten */
+    uint64_t reserve_pages[2][RESERVE_PAGES / 64]; /* a bit for each linear page that may have entries in the reserve */
+    uint32_t last_generation;
     /* A bit for each place where there may be a translation: it answers "no" at once. Pages stand together, as they are read. */
     uint64_t start[START_PAGES][4096 / 64];
     struct translation *hash[HASH_SIZE];
@@ -91,6 +93,51 @@ static const uint8_t *executable(const struct translation_cache *cache, const ui
 
 /* --- jump tables ----------------------------------------------------------------------------------------------------------- */
 
+/* Nobody is at CPL 1 or 2 with a generation that an entry has. */
+static void clear_reserve(struct dbt_vcpu *v, unsigned user)
+{
+    struct translation_cache *cache = v->translations;
+
+    if (cache->last_generation == UINT32_MAX - 1) {
+        memset(v->jump_reserve, 0, JUMP_RESERVE_SLOTS * sizeof(*v->jump_reserve));
+        cache->last_generation = 0;
+        v->jump_generation[user ? 0 : 3] = ++cache->last_generation;
+    }
+    v->jump_generation[user ? 3 : 0] = ++cache->last_generation;
+    v->jump_generation[1] = v->jump_generation[2] = UINT32_MAX;
+    memset(cache->reserve_pages[user], 0, sizeof(cache->reserve_pages[user]));
+}
+
+static struct jump_reserve *reserve_slot(const struct dbt_vcpu *v, uint64_t linear)
+{
+    return &v->jump_reserve[((uint32_t)linear ^ (uint32_t)(linear >> JUMP_RESERVE_SHIFT)) & (JUMP_RESERVE_SLOTS - 1)];
+}
+
+static uint64_t *reserve_page(struct translation_cache *cache, unsigned user, uint64_t linear, uint64_t *ret_mask)
+{
+    uint64_t bit = linear >> 12 & (RESERVE_PAGES - 1);
+
+    *ret_mask = BIT(bit % 64);
+    return &cache->reserve_pages[user][bit / 64];
+}
+
+static void enter_in_reserve(struct dbt_vcpu *v, const struct translation *t)
+{
+    unsigned user = t->mode & MODE_USER ? 1 : 0;
+    uint64_t mask, *pages = reserve_page(v->translations, user, t->linear, &mask);
+
+    *pages |= mask;
+    *reserve_slot(v, t->linear) = (struct jump_reserve){.linear = t->linear, .generation = v->jump_generation[user ? 3 : 0],
+                                                        .code = (uint32_t)(t->checked - v->translations->arena->write)};
+}
+
+static bool reserve_may_have(struct dbt_vcpu *v, unsigned user, uint64_t linear)
+{
+    uint64_t mask, *pages = reserve_page(v->translations, user, linear, &mask);
+
+    return (*pages & mask) != 0;
+}
+
 static void clear_table(struct dbt_vcpu *v, unsigned user)
 {
     struct translation_cache *cache = v->translations;
@@ -104,6 +151,7 @@ static void clear_table(struct dbt_vcpu *v, unsigned user)
         for (unsigned i = 0; i < JUMP_SLOTS; i++)
             v->jump_table[user][i] = miss;
     cache->table_count[user] = 0;
+    clear_reserve(v, user);
     if (!user)
         cache->supervisor_not_global = false;
 }
@@ -124,7 +172,8 @@ static void enter_in_table(struct dbt_vcpu *v, const struct translation *t, bool
             cache->table_count[user]++;
     }
     v->jump_table[user][slot] = executable(cache, t->checked);
-    cache->table_page[user][slot] = (uint32_t)(t->linear >> 12);
+    v->jump_page[user][slot] = (uint32_t)(t->linear >> 12);
+    enter_in_reserve(v, t);
     if (!user && !global)
         cache->supervisor_not_global = true;
 }
@@ -136,6 +185,8 @@ static void forget_slot(struct dbt_vcpu *v, const struct translation *t)
 
     if (*slot == executable(cache, t->checked))
         *slot = executable(cache, cache->trampolines.exit_to_address);
+    if (reserve_slot(v, t->linear)->linear == t->linear)
+        reserve_slot(v, t->linear)->generation = 0;
 }
 
 void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too)
@@ -150,7 +201,7 @@ void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too)
 static void forget_slot_of_page(struct dbt_vcpu *v, unsigned user, unsigned slot, uint64_t page)
 {
     struct translation_cache *cache = v->translations;
-    uint32_t own = cache->table_page[user][slot], number = (uint32_t)(page >> 12);
+    uint32_t own = v->jump_page[user][slot], number = (uint32_t)(page >> 12);
 
     /* The page before may hold an instruction that reaches into this one. */
     if (own == number || own == number - 1)
@@ -170,6 +221,8 @@ void dbt_jump_tables_forget_page(struct dbt_vcpu *v, uint64_t linear)
             forget_slot_of_page(v, user, cache->table_list[user][i], TLB_PAGE(linear));
         for (unsigned i = 0; i < JUMP_SLOTS && count > TABLE_LIST_MAX; i++)
             forget_slot_of_page(v, user, i, TLB_PAGE(linear));
+        if (reserve_may_have(v, user, linear) || reserve_may_have(v, user, linear - 4096))
+            clear_reserve(v, user);
     }
 }
 
@@ -266,6 +319,16 @@ static int make_cache(struct translation_cache *cache, size_t code_size)
     return 0;
 }
 
+static int make_reserve(struct dbt_vcpu *v)
+{
+    void *memory = mmap(NULL, JUMP_RESERVE_SLOTS * sizeof(*v->jump_reserve), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (memory == MAP_FAILED)
+        return -ENOMEM;
+    v->jump_reserve = memory;
+    return 0;
+}
+
 int dbt_translations_new(struct dbt_vcpu *v, size_t code_size)
 {
     struct translation_cache *cache = calloc(1, sizeof(*cache));
@@ -277,6 +340,8 @@ int dbt_translations_new(struct dbt_vcpu *v, size_t code_size)
     }
     v->translations = cache;
     r = make_cache(cache, code_size);
+    if (r == 0)
+        r = make_reserve(v);
     if (r < 0) {
         dbt_translations_free(v);
         return r;
@@ -298,6 +363,9 @@ void dbt_translations_free(struct dbt_vcpu *v)
     code_arena_free(cache->arena);
     if (cache->memory != NULL)
         munmap(cache->memory, cache->memory_size);
+    if (v->jump_reserve != NULL)
+        munmap(v->jump_reserve, JUMP_RESERVE_SLOTS * sizeof(*v->jump_reserve));
+    v->jump_reserve = NULL;
     free(cache);
     v->translations = NULL;
 }
@@ -362,7 +430,8 @@ size_t dbt_translations_code_used(const struct dbt_vcpu *v)
 static size_t index_used(const struct dbt_vcpu *v)
 {
     const struct translation_cache *cache = v->translations;
-    size_t size = sizeof(cache->hash) + sizeof(cache->start) + sizeof(cache->table_page) + sizeof(v->jump_table);
+    size_t size = sizeof(cache->hash) + sizeof(cache->start) + sizeof(v->jump_page) + sizeof(v->jump_table) +
+                  JUMP_RESERVE_SLOTS * sizeof(*v->jump_reserve);
     size_t touched = v->statistics[STATISTIC_TRANSLATIONS] * 4096;
 
     return touched < size ? touched : size;

@@ -126,6 +126,14 @@ enum {
 
 #define SHARED_SLOTS 8u
 #define JUMP_SLOTS 32768u
+#define JUMP_RESERVE_SLOTS 65536u
+#define JUMP_RESERVE_SHIFT 16 /* its slot is that of the address, folded by so many bits */
+
+struct jump_reserve { /* what the jump tables had no room for, of both, found by the way out of translated code */
+    uint64_t linear;
+    uint32_t code;        /* offset in the executable view */
+    uint32_t generation;
+};
 
 struct dbt_fpu { /* what of the x87 and SSE control state the host's units do not hold for the guest (fpu.h) */
     uint32_t mxcsr_masks;     /* the guest's MXCSR bits 12:7; in the host's MXCSR they are all set */
@@ -184,7 +192,10 @@ struct dbt_vcpu {
     uint8_t *shared_host[SHARED_SLOTS]; /* host addresses that instructions of one translation share */
     uint64_t rights_epoch;        /* counts what takes rights to pages away: such addresses are good within one epoch */
     const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
+    uint32_t jump_page[2][JUMP_SLOTS];         /* numbers of the entries' linear pages, their low bits: a page too many may be forgotten */
     uint32_t jump_table_mode[2];               /* in which mode */
+    struct jump_reserve *jump_reserve;         /* JUMP_RESERVE_SLOTS of them; whoever is in there is listed as one of the jump table's */
+    uint32_t jump_generation[4];               /* by CPL: an entry of another one is none */
 
     uint64_t rflags;  /* all bits but CF PF AF ZF SF OF; bit 1 set */
     struct x86_segment segment[X86_SEGMENT_COUNT], ldtr, tr;
