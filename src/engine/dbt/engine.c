@@ -120,7 +120,7 @@ static void dbt_vm_free(struct engine_vm *engine_vm)
     vm->memory->code_written = NULL;
     fd_close(&vm->perf_map);
     dbt_doorbells_free(vm->doorbells);
-    pthread_mutex_destroy(&vm->split_lock);
+    pthread_mutex_destroy(&vm->exclusive_lock);
     pthread_mutex_destroy(&vm->clock_lock);
     free(vm);
 }
@@ -167,7 +167,7 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
     vm->code_size = options.code_size;
     vm->perf_map = perf_map;
     vm->tsc_khz = config->tsc_khz != 0 ? config->tsc_khz : host_tsc_khz();
-    pthread_mutex_init(&vm->split_lock, NULL);
+    pthread_mutex_init(&vm->exclusive_lock, NULL);
     pthread_mutex_init(&vm->clock_lock, NULL);
     dbt_clock_set(vm, 0);
     vm->memory->code_written_ctx = vm;

@@ -3,6 +3,7 @@
 #include "engine/dbt/exception.h"
 
 #include "engine/dbt/interrupt.h"
+#include "engine/dbt/mail.h"
 #include "engine/dbt/segment.h"
 
 #define IDT_FLAG 2u /* in an error code: the index is one of the IDT */
@@ -10,6 +11,8 @@
 _Noreturn static void leave(struct dbt_vcpu *v, struct dbt_exception exception)
 {
     v->raised = exception;
+    if (UNLIKELY(atomic_load_explicit(&v->vm->exclusive, memory_order_relaxed) == v))
+        dbt_exclusive_end(v);
     siglongjmp(v->fault_jump, 1);
 }
 

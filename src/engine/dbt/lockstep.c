@@ -377,7 +377,7 @@ static bool interpret(struct dbt_vcpu *v, const struct lockstep_code *code, unsi
         begin(v, in);
         in->op.execute(v, &in->op);
         v->op = NULL;
-        if (v->block_end != NULL)
+        if (v->block_end != NULL || v->interrupt_shadow != 0)
             return i + 1 == instructions;
     }
     return true;

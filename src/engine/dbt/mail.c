@@ -91,9 +91,49 @@ void dbt_leave_guest(struct dbt_vcpu *v)
     atomic_store(&v->in_guest, false);
 }
 
+/* Either we see that somebody is exclusive, or he sees that we are in guest code and waits. */
+void dbt_exclusive_let_pass(struct dbt_vcpu *v)
+{
+    const struct dbt_vcpu *owner = atomic_load(&v->vm->exclusive);
+
+    while (UNLIKELY(owner != NULL && owner != v)) {
+        dbt_leave_guest(v);
+        pthread_mutex_lock(&v->vm->exclusive_lock);
+        pthread_mutex_unlock(&v->vm->exclusive_lock);
+        atomic_store(&v->in_guest, true);
+        owner = atomic_load(&v->vm->exclusive);
+    }
+}
+
+void dbt_exclusive_begin(struct dbt_vcpu *v)
+{
+    struct dbt_vm *vm = v->vm;
+
+    dbt_leave_guest(v); /* whoever is exclusive now, or waits for our answer, need not wait for us */
+    pthread_mutex_lock(&vm->exclusive_lock);
+    atomic_store(&vm->exclusive, v);
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        struct dbt_vcpu *other = vm->vcpu[i];
+
+        if (other == NULL || other == v)
+            continue;
+        dbt_set_attention(other, ATTENTION_MAIL);
+        while (atomic_load(&other->in_guest))
+            sched_yield();
+    }
+    dbt_enter_guest(v);
+}
+
+void dbt_exclusive_end(struct dbt_vcpu *v)
+{
+    atomic_store(&v->vm->exclusive, NULL);
+    pthread_mutex_unlock(&v->vm->exclusive_lock);
+}
+
 void dbt_enter_guest(struct dbt_vcpu *v)
 {
     atomic_store(&v->in_guest, true);
+    dbt_exclusive_let_pass(v);
     if (LIKELY(atomic_load(&v->attention) == 0))
         return;
     if (atomic_load(&v->attention) & ATTENTION_MAIL)

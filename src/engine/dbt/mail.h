@@ -26,6 +26,13 @@ void dbt_mail_protect(struct dbt_vm *vm, struct dbt_vcpu *self, uint64_t page);
 /* Takes the mail. In the vCPU's own thread. */
 void dbt_mail_take(struct dbt_vcpu *v);
 
+/* Between the two no other vCPU runs guest code: for locked accesses that the host can't do in one piece. Others are stopped at the
+ * border of an instruction. begin may take mail; an exception ends it. */
+void dbt_exclusive_begin(struct dbt_vcpu *v);
+void dbt_exclusive_end(struct dbt_vcpu *v);
+/* Waits, outside of guest code, while another vCPU is between them. */
+void dbt_exclusive_let_pass(struct dbt_vcpu *v);
+
 /* Around everything that may block: hooks, sleep. */
 void dbt_leave_guest(struct dbt_vcpu *v);
 void dbt_enter_guest(struct dbt_vcpu *v);

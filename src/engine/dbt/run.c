@@ -164,8 +164,10 @@ static bool attend(struct dbt_vcpu *v)
 {
     uint32_t attention = atomic_exchange(&v->attention, 0);
 
-    if (attention & ATTENTION_MAIL)
+    if (attention & ATTENTION_MAIL) {
+        dbt_exclusive_let_pass(v);
         dbt_mail_take(v);
+    }
     attention &= ~(uint32_t)ATTENTION_MAIL;
     if (attention & ATTENTION_KICK) {
         dbt_set_attention(v, attention & ~(uint32_t)ATTENTION_KICK);

@@ -263,7 +263,7 @@ void dbt_probe(struct dbt_vcpu *v, uint64_t linear, unsigned size, unsigned acce
     probe_as(v, v->tlb_mode, linear, size, access);
 }
 
-/* A locked operand that is no single piece of RAM can't be atomic on the host: such accesses exclude one another. */
+/* A locked operand that is no single piece of RAM can't be atomic on the host: everybody else stops for it. */
 static bool is_locked(const struct dbt_vcpu *v, unsigned access)
 {
     return access == (ACCESS_READ | ACCESS_WRITE) && v->op != NULL && (v->op->flags & OP_LOCK) && !v->trying;
@@ -292,7 +292,7 @@ void *dbt_access_slow(struct dbt_vcpu *v, uint64_t linear, unsigned size, unsign
         }
     }
     if (is_locked(v, access))
-        pthread_mutex_lock(&v->vm->split_lock);
+        dbt_exclusive_begin(v);
     if (access & ACCESS_READ) {
         bool breakpoints = v->data_breakpoints;
 
@@ -311,7 +311,7 @@ void dbt_access_end_slow(struct dbt_vcpu *v, uint64_t linear, unsigned size, uns
     if (part < size)
         copy_in_page(v, v->tlb_mode, next_page(v, linear), (uint8_t *)(uintptr_t)bounce + part, size - part, ACCESS_WRITE);
     if (is_locked(v, access))
-        pthread_mutex_unlock(&v->vm->split_lock);
+        dbt_exclusive_end(v);
 }
 
 static enum tlb_mode mode_for(const struct dbt_vcpu *v, unsigned cpl)

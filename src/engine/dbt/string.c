@@ -129,7 +129,7 @@ static void outs(struct dbt_vcpu *v, const struct op *op)
 
 static bool may_bulk(const struct dbt_vcpu *v, const struct op *op)
 {
-    return !(v->rflags & X86_DF) && !(op->flags & OP_ADDRESS16) &&
+    return !(v->rflags & (X86_DF | X86_TF)) && !(op->flags & OP_ADDRESS16) && /* TF: a trap after each turn */
            (dbt_code64(v) || ((v->mode & MODE_FLAT) && op->segment < X86_FS));
 }
 

@@ -279,7 +279,8 @@ struct dbt_vm {
     struct dbt_vcpu *vcpu[ENGINE_CPUS_MAX];
     unsigned cpus;
     uint32_t tsc_khz;
-    pthread_mutex_t split_lock;      /* serialises locked accesses that cross a page or hit MMIO */
+    pthread_mutex_t exclusive_lock;  /* held by the vCPU that runs alone, for locked accesses that cross a page or hit MMIO */
+    struct dbt_vcpu *_Atomic exclusive; /* that vCPU; NULL: none */
     pthread_mutex_t clock_lock;
     int64_t clock_offset;            /* kvmclock ns = host CLOCK_MONOTONIC (boot time base) + offset */
     uint64_t clock_base_tsc;         /* host TSC at which kvmclock was clock_base_ns; 0: not taken yet (clock.c) */
