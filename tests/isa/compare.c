@@ -52,9 +52,9 @@ uint32_t isa_undefined_flags(const ZydisDecodedInstruction *in)
 }
 
 /* The instruction that raised the exception; false when it isn't one of the case's. */
-static bool decode_at(const struct isa_case *c, const struct isa_result *native, ZydisDecodedInstruction *in)
+static bool decode_at(const struct isa_case *c, const struct isa_result *native, ZydisDecodedInstruction *in,
+                      ZydisDecodedOperand operand[static ZYDIS_MAX_OPERAND_COUNT])
 {
-    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
     uint64_t at = native->state.rip - ISA_CODE - c->start;
     ZydisDecoder decoder;
 
@@ -63,14 +63,38 @@ static bool decode_at(const struct isa_case *c, const struct isa_result *native,
            ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, native->code + at, c->code_size - at, in, operand));
 }
 
+static uint64_t register_value(const struct isa_result *r, ZydisRegister reg)
+{
+    return reg == ZYDIS_REGISTER_NONE ? 0 : r->state.gpr[ZydisRegisterGetId(reg)];
+}
+
+/* Offsets from below 4 GiB to above: whether that is a fault, and which, "may vary from one execution to another" (SDM vol. 3
+ * section 5.3). */
+static bool wraps(const struct isa_case *c, const struct isa_result *r, const ZydisDecodedInstruction *in,
+                  const ZydisDecodedOperand *operand)
+{
+    for (unsigned i = 0; c->compat && in->address_width == 32 && i < in->operand_count_visible; i++) {
+        const ZydisDecodedOperandMem *m = &operand[i].mem;
+
+        if (operand[i].type == ZYDIS_OPERAND_TYPE_MEMORY && m->type == ZYDIS_MEMOP_TYPE_MEM &&
+            (uint32_t)(register_value(r, m->base) + register_value(r, m->index) * m->scale + (uint64_t)m->disp.value) +
+                    (uint64_t)operand[i].size / 8 > UINT64_C(1) << 32)
+            return true;
+    }
+    return false;
+}
+
 /* Bits of CR2 that are chance: FLDENV, FRSTOR and FXRSTOR are microcode that does not begin with the lowest byte; which
  * operand of a string instruction is read first is nowhere written. */
 static uint64_t undefined_address(const struct isa_case *c, const struct isa_result *native)
 {
     ZydisDecodedInstruction in;
+    ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
 
-    if (!decode_at(c, native, &in))
+    if (!decode_at(c, native, &in, operand))
         return 0;
+    if (wraps(c, native, &in, operand))
+        return UINT64_MAX;
     if (in.mnemonic == ZYDIS_MNEMONIC_FLDENV || in.mnemonic == ZYDIS_MNEMONIC_FRSTOR ||
         in.mnemonic == ZYDIS_MNEMONIC_FXRSTOR || in.mnemonic == ZYDIS_MNEMONIC_FXRSTOR64)
         return UINT32_MAX;
