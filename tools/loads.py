@@ -38,6 +38,7 @@ LOADS = {
     "syscalls": Load("{} system calls", 500000, (), 0.6),
     "pingpong": Load("{} x pipe there and back, two processes", 20000, (), 0.6),
     "compile": Load("C compiler (cc1 -O2), {} x one file", 2, ("cc1",), 0.4),
+    "tcc": Load("C compiler (tcc), {} x one file", 100, ("tcc",), 0.4),
     "disk-read": Load("disk read, direct, {} x 64 KiB", 256, (), native=False, scaled=False),
     "disk-write": Load("disk write, direct, and flush, {} x 64 KiB", 256, (), native=False, scaled=False),
     "network": Load("HTTP fetch of 4 MiB", 0, (), native=False, scaled=False),
@@ -71,6 +72,9 @@ def our_files(names, place):
         source = b"".join((SOURCES / f"{name}.c").read_bytes().replace(b"int main(", b"int main_%s(" % name.encode())
                           for name in ("work", "crypto"))
         yield "source.i", subprocess.run(["gcc", "-E", "-P", "-O2", "-x", "c", "-"], input=source, stdout=subprocess.PIPE, check=True).stdout
+    if "tcc" in names:  # the C library's headers know what it does not have
+        yield "source-tcc.i", subprocess.run(["gcc", "-E", "-P", "-U__GNUC__", "-D__TINYC__", SOURCES / "work.c"],
+                                             stdout=subprocess.PIPE, check=True).stdout
 
 
 def root_archive(names, place):
