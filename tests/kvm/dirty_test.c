@@ -2,6 +2,8 @@
 /* The log of dirty pages holds exactly the pages that were written. Arguments: the engine, and its options. */
 #include "guest.h"
 
+#include <pthread.h>
+
 #include "base/bits.h"
 
 /* Writes a byte to every page at rdi, rdi + rsi, ... rcx times, then is done; when run again, does so again. */
@@ -114,12 +116,60 @@ static void test_many_pages(void **ctx)
     guest_free(guest);
 }
 
+/* Nothing wakes it: interrupts are off. */
+GUEST(code_halt, "cli\n"
+                 "hlt\n"
+                 "1: incb 0x200000\n" /* GUEST_DATA */
+                 "jmp 1b\n");
+
+#define HALT_ROUNDS 3000u
+
+struct halted {
+    struct guest *guest;
+    _Atomic bool ended;
+};
+
+static void *run_again_and_again(void *ctx)
+{
+    struct halted *halted = ctx;
+
+    for (unsigned i = 0; i < HALT_ROUNDS; i++) {
+        struct exit exit;
+
+        halted->guest->type->vcpu_run(halted->guest->vcpu[0], &exit);
+    }
+    halted->ended = true;
+    return NULL;
+}
+
+/* What the log has to tell a CPU is no reason for it to leave HLT, whenever it comes. */
+static void test_halted(void **ctx)
+{
+    struct guest *guest = guest_new(guest_engine, 1, ENGINE_DIRTY_LOG);
+    struct halted halted = {.guest = guest};
+    pthread_t thread;
+
+    guest_load(guest, code_halt, code_halt_end, 0);
+    start(guest);
+    assert_int_equal(pthread_create(&thread, NULL, run_again_and_again, &halted), 0);
+    for (unsigned i = 0; !halted.ended; i++) {
+        expect_pages(guest, 0, MEMORY_PAGE_SIZE, 0, 0);
+        if (i % 16 == 0) /* it falls asleep again while the next ones are fetched */
+            guest->type->vcpu_kick(guest->vcpu[0]);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(guest_get_state(guest, 0).run_state, X86_HALTED);
+    guest->type->dirty_stop(guest->vm);
+    guest_free(guest);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernel_writes),
         cmocka_unit_test(test_user_writes),
         cmocka_unit_test(test_many_pages),
+        cmocka_unit_test(test_halted),
     };
 
     return GUEST_MAIN(argc, argv, tests);
