@@ -86,6 +86,9 @@ int migration_source_settle(struct migration_source *source, bool run_here, stru
 /* The guest goes to the destination now, and the rest of its memory behind it. -EINVAL: that was not prepared. */
 int migration_source_start_postcopy(struct migration_source *source, struct err *err);
 
+/* Breaks off the connection of post-copy, as if it were lost. -EINVAL: there is none. */
+int migration_source_pause(struct migration_source *source, struct err *err);
+
 /* Goes on with post-copy whose connection was lost. -EINVAL: there is none. */
 int migration_source_resume(struct migration_source *source, const struct address *address, struct err *err);
 

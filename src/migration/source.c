@@ -260,6 +260,20 @@ int migration_source_start_postcopy(struct migration_source *source, struct err 
     return r;
 }
 
+int migration_source_pause(struct migration_source *source, struct err *err)
+{
+    int r = 0;
+
+    pthread_mutex_lock(&source->lock);
+    if (source->progress.status != MIGRATION_POSTCOPY || source->pages == NULL)
+        r = err_set(err, -EINVAL, "only post-copy can be paused, and the migration is %s",
+                    migration_status_name(source->progress.status));
+    else
+        channel_break(source->pages);
+    pthread_mutex_unlock(&source->lock);
+    return r;
+}
+
 int migration_source_resume(struct migration_source *source, const struct address *address, struct err *err)
 {
     int r = 0;

@@ -225,6 +225,8 @@ static const struct command commands[] = {
     {"migrate-set-capabilities", control_set_capabilities, "capabilities", JSON_ARRAY},
     {"migrate-set-parameters", control_set_parameters, .free_form = true},
     {"migrate-start-postcopy", control_start_postcopy},
+    {"migrate-pause", control_migrate_pause},
+    {"migrate-recover", control_migrate_recover, "uri", JSON_STRING},
     {"migrate_cancel", control_migrate_cancel},
     {"netdev_add", control_netdev_add, .free_form = true, .changes = true},
     {"netdev_del", control_netdev_del, .free_form = true, .changes = true},

@@ -378,6 +378,16 @@ int control_start_postcopy(struct machine *machine, json_t *arguments, json_t **
     return migrate_start_postcopy(machine, err);
 }
 
+int control_migrate_pause(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    return migrate_pause(machine, err);
+}
+
+int control_migrate_recover(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
+{
+    return migrate_recover(machine, json_string_value(json_object_get(arguments, "uri")), err);
+}
+
 int control_migrate_settle(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     const char *outcome = json_string_value(json_object_get(arguments, "outcome"));

@@ -13,6 +13,8 @@ typedef int control_migrate_fn(struct machine *machine, json_t *arguments, json_
 
 control_migrate_fn control_migrate, control_migrate_incoming, control_migrate_cancel, control_migrate_settle;
 control_migrate_fn control_start_postcopy;
+control_migrate_fn control_migrate_pause;
+control_migrate_fn control_migrate_recover;
 control_migrate_fn control_query_migrate;
 control_migrate_fn control_set_parameters, control_query_parameters;
 control_migrate_fn control_set_capabilities, control_query_capabilities;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The machine's side of its migrations. The migration room's threads call in here; what touches the machine is done in
- * the loop's thread while they wait. */
+ * the loop's thread while they wait. Long because source and destination share what the two threads hand each other. */
 #include "vmm/migrate.h"
 
 #include <errno.h>
@@ -201,7 +201,8 @@ static void flush_disks(void *ctx)
 
 static int disks_work(struct migrate *migrate, void *argument, struct err *err)
 {
-    return migrate_disks_open(&migrate->disks, migrate, migrate->machine->board, migrate->source == NULL, argument, err);
+    return migrate_disks_open(&migrate->disks, migrate, migrate->machine->board, migrate->source == NULL, argument,
+                              err);
 }
 
 static int copied_disks(void *ctx, struct migration_disks *ret_disks, struct err *err)
@@ -343,7 +344,8 @@ static int examine_work(struct migrate *migrate, void *argument, struct err *err
 {
     struct buffer *description = argument;
 
-    return describe_examine(migrate->machine, description->data, description->size, migrate->storage, &migrate->arbiter, err);
+    return describe_examine(migrate->machine, description->data, description->size, migrate->storage, &migrate->arbiter,
+                            err);
 }
 
 static int examine(void *ctx, const void *description, size_t size, struct err *err)
@@ -461,7 +463,13 @@ static int accept_late(void *ctx)
 {
     struct migrate *migrate = ctx;
 
-    return migrate->listen_fd >= 0 ? accept4(migrate->listen_fd, NULL, NULL, SOCK_CLOEXEC) : -1;
+    int fd = -1;
+
+    pthread_mutex_lock(&migrate->lock);
+    if (migrate->listen_fd >= 0)
+        fd = accept4(migrate->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    pthread_mutex_unlock(&migrate->lock);
+    return fd;
 }
 
 static void stop_listening(struct migrate *migrate)
@@ -642,6 +650,49 @@ int migrate_start_postcopy(struct machine *machine, struct err *err)
     if (migrate->source == NULL)
         return err_set(err, -EINVAL, "there is no migration");
     return migration_source_start_postcopy(migrate->source, err);
+}
+
+int migrate_pause(struct machine *machine, struct err *err)
+{
+    struct migrate *migrate = machine->migrate;
+
+    if (migrate->source == NULL)
+        return err_set(err, -EINVAL, "there is no migration from here to pause");
+    return migration_source_pause(migrate->source, err);
+}
+
+/* At another address than before. The migration's thread looks at the descriptor too. */
+static int listen_instead(struct migrate *migrate, const struct address *address, struct err *err)
+{
+    int fd, r = address_listen(address, &fd, err);
+
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&migrate->lock);
+    stop_listening(migrate);
+    migrate->listen_fd = fd;
+    pthread_mutex_unlock(&migrate->lock);
+    migrate->address = *address;
+    r = loop_add(migrate->machine->loop, fd, LOOP_READ, on_connection, migrate, &migrate->listening);
+    return r < 0 ? err_set(err, r, "cannot watch the socket for migrations: %s", strerror(-r)) : 0;
+}
+
+int migrate_recover(struct machine *machine, const char *uri, struct err *err)
+{
+    struct migrate *migrate = machine->migrate;
+    const struct migration_progress *progress =
+        migrate->destination != NULL ? migration_destination_progress(migrate->destination) : NULL;
+    struct address address;
+    int r = address_parse(uri, &address, err);
+
+    if (r < 0)
+        return r;
+    if (progress == NULL || progress->status != MIGRATION_POSTCOPY_PAUSED)
+        return err_set(err, -EINVAL, "there is nothing to recover: no post-copy to here has lost its connection");
+    if (address.kind == ADDRESS_FD || address.tls != migrate->address.tls)
+        return err_set(err, -EINVAL, "post-copy began %s TLS and goes on so, at an address that can be listened at",
+                       migrate->address.tls ? "with" : "without");
+    return listen_instead(migrate, &address, err);
 }
 
 int migrate_resume(struct machine *machine, const char *uri, struct err *err)

@@ -32,6 +32,13 @@ int migrate_cancel(struct machine *machine, struct err *err);
 /* See migration/migration.h. Not to run here: also where nobody has come yet. */
 int migrate_settle(struct machine *machine, bool run_here, struct err *err);
 int migrate_start_postcopy(struct machine *machine, struct err *err);
+
+/* Breaks off the connection of post-copy on its source; migrate_resume() goes on. -EINVAL: there is none. */
+int migrate_pause(struct machine *machine, struct err *err);
+
+/* On its destination, paused: the source is waited for there from now on. -EINVAL: nothing is to be recovered, or not
+ * there. */
+int migrate_recover(struct machine *machine, const char *uri, struct err *err);
 int migrate_resume(struct machine *machine, const char *uri, struct err *err);
 
 /* Whether memory of this VM is still on another host, so that the guest can't outlive this process and must not be

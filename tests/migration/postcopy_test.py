@@ -5,7 +5,7 @@ connection was lost in the middle."""
 import sys
 import time
 
-from migration import ENGINES, MigrationTest, main, wait_over
+from migration import ENGINES, MigrationTest, free_port, main, wait_over
 from proxy import Proxy
 
 
@@ -53,6 +53,43 @@ class Postcopy(MigrationTest):
         self.assertEqual(wait_over(into)["status"], "completed")
         self.type(target, "cdefghijkl")
         self.assertTrue(source.process.poll() is None)
+
+    def test_pause_and_recover(self):
+        """The operator breaks the connection off, and it goes on at another address."""
+        place = self.place
+        slow = Proxy(place / "p", place / "m", lambda *_: False, Proxy.cut, channels=2)
+        self.addCleanup(slow.close)
+        source, target, out, into = self.begin(f"unix:{place}/p", listen=f"unix:{place}/m")
+        self.assertIn("nothing to recover", into.execute("migrate-recover", uri=f"unix:{place}/new")["error"]["desc"])
+        wait_over(out, ("postcopy-active",))
+        out.call("migrate-pause")
+        answer = wait_over(out, ("postcopy-paused",))
+        slow.cut()  # it holds pages back, and does not see the source go
+        self.assertIn("migrate with resume", answer["error-desc"])
+        wait_over(into, ("postcopy-paused",))
+        self.assertIn("only post-copy", out.execute("migrate-pause")["error"]["desc"])
+        self.assertIn("fd:", into.execute("migrate-recover", uri="nowhere")["error"]["desc"])
+        new = f"tcp:127.0.0.1:{free_port()}"
+        into.call("migrate-recover", uri=new)
+        self.assertFalse((place / "m").exists())
+        out.call("migrate", uri=new, resume=True)
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.assertEqual(wait_over(into)["status"], "completed")
+        self.type(target, "cdefghijkl")
+        self.assertTrue(source.process.poll() is None)
+
+    def test_source_dies(self):
+        """In post-copy, its memory is lost: the destination says so, waits and ends when it is told to."""
+        place = self.place
+        slow = Proxy(place / "p", place / "m", lambda *_: False, Proxy.cut, channels=2)
+        self.addCleanup(slow.close)
+        source, target, out, into = self.begin(f"unix:{place}/p", listen=f"unix:{place}/m")
+        wait_over(out, ("postcopy-active",))
+        source.process.kill()
+        answer = wait_over(into, ("postcopy-paused",))
+        self.assertIn("lacks memory that is on the source", answer["error-desc"])
+        target.terminate()
+        self.assertEqual(target.finish(), 128 + 15)
 
     def failed_resume(self, out):
         out.call("migrate", uri=f"unix:{self.place}/nowhere", resume=True)
