@@ -8,6 +8,7 @@
 #include "daemon/call_list.h"
 #include "daemon/daemon.h"
 #include "daemon/storage.h"
+#include "storage/capabilities.h"
 
 enum type_filter {
     LIST_DIRECTORY = 0x40,
@@ -16,6 +17,7 @@ enum type_filter {
 };
 
 enum { CREATE_BUILD = 1, CREATE_OVERWRITE = 2, CREATE_NO_OVERWRITE = 4 };
+enum { BUILD_NO_OVERWRITE = 4, BUILD_OVERWRITE = 8 };
 enum { XML_INACTIVE = 1 };
 
 static struct pools *all(struct call *call)
@@ -76,6 +78,15 @@ static int change(struct call *call, int (*fn)(struct call *call, struct pool *p
     return r;
 }
 
+/* Directories need no formatting, so there is nothing to overwrite. */
+static int check_build(struct call *call, uint32_t flags, uint32_t overwrite, uint32_t known)
+{
+    if ((flags & overwrite) != 0)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED),
+                       "--overwrite and --no-overwrite are for pools that are formatted, which those of type dir and netfs are not");
+    return call_check_flags(call, flags, known);
+}
+
 /* Pools. */
 
 static int define_xml(struct call *call)
@@ -96,7 +107,7 @@ static int define_xml(struct call *call)
 static int create_xml(struct call *call)
 {
     struct pool *pool;
-    int r = call_check_flags(call, call->arg[1].u, CREATE_BUILD | CREATE_OVERWRITE | CREATE_NO_OVERWRITE);
+    int r = check_build(call, call->arg[1].u, CREATE_OVERWRITE | CREATE_NO_OVERWRITE, CREATE_BUILD);
 
     if (r < 0)
         return r;
@@ -115,7 +126,7 @@ static int start(struct call *call, struct pool *pool)
 
 static int create(struct call *call)
 {
-    int r = call_check_flags(call, call->arg[1].u, CREATE_BUILD | CREATE_OVERWRITE | CREATE_NO_OVERWRITE);
+    int r = check_build(call, call->arg[1].u, CREATE_OVERWRITE | CREATE_NO_OVERWRITE, CREATE_BUILD);
 
     return r < 0 ? r : change(call, start);
 }
@@ -127,7 +138,9 @@ static int build_pool(struct call *call, struct pool *pool)
 
 static int build(struct call *call)
 {
-    return change(call, build_pool);
+    int r = check_build(call, call->arg[1].u, BUILD_OVERWRITE | BUILD_NO_OVERWRITE, 0);
+
+    return r < 0 ? r : change(call, build_pool);
 }
 
 static int destroy_pool(struct call *call, struct pool *pool)
@@ -147,7 +160,9 @@ static int delete_pool(struct call *call, struct pool *pool)
 
 static int delete (struct call *call)
 {
-    return change(call, delete_pool);
+    int r = call_check_flags(call, call->arg[1].u, 0);
+
+    return r < 0 ? r : change(call, delete_pool);
 }
 
 static int undefine_pool(struct call *call, struct pool *pool)
@@ -167,7 +182,9 @@ static int refresh_pool(struct call *call, struct pool *pool)
 
 static int refresh(struct call *call)
 {
-    return change(call, refresh_pool);
+    int r = call_check_flags(call, call->arg[1].u, 0);
+
+    return r < 0 ? r : change(call, refresh_pool);
 }
 
 static int set_autostart_of(struct call *call, struct pool *pool)
@@ -305,7 +322,30 @@ static int list_inactive(struct call *call)
     return call_list_names(call, &pools_kind, LIST_INACTIVE);
 }
 
+static int get_capabilities(struct call *call)
+{
+    struct buffer xml = BUFFER_INIT(XDR_STRING_MAX);
+    int r = call_check_flags(call, call->arg[0].u, 0);
+
+    if (r == 0)
+        r = storage_capabilities(&xml);
+    if (r == 0)
+        xdr_put_string(&call->out, (const char *)xml.data);
+    buffer_fini(&xml);
+    return r;
+}
+
+/* A directory is whatever the client says, and NFSv4 has no call that lists what a server exports. */
+static int find_sources(struct call *call)
+{
+    return err_set(&call->err, RPC_FAULT(RPC_OPERATION_UNSUPPORTED),
+                   "sources of pools of type '%.40s' can't be found; name the directory%s", call->arg[0].s,
+                   text_equal(call->arg[0].s, "netfs") ? " that the server exports" : "");
+}
+
 const struct call_handler storage_calls[] = {
+    {REMOTE_CONNECT_GET_STORAGE_POOL_CAPABILITIES, get_capabilities},
+    {REMOTE_CONNECT_FIND_STORAGE_POOL_SOURCES, find_sources},
     {REMOTE_CONNECT_NUM_OF_STORAGE_POOLS, count_active},
     {REMOTE_CONNECT_LIST_STORAGE_POOLS, list_active},
     {REMOTE_CONNECT_NUM_OF_DEFINED_STORAGE_POOLS, count_inactive},

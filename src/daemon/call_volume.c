@@ -228,8 +228,12 @@ static int volume_create_xml_from(struct call *call)
     const struct rpc_object *original = call->arg[2].object;
     const struct volume *volume;
     struct pool *pool, *source;
-    int r = call_check_flags(call, call->arg[3].u, 0);
+    enum { PREALLOCATE_METADATA = 1, REFLINK = 2 };
+    int r;
 
+    if ((call->arg[3].u & REFLINK) != 0)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "--reflink is not supported: copies share no blocks");
+    r = call_check_flags(call, call->arg[3].u, PREALLOCATE_METADATA); /* a copy has what its original has */
     if (r < 0)
         return r;
     daemon_storage_lock(call->daemon->storage);
@@ -270,7 +274,8 @@ static int delete_one(struct call *call, struct pool *pool, const char *name)
 
 static int volume_delete_call(struct call *call)
 {
-    int r = call_check_flags(call, call->arg[1].u, 0);
+    enum { WITH_SNAPSHOTS = 2 };
+    int r = call_check_flags(call, call->arg[1].u & ~(uint32_t)WITH_SNAPSHOTS, 0); /* snapshots lie in the file, and go with it */
 
     return r < 0 ? r : change_volume(call, delete_one);
 }
@@ -436,9 +441,13 @@ static int move(struct call *call, struct transfer *t,
 
 static int transfer(struct call *call, bool write)
 {
+    enum { SPARSE = 1 };
     struct transfer t = {.write = write};
-    int r = call_check_flags(call, call->arg[3].u, 0), closed;
+    int r, closed;
 
+    if ((call->arg[3].u & SPARSE) != 0)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "--sparse is not supported: all bytes are transferred");
+    r = call_check_flags(call, call->arg[3].u, 0);
     if (r == 0)
         r = open_volume(call, write, &t);
     if (r < 0)

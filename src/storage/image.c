@@ -22,10 +22,13 @@ enum {
     AT_BACKING_SIZE = 16,
     AT_CLUSTER_BITS = 20,
     AT_SIZE = 24,
+    AT_CRYPT = 32,
     AT_L1_SIZE = 36,
     AT_L1_OFFSET = 40,
     AT_REFCOUNT_OFFSET = 48,
     AT_REFCOUNT_CLUSTERS = 56,
+    AT_SNAPSHOTS = 60,
+    AT_INCOMPATIBLE = 72,
     AT_REFCOUNT_ORDER = 96,
     AT_HEADER_LENGTH = 100,
     HEADER_LENGTH = 104,
@@ -157,4 +160,63 @@ int image_write_qcow2(struct storage_handle *handle, uint64_t capacity, const ch
         r = handle_flush(handle);
     free(cluster);
     return r;
+}
+
+static int check_growable(const uint8_t *header, uint64_t size)
+{
+    uint32_t version = get_be32(header + AT_VERSION), cluster_bits = get_be32(header + AT_CLUSTER_BITS);
+    uint64_t table = get_be64(header + AT_L1_OFFSET);
+
+    if (get_be32(header + AT_MAGIC) != QCOW2_MAGIC || version < 2 || cluster_bits < 9 || cluster_bits > 21)
+        return -EINVAL;
+    if (size < get_be64(header + AT_SIZE) || table == 0 || table > INT64_MAX / 2 || (table & ((UINT64_C(1) << cluster_bits) - 1)) != 0)
+        return -EINVAL;
+    if (version > 3 || get_be32(header + AT_CRYPT) != 0 || get_be32(header + AT_SNAPSHOTS) != 0 ||
+        (version == 3 && get_be64(header + AT_INCOMPATIBLE) != 0))
+        return -ENOTSUP;
+    return 0;
+}
+
+/* More entries of the L1 table, within the clusters that it has: all zeros, before the header tells of them. */
+static int grow_table(struct storage_handle *handle, const uint8_t *header, uint64_t size, uint32_t *ret_entries)
+{
+    const uint64_t cluster = UINT64_C(1) << get_be32(header + AT_CLUSTER_BITS), span = cluster * (cluster / 8);
+    uint64_t have = get_be32(header + AT_L1_SIZE), need = size / span + (size % span != 0);
+    uint8_t zeros[512] = {0};
+    int r = 0;
+
+    *ret_entries = (uint32_t)have;
+    if (need <= have)
+        return 0;
+    if (need > align_up(have * 8, cluster) / 8)
+        return -EFBIG;
+    for (uint64_t at = have; r == 0 && at < need; at += sizeof(zeros) / 8) {
+        uint64_t count = need - at < sizeof(zeros) / 8 ? need - at : sizeof(zeros) / 8;
+
+        r = handle_write(handle, zeros, count * 8, get_be64(header + AT_L1_OFFSET) + at * 8);
+    }
+    *ret_entries = (uint32_t)need;
+    return r == 0 ? handle_flush(handle) : r;
+}
+
+int image_grow_qcow2(struct storage_handle *handle, uint64_t size)
+{
+    uint8_t sector[512];
+    uint32_t entries = 0;
+    int r;
+
+    if (handle_size(handle) < sizeof(sector) || size > INT64_MAX - 511)
+        return size > INT64_MAX - 511 ? -EFBIG : -EINVAL;
+    size = align_up(size, 512);
+    r = handle_read(handle, sector, sizeof(sector), 0);
+    if (r == 0)
+        r = check_growable(sector, size);
+    if (r == 0)
+        r = grow_table(handle, sector, size, &entries);
+    if (r < 0)
+        return r;
+    put_be64(sector + AT_SIZE, size);
+    put_be32(sector + AT_L1_SIZE, entries);
+    r = handle_write(handle, sector, sizeof(sector), 0); /* one sector: a crash leaves the old one or the new one */
+    return r == 0 ? handle_flush(handle) : r;
 }

@@ -24,6 +24,10 @@ uint64_t image_qcow2_size(uint64_t capacity);
 /* Writes one into a file of that size full of zeros. backing: NULL for none. */
 int image_write_qcow2(struct storage_handle *handle, uint64_t capacity, const char *backing, enum volume_format backing_format);
 
+/* Makes the image larger; size is rounded up to whole sectors. -ENOTSUP: it has snapshots, is encrypted, or has features that are not
+ * known; -EFBIG: its table has no room for so much; -EINVAL: it is no image, or has more already. It is as it was then. */
+int image_grow_qcow2(struct storage_handle *handle, uint64_t size);
+
 /* The largest that is made. */
 #define IMAGE_QCOW2_MAX (UINT64_C(64) << 40)
 

@@ -72,11 +72,11 @@ void handle_discard(struct storage_handle *handle, struct storage_place *place, 
         place_remove(place, name);
 }
 
-int place_resize(struct storage_place *place, const char *name, uint64_t size)
+int place_resize(struct storage_place *place, const char *name, uint64_t size, bool allocate)
 {
     if (!place_name_valid(name))
         return -EINVAL;
-    return size > INT64_MAX ? -EFBIG : place->type->resize(place, name, size);
+    return size > INT64_MAX ? -EFBIG : place->type->resize(place, name, size, allocate);
 }
 
 int place_remove(struct storage_place *place, const char *name)

@@ -58,7 +58,8 @@ int place_create(struct storage_place *place, const struct storage_new *new_file
 int handle_publish(struct storage_handle *handle, const char *name);
 /* Instead of handle_close(), of a file that is not wanted after all. */
 void handle_discard(struct storage_handle *handle, struct storage_place *place, const char *name);
-int place_resize(struct storage_place *place, const char *name, uint64_t size);
+/* allocate: its space is there afterwards; -EOPNOTSUPP where the place can't do that. */
+int place_resize(struct storage_place *place, const char *name, uint64_t size, bool allocate);
 int place_remove(struct storage_place *place, const char *name);
 
 /* An open file, which outlives its place. */

@@ -118,14 +118,18 @@ static int give_size(int fd, uint64_t size, uint64_t allocate)
     return -errno;
 }
 
-static int directory_resize(struct storage_place *place, const char *name, uint64_t size)
+static int directory_resize(struct storage_place *place, const char *name, uint64_t size, bool allocate)
 {
     int fd = open_below(place, name, O_RDWR | O_NONBLOCK, 0), r;
     struct stat st;
 
     if (fd < 0)
         return fd;
-    r = fstat(fd, &st) < 0 ? -errno : !S_ISREG(st.st_mode) ? -EINVAL : ftruncate(fd, (off_t)size) < 0 ? -errno : 0;
+    r = fstat(fd, &st) < 0 ? -errno : !S_ISREG(st.st_mode) ? -EINVAL : 0;
+    if (r == 0 && allocate && fallocate(fd, 0, 0, (off_t)size) < 0) /* first: a full disk leaves the size as it was */
+        r = -errno;
+    if (r == 0 && ftruncate(fd, (off_t)size) < 0)
+        r = -errno;
     close(fd);
     return r;
 }

@@ -86,9 +86,9 @@ static int nfs_space(struct storage_place *place, struct storage_space *ret_spac
     return r;
 }
 
-static int nfs_resize(struct storage_place *place, const char *name, uint64_t size)
+static int nfs_resize(struct storage_place *place, const char *name, uint64_t size, bool allocate)
 {
-    return nfs_tree_resize(to_nfs(place)->tree, name, size);
+    return allocate ? -EOPNOTSUPP : nfs_tree_resize(to_nfs(place)->tree, name, size);
 }
 
 static int nfs_remove(struct storage_place *place, const char *name)

@@ -11,7 +11,7 @@ struct place_type {
     int (*list)(struct storage_place *place, int (*found)(void *ctx, const struct storage_file *file), void *ctx);
     int (*look)(struct storage_place *place, const char *name, struct storage_file *ret_file);
     int (*create)(struct storage_place *place, const struct storage_new *new_file, struct storage_handle **ret_handle, struct err *err);
-    int (*resize)(struct storage_place *place, const char *name, uint64_t size);
+    int (*resize)(struct storage_place *place, const char *name, uint64_t size, bool allocate);
     int (*remove)(struct storage_place *place, const char *name);
     int (*open)(struct storage_place *place, const char *name, bool writable, struct storage_handle **ret_handle, struct err *err);
 };

@@ -435,9 +435,35 @@ static void resize_elsewhere(void *arg)
 {
     struct task *task = arg;
 
-    task->result = place_resize(task->place, task->name, task->size);
+    task->result = place_resize(task->place, task->name, task->size, task->allocate);
     if (task->result == 0)
         look_again(task);
+}
+
+static void grow_elsewhere(void *arg)
+{
+    struct task *task = arg;
+    struct storage_handle *handle;
+
+    task->result = place_open(task->place, task->name, true, &handle, task->err);
+    if (task->result < 0)
+        return;
+    task->result = image_grow_qcow2(handle, task->size);
+    handle_close(handle);
+    if (task->result == 0)
+        look_again(task);
+}
+
+static int resize_error(const struct task *task, int r, struct err *err)
+{
+    if (r == -ENOTSUP && task->allocate)
+        return err_set(err, r, "where volume '%s' is, space can't be allocated in advance", task->name);
+    if (r == -ENOTSUP)
+        return err_set(err, r, "volume '%s' can't be resized: it has snapshots, is encrypted, or has features that are not known",
+                       task->name);
+    if (r == -EFBIG)
+        return err_set(err, r, "volume '%s' can't be so large: the tables of the image have no room for that", task->name);
+    return err_set(err, r, "cannot resize volume '%s': %s", task->name, strerror(-r));
 }
 
 int volume_resize(struct pool *pool, const char *name, uint64_t size, unsigned flags, struct err *err)
@@ -452,19 +478,20 @@ int volume_resize(struct pool *pool, const char *name, uint64_t size, unsigned f
     if ((flags & VOLUME_RESIZE_DELTA) != 0)
         size = (flags & VOLUME_RESIZE_SHRINK) != 0 ? (size < volume->capacity ? volume->capacity - size : 0)
                                                    : volume->capacity + size;
-    if (volume->format != VOLUME_RAW)
-        return err_set(err, -ENOTSUP, "volumes of format %s can't be resized", volume_format_name(volume->format));
-    if ((flags & VOLUME_RESIZE_ALLOCATE) != 0)
-        return err_set(err, -ENOTSUP, "resizing does not allocate space");
+    if (volume->format == VOLUME_ISO)
+        return err_set(err, -ENOTSUP, "volumes of format iso can't be resized");
     if (size < volume->capacity && (flags & VOLUME_RESIZE_SHRINK) == 0)
         return err_set(err, -EINVAL,
                        "can't shrink capacity below current capacity unless shrink flag explicitly specified");
     if (size == 0)
         return err_set(err, -EINVAL, "a volume of no bytes is of no use");
+    if (volume->format == VOLUME_QCOW2 && (size < volume->capacity || (flags & VOLUME_RESIZE_ALLOCATE) != 0))
+        return err_set(err, -ENOTSUP, "volumes of format qcow2 can grow, but not %s", size < volume->capacity ? "shrink" : "allocate space");
     task.size = size;
-    pools_run(pool->pools, resize_elsewhere, &task);
+    task.allocate = (flags & VOLUME_RESIZE_ALLOCATE) != 0;
+    pools_run(pool->pools, volume->format == VOLUME_QCOW2 ? grow_elsewhere : resize_elsewhere, &task);
     r = task.result == 0 ? put_volume(pool, &task, NULL) : task.result;
-    return r < 0 ? err_set(err, r, "cannot resize volume '%s': %s", name, strerror(-r)) : 0;
+    return r < 0 && (err == NULL || err->code == 0) ? resize_error(&task, r, err) : r;
 }
 
 static void remove_elsewhere(void *arg)

@@ -15,7 +15,7 @@ from interop import GUESTS, LIMIT, InteropTest, main, need
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "system"))
 from nfs_server import ADDRESS, NfsServer  # noqa: E402 pylint: disable=wrong-import-position
 
-need("virsh")
+need("virsh", "qemu-img")
 
 
 class Storage(InteropTest):
@@ -221,13 +221,48 @@ class Volumes(Storage):
         self.assertEqual((tree.find("target/format").get("type"), tree.findtext("capacity"), tree.findtext("backingStore/path")),
                          ("qcow2", str(64 << 20), str(self.images / "q")))
         self.assertLess((self.images / "q").stat().st_size, 1 << 20)
-        self.assertIn("can't be resized", self.refused("vol-resize", self.images / "q", "128M"))
+        self.assertIn("can grow, but not shrink", self.refused("vol-resize", self.images / "q", "32M", "--shrink"))
+        self.assertIn("can grow, but not allocate", self.refused("vol-resize", self.images / "q", "128M", "--allocate"))
+        self.assertIn("no room for that", self.refused("vol-resize", self.images / "q", "5T"))
+        self.virsh("vol-create-as", "images", "grown", "64M", "--format", "qcow2")
+        self.virsh("vol-resize", self.images / "grown", "3T")
+        self.assertEqual(self.dump("vol-dumpxml", self.images / "grown").findtext("capacity"), str(3 << 40))
+        subprocess.run(["qemu-img", "check", self.images / "grown"], check=True, stdout=subprocess.DEVNULL, timeout=LIMIT)
+        subprocess.run(["qemu-img", "snapshot", "-c", "one", self.images / "grown"], check=True, timeout=LIMIT)
+        self.assertIn("it has snapshots", self.refused("vol-resize", self.images / "grown", "4T"))
+        self.virsh("vol-delete", self.images / "grown", "--delete-snapshots")
         (self.place / "d.xml").write_text(f"""<domain type='qemu'><name>t1</name><memory unit='MiB'>16</memory>
             <os><type>hvm</type><kernel>{GUESTS}/idle.elf</kernel></os><devices><disk type='file'><driver name='qemu' type='qcow2'/>
             <source file='{self.images}/over'/><target dev='vda' bus='virtio'/></disk></devices></domain>""")
         self.virsh("create", self.place / "d.xml")
         self.assertRegex(self.virsh("domblkinfo", "t1", "vda"), "Capacity: +67108864")
         self.virsh("destroy", "t1")
+
+    def test_what_is_known(self):
+        tree = self.dump("pool-capabilities")
+        self.assertEqual([pool.get("type") for pool in tree if pool.get("supported") == "yes"], ["dir", "netfs"])
+        self.assertIn("can't be found; name the directory that the server exports", self.refused("find-storage-pool-sources", "netfs"))
+        self.virsh("pool-define-as", "images", "dir", "--target", self.images)
+        self.assertIn("which those of type dir and netfs are not", self.refused("pool-build", "images", "--overwrite"))
+        self.virsh("pool-build", "images")
+        self.virsh("pool-start", "images")
+        self.virsh("vol-create-as", "images", "a", "1M")
+        self.virsh("vol-resize", self.images / "a", "2M", "--allocate")
+        self.assertGreaterEqual((self.images / "a").stat().st_blocks * 512, 2 << 20)
+        self.assertIn("copies share no blocks", self.refused("vol-clone", self.images / "a", "b", "--reflink"))
+        self.assertIn("all bytes are transferred", self.refused("vol-download", self.images / "a", self.place / "out", "--sparse"))
+        self.assertIn("with zeros only", self.refused("vol-wipe", self.images / "a", "--algorithm", "random"))
+        (self.place / "v.xml").write_text("""<volume><name>owned</name><capacity>512</capacity><target><permissions><owner>12345</owner>
+            <group>54321</group><mode>0640</mode></permissions></target></volume>""")
+        if os.geteuid() == 0:
+            self.virsh("vol-create", "images", self.place / "v.xml")
+            about = (self.images / "owned").stat()
+            self.assertEqual((about.st_uid, about.st_gid, about.st_mode & 0o777), (12345, 54321, 0o640))
+        for inside, complaint in (("<compat>0.10</compat>", "made with 1.1"), ("<features><lazy_refcounts/></features>", "lazy_refcounts"),
+                                  ("<clusterSize>512</clusterSize>", "clusters of 64 KiB")):
+            (self.place / "v.xml").write_text(f"""<volume><name>x</name><capacity>512</capacity><target><format type='qcow2'/>{inside}
+                </target></volume>""")
+            self.assertIn(complaint, self.refused("vol-create", "images", self.place / "v.xml"))
 
     def test_virt_install_makes_pool_and_volume(self):
         need("virt-install")
