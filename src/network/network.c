@@ -8,6 +8,7 @@
 #include "base/checksum.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/store.h"
 #include "base/text.h"
 #include "network/link.h"
 #include "network/network_private.h"
@@ -575,11 +576,11 @@ static int find_all(struct networks *networks, struct err *err)
     size_t statuses = 0;
     int r = make_directories(networks, err);
     if (r == 0)
-        r = for_each_stored(networks->options.config_directory, add_config, networks, err);
+        r = store_each(networks->options.config_directory, add_config, networks, err);
     if (r == 0)
-        r = for_each_stored(networks->options.run_directory, count_one, &statuses, err);
+        r = store_each(networks->options.run_directory, count_one, &statuses, err);
     if (r == 0)
-        r = for_each_stored(networks->options.run_directory, add_status, networks, err);
+        r = store_each(networks->options.run_directory, add_status, networks, err);
     /* Where nothing was active nothing of ours can be in the firewall, and we may not even be allowed to look. */
     if (r == 0 && statuses > 0)
         r = apply_firewall(networks, NULL, NULL, err);

@@ -36,8 +36,6 @@ int load_config(const struct networks *networks, const char *name, struct networ
                 bool *ret_autostart, struct err *err);
 int load_status(const struct networks *networks, const char *name, struct network_definition **ret_definition,
                 enum network_phase *ret_phase, struct err *err);
-/* Calls fn with the name of each NAME.xml in the directory, in no order. */
-int for_each_stored(const char *directory, void (*fn)(void *ctx, const char *name), void *ctx, struct err *err);
 int make_directories(struct networks *networks, struct err *err); /* sets networks->fresh */
 
 /* Makes all that an active network consists of, or nothing; `others` are the networks active besides. */

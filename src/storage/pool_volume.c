@@ -486,7 +486,8 @@ int volume_resize(struct pool *pool, const char *name, uint64_t size, unsigned f
     if (size == 0)
         return err_set(err, -EINVAL, "a volume of no bytes is of no use");
     if (volume->format == VOLUME_QCOW2 && (size < volume->capacity || (flags & VOLUME_RESIZE_ALLOCATE) != 0))
-        return err_set(err, -ENOTSUP, "volumes of format qcow2 can grow, but not %s", size < volume->capacity ? "shrink" : "allocate space");
+        return err_set(err, -ENOTSUP, "volumes of format qcow2 can grow, but not %s",
+                       size < volume->capacity ? "shrink" : "allocate space");
     task.size = size;
     task.allocate = (flags & VOLUME_RESIZE_ALLOCATE) != 0;
     pools_run(pool->pools, volume->format == VOLUME_QCOW2 ? grow_elsewhere : resize_elsewhere, &task);
