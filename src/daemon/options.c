@@ -74,6 +74,28 @@ static bool is_key_of(const char *key, const char *name)
     return *key == *name;
 }
 
+/* libvirtd's settings of how clients prove who they are: what ferryd does may be written down, all else is refused. */
+static int check_authentication(const char *key, const char *value, struct err *err)
+{
+    static const struct {
+        const char *key, *instead;
+    } settings[] = {
+        {"auth_unix_rw", "the permissions of libvirt-sock say who may use it"},
+        {"auth_unix_ro", "the permissions of libvirt-sock-ro say who may use it"},
+        {"auth_tcp", "for clients that must prove who they are use listen_tls, or ssh"},
+        {"auth_tls", "the client's certificate says who it is"},
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(settings); i++) {
+        if (text_equal(key, settings[i].key))
+            return text_equal(value, "none")
+                       ? 0
+                       : err_set(err, -ENOTSUP, "%s is \"%.60s\", but there is neither SASL nor polkit here, only \"none\": %s", key, value,
+                                 settings[i].instead);
+    }
+    return err_set(err, -EINVAL, "there is no setting \"%.60s\"; ferryd --help lists them", key);
+}
+
 static int take_setting(void *ctx, const char *key, const char *value, struct err *err)
 {
     struct daemon_config *config = ctx;
@@ -88,7 +110,7 @@ static int take_setting(void *ctx, const char *key, const char *value, struct er
         if (is_key_of(key, options[i].name))
             return set_text(config, &options[i], value, err);
     }
-    return err_set(err, -EINVAL, "there is no setting \"%.60s\"; ferryd --help lists them", key);
+    return check_authentication(key, value, err);
 }
 
 /* The file that the command line names must be there. */

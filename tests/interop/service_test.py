@@ -37,7 +37,7 @@ class Service(unittest.TestCase):
         return done.stderr
 
     def test_configuration(self):
-        path = self.file('# comment\n\n hostname = "first.example"  # why\ndefault_network=none\nverbose = yes\n')
+        path = self.file('# comment\n\n hostname = "first.example"  # why\nauth_tls = none\ndefault_network=none\nverbose = yes\n')
         daemon = self.daemon("--config", path)
         self.assertEqual(daemon.virsh("hostname")[1].strip(), "first.example")
         self.assertEqual(daemon.virsh("net-list", "--all")[1].strip(), "")
@@ -55,6 +55,8 @@ class Service(unittest.TestCase):
                 ("hostname = a b\n", "one word, or text in double quotes"),
                 ('hostname = ""\n', "hostname needs a value that is not empty"),
                 ("verbose = maybe\n", "neither yes nor no"),
+                ('auth_unix_rw = "polkit"\n', 'auth_unix_rw is "polkit", but there is neither SASL nor polkit here, only "none"'),
+                ("auth_tcp = sasl\n", "use listen_tls, or ssh"),
                 ("default_network = maybe\n", "neither autostart nor define nor none")):
             with self.subTest(text=text):
                 directories = [f"--{name}-dir={self.place}/{name}" for name in ("socket", "state", "run", "log")]
