@@ -208,7 +208,7 @@ static int take_packet(struct client *client, const uint8_t *data, size_t size)
         client->skip = xdr_get_u32(&reader);
         if (client->skip > RPC_FDS_MAX)
             return -EPROTO;
-        /* fall through */
+        __attribute__((fallthrough));
     case RPC_CALL:
         return dispatch_call(client, &header, &reader);
     case RPC_STREAM:
