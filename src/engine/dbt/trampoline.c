@@ -36,7 +36,7 @@ static void emit_guest_registers(struct emitter *e, bool load)
 static void emit_vectors(struct emitter *e, bool avx, bool load)
 {
     for (unsigned i = 0; i < 16; i++) {
-        struct host_memory m = at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, vector) + 64 * i));
+        struct host_memory m = dbt_vcpu_at(offsetof(struct dbt_vcpu, vector) + 64 * i);
 
         if (avx) {
             emit8(e, 0xc5); /* vmovups ymm */
@@ -76,10 +76,11 @@ static void emit_enter(struct emitter *e)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(callee_saved); i++)
         emit_push(e, callee_saved[i]);
-    emit_push(e, HOST_RDI); /* trampolines find the vCPU there again */
+    emit_lea(e, true, ADDRESS, at_base(HOST_RDI, VCPU_BIAS));
+    emit_push(e, ADDRESS); /* trampolines find the vCPU there again */
     emit_store(e, at_base(HOST_RDI, offsetof(struct dbt_vcpu, host_stack)), HOST_RSP);
     emit_move(e, SCRATCH, HOST_RSI);
-    emit_move(e, HOST_RSP, HOST_RDI);
+    emit_move(e, HOST_RSP, ADDRESS);
     emit_guest_registers(e, true);
     emit_jump_register(e, SCRATCH);
 }
@@ -179,7 +180,7 @@ static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
     emit_load32(e, HOST_RAX, VCPU(vectors_away));
     emit_memory(e, 0, 0x89, HOST_RAX, VCPU(vectors_were_away));
     emit_put_vectors_away(e, avx);
-    emit_move(e, HOST_RDI, HOST_RSP);
+    emit_lea(e, true, HOST_RDI, at_base(HOST_RSP, -(int32_t)VCPU_BIAS));
     emit_move(e, HOST_RSI, SCRATCH);
     emit_move(e, HOST_RDX, ADDRESS);
     emit_load(e, HOST_RSP, VCPU(host_stack));

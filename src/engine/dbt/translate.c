@@ -137,10 +137,10 @@ static struct decoded *decode_crossing(struct translator *t, struct source *sour
     return decode_bytes(t, g, g->bytes, 15);
 }
 
-/* A conditional jump ends nothing: what is behind it is likely to follow. */
+/* A conditional jump ends nothing: what is behind it is likely to follow. Nor does a call: it comes back. */
 static bool ends(const struct guest_instruction *g)
 {
-    bool goes_on = g->translate != NULL && (g->condition >= 0 || dbt_is_sti(g));
+    bool goes_on = g->translate != NULL && (g->condition >= 0 || dbt_is_sti(g) || dbt_is_call(g));
 
     return (g->op.flags & OP_END) && !goes_on;
 }
@@ -151,7 +151,7 @@ static bool meets_another(const struct translator *t, const struct source *sourc
     uint64_t linear = t->code64 ? source->linear : (uint32_t)source->linear;
 
     return source->avail > 0 &&
-           dbt_translation_exists(t->v, linear, TLB_PAGE(t->out->physical) | (linear & 0xfff), t->out->mode);
+           dbt_translation_at(t->v, linear, TLB_PAGE(t->out->physical) | (linear & 0xfff), t->out->mode) != NULL;
 }
 
 static void decode_all(struct translator *t, struct source source)
@@ -178,17 +178,20 @@ static void decode_all(struct translator *t, struct source source)
         t->count++;
         more = more && !ends(g) && !meets_another(t, &source);
     }
+    if (more && t->count > 1 && source.avail > 0 && dbt_is_call(&t->instruction[t->count - 1]))
+        t->count--; /* what follows a call should be in its translation */
     if (dbt_is_sti(&t->instruction[t->count - 1])) /* nothing follows */
         t->instruction[t->count - 1].translate = NULL;
 }
 
-/* The entry for jumps that may be wrong, and the one for those that can't be; both then see that vectors are where they should be. */
-static void emit_head(struct translator *t, uint8_t **ret_attention, uint8_t **ret_vectors)
+void dbt_emit_head(struct translator *t, struct translation *entry)
 {
     struct emitter *e = &t->e;
-    uint64_t linear = t->out->linear;
+    struct head *head = &t->head[t->heads++];
+    uint64_t linear = entry->linear;
 
-    t->out->checked = e->at;
+    *head = (struct head){.linear = linear};
+    entry->checked = e->at;
     if ((int64_t)linear == (int32_t)linear) {
         emit_registers(e, EMIT_W, 0x81, ALU_CMP, ADDRESS);
         emit32(e, (uint32_t)linear);
@@ -198,30 +201,30 @@ static void emit_head(struct translator *t, uint8_t **ret_attention, uint8_t **r
     }
     emit_patch(emit_jump_if(e, IF_NE), dbt_translations_trampolines(t->v)->exit_to_address);
     emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(attention), 0);
-    *ret_attention = emit_jump_if(e, IF_NE);
-    t->out->direct = e->at;
-    *ret_vectors = NULL;
+    head->attention = emit_jump_if(e, IF_NE);
+    entry->direct = e->at;
     if (t->vector) {
         emit_alu_memory_constant(e, 0, ALU_CMP, VCPU(vectors_away), 0);
-        *ret_vectors = emit_jump_if(e, IF_NE);
+        head->vectors = emit_jump_if(e, IF_NE);
     }
+    head->body = e->at;
 }
 
-static void emit_head_cold(struct translator *t, uint8_t *attention, uint8_t *vectors, const uint8_t *body)
+static void emit_head_cold(struct translator *t, const struct head *head)
 {
     struct emitter *e = &t->e;
     uint8_t *distance;
 
-    emit_patch(attention, e->at);
-    emit_constant(e, ADDRESS, t->out->linear);
+    emit_patch(head->attention, e->at);
+    emit_constant(e, ADDRESS, head->linear);
     emit_jump_to(e, dbt_translations_trampolines(t->v)->exit_to_address);
-    if (vectors == NULL)
+    if (head->vectors == NULL)
         return;
-    emit_patch(vectors, e->at);
-    emit_constant(e, ADDRESS, t->out->linear);
+    emit_patch(head->vectors, e->at);
+    emit_constant(e, ADDRESS, head->linear);
     emit_store(e, VCPU(gpr[GPR_RIP]), ADDRESS);
     distance = emit_lea_rip(e, SCRATCH);
-    emit_patch(distance, body);
+    emit_patch(distance, head->body);
     emit_jump_to(e, dbt_translations_trampolines(t->v)->load_vectors);
 }
 
@@ -263,10 +266,9 @@ static void emit_instruction(struct translator *t, const struct guest_instructio
 static void emit_all(struct translator *t)
 {
     const struct guest_instruction *last = &t->instruction[t->count - 1];
-    uint8_t *attention, *vectors, *body, *end;
+    uint8_t *end;
 
-    emit_head(t, &attention, &vectors);
-    body = t->e.at;
+    dbt_emit_head(t, t->out);
     t->host_flags = false;
     t->memory_flags = true;
     for (unsigned i = 0; i < t->count; i++)
@@ -276,10 +278,12 @@ static void emit_all(struct translator *t)
             dbt_flags_to_memory(t);
         dbt_emit_exit(t, last->next_rip, false);
     }
+    dbt_emit_calls(t);
     end = t->e.at;
     t->e.at = dbt_translations_cold_code(t->v);
     dbt_emit_cold(t);
-    emit_head_cold(t, attention, vectors, body);
+    for (unsigned i = 0; i < t->heads; i++)
+        emit_head_cold(t, &t->head[i]);
     dbt_translations_commit_cold(t->v, t->e.at);
     t->e.at = end;
 }
@@ -320,10 +324,10 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     struct translation *out = dbt_translations_allocate(v, sizeof(*out));
 
     *out = (struct translation){.linear = linear, .physical = physical, .mode = v->mode | (v->cpl == 3 ? MODE_USER : 0),
-                                .valid = true};
+                                .valid = true, .call = NO_PAGE};
     t->v = v;
     t->out = out;
-    t->colds = 0;
+    t->colds = t->heads = t->calls = 0;
     t->skip = 0;
     t->single = false;
     t->address_holds = 0;

@@ -2,7 +2,7 @@
 /* The translator's inside: guest instructions in, host code out, one translation at a time.
  *
  * While translated code runs:
- * - RSP points to the vCPU; there is no stack. All of the vCPU is at [rsp + offset].
+ * - RSP points into the vCPU (VCPU_BIAS), all of which is at [rsp + offset]. The one word below it is all the stack there is.
  * - Guest registers live in the host registers of the same number, except RSP, which lives in R9, and R9, R10 and R11, which stay in
  *   memory (v->gpr). R10 and R11 of the host are scratch: ADDRESS and SCRATCH below.
  * - Between translations the six arithmetic flags are in memory (v->flags, v->overflow), or dead: provably overwritten before they are
@@ -76,7 +76,19 @@ struct cold {
 };
 
 #define LIVENESS_SLOTS 16384u
-#define COLD_MAX (BLOCK_OPS_MAX * 3 + 1)
+#define COLD_MAX (BLOCK_OPS_MAX * 4 + 1)
+
+struct head {            /* a way into the translation */
+    uint64_t linear;
+    uint8_t *attention;  /* distances of the jumps to the cold side: somebody wants attention; */
+    uint8_t *vectors;    /* vectors are away (NULL: nobody asks) */
+    uint8_t *body;
+};
+
+struct call {            /* its host's CALL comes to a piece behind the translation's code, which goes to the target */
+    uint8_t *distance;
+    const struct guest_instruction *instruction;
+};
 
 struct translator {
     struct dbt_vcpu *v;
@@ -86,20 +98,31 @@ struct translator {
     bool vector;                     /* some instruction touches vector registers */
     bool code64;
     unsigned count;
-    unsigned colds;
+    unsigned colds, heads, calls;
     bool liveness_known;             /* anything in the next */
     uint64_t liveness[LIVENESS_SLOTS]; /* what dbt_flags_live_at() found, until some code changes */
     bool single;                     /* runs of stack instructions are taken apart */
     uint8_t address_holds;           /* ADDRESS has the host address of this slot; 0: of none */
     unsigned skip;                   /* instructions that the one before has done with itself */
     struct cold cold[COLD_MAX];
+    struct head head[BLOCK_OPS_MAX + 1];
+    struct call call[BLOCK_OPS_MAX];
     struct guest_instruction instruction[BLOCK_OPS_MAX];
 };
 
 /* Where fields of the vCPU are. */
-#define VCPU(member) at_base(HOST_RSP, (int32_t)offsetof(struct dbt_vcpu, member))
+static inline struct host_memory dbt_vcpu_at(size_t offset)
+{
+    return at_base(HOST_RSP, (int32_t)offset - (int32_t)VCPU_BIAS);
+}
+#define VCPU(member) dbt_vcpu_at(offsetof(struct dbt_vcpu, member))
 struct host_memory dbt_guest_slot(unsigned guest); /* v->gpr[guest] */
 extern const uint8_t dbt_host_of[16];
+
+/* --- translate.c --- */
+
+/* The entry for jumps that may be wrong, and the one for those that can't be; both then see that vectors are where they should be. */
+void dbt_emit_head(struct translator *t, struct translation *entry);
 
 /* --- flags: translate_flags.c --- */
 
@@ -158,8 +181,12 @@ void dbt_emit_cold(struct translator *t);
 
 /* Leaves to a known address; flags are in memory or dead. backward: looks for attention first. */
 void dbt_emit_exit(struct translator *t, uint64_t target, bool poll);
-/* Leaves to the address in ADDRESS. op: the jump, for a target that is not canonical. */
-void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g);
+/* Leaves to the address in ADDRESS; returns: as the host's return stack predicts. */
+void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g, bool returns);
+/* A translated near call. */
+bool dbt_is_call(const struct guest_instruction *g);
+/* Behind the translation's code: where its calls go on to their targets. */
+void dbt_emit_calls(struct translator *t);
 /* The same where a conditional jump at `distance` comes to. */
 void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance);
 bool dbt_is_relative(const struct guest_instruction *g);

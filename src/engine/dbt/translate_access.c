@@ -9,7 +9,7 @@ const uint8_t dbt_host_of[16] = {
 
 struct host_memory dbt_guest_slot(unsigned guest)
 {
-    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, gpr) + 8 * guest));
+    return dbt_vcpu_at(offsetof(struct dbt_vcpu, gpr) + 8 * guest);
 }
 
 /* The host register that holds a guest register, loaded into `scratch` if it lives in memory. */
@@ -87,9 +87,9 @@ void dbt_emit_address(struct translator *t, const struct guest_instruction *g, c
     else
         dbt_emit_offset(t, g, operand, true);
     if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) { /* 64-bit code; flags are spared already */
-        int32_t base = (int32_t)(offsetof(struct dbt_vcpu, segment_base) + 8 * (size_t)(segment - ZYDIS_REGISTER_ES));
+        size_t base = offsetof(struct dbt_vcpu, segment_base) + 8 * (size_t)(segment - ZYDIS_REGISTER_ES);
 
-        emit_load(&t->e, SCRATCH, at_base(HOST_RSP, base));
+        emit_load(&t->e, SCRATCH, dbt_vcpu_at(base));
         emit_lea(&t->e, true, ADDRESS, (struct host_memory){.base = ADDRESS, .index = SCRATCH});
     }
 }
@@ -134,7 +134,7 @@ static void finish_access(struct translator *t, struct cold *cold, unsigned size
 
 static struct host_memory stack_limit(unsigned size)
 {
-    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, stack_limit) + (size > 8 ? 8 : 0)));
+    return dbt_vcpu_at(offsetof(struct dbt_vcpu, stack_limit) + (size > 8 ? 8 : 0));
 }
 
 void dbt_emit_stack_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align,

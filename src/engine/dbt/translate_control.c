@@ -5,6 +5,7 @@
 #include "engine/dbt/translate.h"
 
 #define STACK_RUN_MAX 8u /* words that share one look at the stack window */
+#define NEAR_CALL 32u    /* bytes */
 
 static unsigned word_size(const struct translator *t)
 {
@@ -23,11 +24,11 @@ uint64_t dbt_relative_target(const struct guest_instruction *g)
 
 /* --- exits ------------------------------------------------------------------------------------------------------------- */
 
-static int32_t jump_table_offset(const struct translation *from)
+static struct host_memory jump_table_of(const struct translation *from, unsigned slot)
 {
     unsigned user = from->mode & MODE_USER ? 1 : 0;
 
-    return (int32_t)(offsetof(struct dbt_vcpu, jump_table) + user * sizeof(((struct dbt_vcpu *)NULL)->jump_table[0]));
+    return dbt_vcpu_at(offsetof(struct dbt_vcpu, jump_table) + user * sizeof(((struct dbt_vcpu *)NULL)->jump_table[0]) + 8 * slot);
 }
 
 static void emit_leave_to(struct translator *t, uint64_t target)
@@ -66,7 +67,7 @@ static bool same_page(const struct translator *t, uint64_t target)
 void dbt_emit_through_table(struct emitter *e, const struct translation *from, uint64_t target)
 {
     emit_constant(e, ADDRESS, target);
-    emit_memory(e, 0, 0xff, 4, at_base(HOST_RSP, jump_table_offset(from) + (int32_t)(8 * dbt_jump_slot(target))));
+    emit_memory(e, 0, 0xff, 4, jump_table_of(from, dbt_jump_slot(target)));
 }
 
 /* Behind the last instruction of the lower half of addresses: the fault is the next fetch's, no jump's. */
@@ -108,12 +109,16 @@ void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance
         dbt_emit_through_table(&t->e, t->out, target);
 }
 
-/* The slot is dbt_jump_slot() of the address. */
-void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g)
+/* The slot is dbt_jump_slot() of the address. A return goes by the host's RET, with the target pushed right before: it predicts what is
+ * behind the host's CALL of that call, and there the code for the guest's return address is (emit_call). */
+void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g, bool returns)
 {
     struct emitter *e = &t->e;
     struct translated_op *op = dbt_translations_allocate(t->v, sizeof(*op));
+    struct host_memory table = jump_table_of(t->out, 0);
 
+    table.index = SCRATCH;
+    table.scale = 3;
     *op = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
     emit_memory(e, 0, 0xc7, 0, VCPU(last_indirect));
     emit32(e, dbt_translations_number(t->v, op));
@@ -122,8 +127,9 @@ void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction
     emit8(e, JUMP_SLOT_SHIFT);
     emit_registers(e, 0, 0x33, SCRATCH, ADDRESS);
     emit_alu_constant(e, 0, ALU_AND, SCRATCH, JUMP_SLOTS - 1);
-    emit_memory(e, 0, 0xff, 4,
-                (struct host_memory){.base = HOST_RSP, .index = SCRATCH, .scale = 3, .displacement = jump_table_offset(t->out)});
+    emit_memory(e, 0, 0xff, returns ? 6 : 4, table); /* push or jmp */
+    if (returns)
+        emit8(e, 0xc3);
 }
 
 /* --- the stack ---------------------------------------------------------------------------------------------------------- */
@@ -220,12 +226,22 @@ static void emit_popped_word(struct translator *t, const struct guest_instructio
         emit_store(&t->e, dbt_guest_slot(guest), SCRATCH);
 }
 
+/* MOV into the return address, RET: an indirect jump, as kernels make it against speculation. */
+static bool jumps_by_return(const struct translator *t, const struct guest_instruction *g)
+{
+    const struct guest_instruction *before = g - 1;
+    const ZydisDecodedOperand *to = &before->operand[0];
+
+    return g > t->instruction && before->decoded->mnemonic == ZYDIS_MNEMONIC_MOV && to->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+           to->mem.base == ZYDIS_REGISTER_RSP && to->mem.index == ZYDIS_REGISTER_NONE && before->op.displacement == 0;
+}
+
 static void emit_return(struct translator *t, const struct guest_instruction *g, int32_t offset)
 {
     emit_word(t, true, SCRATCH, offset);
     emit_move_stack_pointer(t, offset + (int32_t)(word_size(t) + g->op.immediate));
     emit_move(&t->e, ADDRESS, SCRATCH);
-    dbt_emit_exit_indirect(t, g);
+    dbt_emit_exit_indirect(t, g, !jumps_by_return(t, g));
 }
 
 /* A return right behind the pops shares their look at the stack. */
@@ -323,7 +339,116 @@ static void translate_jump_indirect(struct translator *t, const struct guest_ins
 {
     emit_indirect_target(t, g);
     emit_move(&t->e, ADDRESS, SCRATCH);
-    dbt_emit_exit_indirect(t, g);
+    dbt_emit_exit_indirect(t, g, false);
+}
+
+/* --- calls --------------------------------------------------------------------------------------------------------------- */
+
+bool dbt_is_call(const struct guest_instruction *g)
+{
+    return g->translate != NULL && g->decoded->mnemonic == ZYDIS_MNEMONIC_CALL;
+}
+
+/* Over a few bytes: for the address, or against speculation. There is no return from it. */
+static bool stays_near(const struct guest_instruction *g)
+{
+    return dbt_is_relative(g) && dbt_relative_target(g) - g->next_rip < NEAR_CALL;
+}
+
+static void emit_to_target(struct translator *t, const struct guest_instruction *g)
+{
+    if (dbt_is_relative(g))
+        dbt_emit_exit(t, dbt_relative_target(g), dbt_relative_target(g) < g->next_rip);
+    else
+        dbt_emit_exit_indirect(t, g, false);
+}
+
+static void emit_drop_pushed(struct emitter *e)
+{
+    emit_lea(e, true, HOST_RSP, at_base(HOST_RSP, 8));
+}
+
+/* The host's CALL; what follows is where its return stack expects the return to come to. */
+static void emit_host_call(struct translator *t, const struct guest_instruction *g)
+{
+    emit8(&t->e, 0xe8);
+    emit32(&t->e, 0);
+    t->call[t->calls++] = (struct call){.distance = t->e.at - 4, .instruction = g};
+}
+
+void dbt_emit_calls(struct translator *t)
+{
+    for (unsigned i = 0; i < t->calls; i++) {
+        emit_patch(t->call[i].distance, t->e.at);
+        emit_drop_pushed(&t->e);
+        emit_to_target(t, t->call[i].instruction);
+    }
+}
+
+/* The code behind the call is in this translation: a way into it. */
+static void emit_entry_behind(struct translator *t, const struct guest_instruction *g, uint8_t *host_call)
+{
+    struct translation *entry = dbt_translations_allocate(t->v, sizeof(*entry)), **last = &t->out->next_entry;
+    uint64_t physical = TLB_PAGE(t->out->physical) | (g->next_rip & 0xfff);
+
+    while (*last != NULL)
+        last = &(*last)->next_entry;
+    *last = entry;
+    *entry = (struct translation){.linear = g->next_rip, .physical = physical, .second_page = NO_PAGE, .mode = t->out->mode,
+                                  .valid = true, .call = g->next_rip - g->op.length, .host_call = host_call};
+    dbt_emit_head(t, entry);
+    t->host_flags = false;
+    t->memory_flags = true;
+}
+
+/* It has been translated elsewhere, and is entered from here on. */
+static void emit_way_to(struct translator *t, const struct guest_instruction *g, struct translation *behind, uint8_t *host_call)
+{
+    struct translation way = *behind;
+
+    dbt_emit_head(t, &way);
+    emit_jump_to(&t->e, behind->direct);
+    dbt_translation_enter_by(t->v, behind, way.checked);
+    behind->call = g->next_rip - g->op.length;
+    behind->host_call = host_call;
+}
+
+static struct translation *find_behind(const struct translator *t, const struct guest_instruction *g)
+{
+    struct translation *behind = NULL;
+
+    if (same_page(t, g->next_rip))
+        behind = dbt_translation_at(t->v, g->next_rip, TLB_PAGE(t->out->physical) | (g->next_rip & 0xfff), t->out->mode);
+    return behind != NULL && behind->second_page == NO_PAGE ? behind : NULL;
+}
+
+/* The return address is on the stack; the target, if it isn't in the instruction, in ADDRESS. */
+static void emit_call(struct translator *t, const struct guest_instruction *g)
+{
+    uint8_t *host_call = t->e.at;
+    struct translation *behind;
+
+    if (stays_near(g)) {
+        emit_to_target(t, g);
+        if (g < &t->instruction[t->count - 1])
+            emit_entry_behind(t, g, NULL);
+        return;
+    }
+    if (g < &t->instruction[t->count - 1]) {
+        emit_host_call(t, g);
+        emit_entry_behind(t, g, host_call);
+        return;
+    }
+    behind = find_behind(t, g);
+    if (behind != NULL && behind->call == g->next_rip - g->op.length && behind->host_call != NULL) {
+        emit_jump_to(&t->e, behind->host_call); /* one CALL for one place to return to */
+        return;
+    }
+    emit_host_call(t, g);
+    if (behind != NULL)
+        emit_way_to(t, g, behind, host_call);
+    else
+        emit8(&t->e, 0xcc); /* a CALL to right behind itself would not count as one */
 }
 
 static void emit_push_return_address(struct translator *t, const struct guest_instruction *g)
@@ -342,7 +467,7 @@ static void emit_push_return_address(struct translator *t, const struct guest_in
 static void translate_call(struct translator *t, const struct guest_instruction *g)
 {
     emit_push_return_address(t, g);
-    dbt_emit_exit(t, dbt_relative_target(g), dbt_relative_target(g) < g->next_rip);
+    emit_call(t, g);
 }
 
 /* A target that is not canonical is found out before the return address is stored. */
@@ -367,7 +492,7 @@ static void translate_call_indirect(struct translator *t, const struct guest_ins
     emit_store(&t->e, VCPU(jump_target), SCRATCH);
     emit_push_return_address(t, g);
     emit_load(&t->e, ADDRESS, VCPU(jump_target));
-    dbt_emit_exit_indirect(t, g);
+    emit_call(t, g);
 }
 
 static void translate_return(struct translator *t, const struct guest_instruction *g)

@@ -200,6 +200,8 @@ void dbt_flags_liveness(struct translator *t)
                 live = dbt_flags_live_at(t, g->next_rip);
             else if (dbt_is_relative(g))
                 live = dbt_flags_live_at(t, dbt_relative_target(g));
+        } else if (dbt_is_call(g)) {
+            live = dbt_is_relative(g) ? dbt_flags_live_at(t, dbt_relative_target(g)) : FLAGS_ALL;
         }
         g->flags_read = read_by(t, g);
         g->flags_after = live;

@@ -112,7 +112,7 @@ void dbt_share_operands(struct translator *t)
 
 static struct host_memory slot_of(const struct guest_instruction *g)
 {
-    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, shared_host) + 8u * (g->share - 1u)));
+    return dbt_vcpu_at(offsetof(struct dbt_vcpu, shared_host) + 8u * (g->share - 1u));
 }
 
 /* ADDRESS: the host address of the range's first byte. Returns where in the range the operand is. */

@@ -97,12 +97,12 @@ static void translate_push_memory(struct translator *t, const struct guest_instr
 
 static struct host_memory segment_field(unsigned segment, size_t field)
 {
-    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, segment) + segment * sizeof(struct x86_segment) + field));
+    return dbt_vcpu_at(offsetof(struct dbt_vcpu, segment) + segment * sizeof(struct x86_segment) + field);
 }
 
 static struct host_memory segment_base(unsigned segment)
 {
-    return at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, segment_base) + 8u * segment));
+    return dbt_vcpu_at(offsetof(struct dbt_vcpu, segment_base) + 8u * segment);
 }
 
 static void translate_from_segment(struct translator *t, const struct guest_instruction *g)

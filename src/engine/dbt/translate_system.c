@@ -48,14 +48,14 @@ static void emit_alignment_check(struct translator *t, const struct guest_instru
         emit_set_flag(t, X86_AC);
     else
         emit_clear_flag(t, X86_AC);
-    emit_load(e, SCRATCH, at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, supervisor_tlb) + 8u * on)));
+    emit_load(e, SCRATCH, dbt_vcpu_at(offsetof(struct dbt_vcpu, supervisor_tlb) + 8u * on));
     emit_store(e, VCPU(tlb), SCRATCH);
-    emit_load32(e, SCRATCH, at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, supervisor_tlb_mode) + 4u * on)));
+    emit_load32(e, SCRATCH, dbt_vcpu_at(offsetof(struct dbt_vcpu, supervisor_tlb_mode) + 4u * on));
     emit_memory(e, 0, 0x89, SCRATCH, VCPU(tlb_mode));
     emit_memory(e, EMIT_W, 0xc7, 0, VCPU(other_stack_limit)); /* the windows belong to the other one's rights */
     emit32(e, 0);
     for (unsigned i = 0; i < 2; i++) {
-        emit_memory(e, EMIT_W, 0xc7, 0, at_base(HOST_RSP, (int32_t)(offsetof(struct dbt_vcpu, stack_limit) + 8 * i)));
+        emit_memory(e, EMIT_W, 0xc7, 0, dbt_vcpu_at(offsetof(struct dbt_vcpu, stack_limit) + 8 * i));
         emit32(e, 0);
     }
 }

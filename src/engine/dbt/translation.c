@@ -545,11 +545,20 @@ static struct translation *find_in_hash(const struct translation_cache *cache, u
     return t;
 }
 
-bool dbt_translation_exists(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode)
+struct translation *dbt_translation_at(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode)
 {
     uint64_t mask, *bits = start_bit(v->translations, physical, linear, &mask);
 
-    return (*bits & mask) && find_in_hash(v->translations, linear, physical, mode) != NULL;
+    return *bits & mask ? find_in_hash(v->translations, linear, physical, mode) : NULL;
+}
+
+void dbt_translation_enter_by(struct dbt_vcpu *v, struct translation *t, uint8_t *checked)
+{
+    const void **slot = &v->jump_table[t->mode & MODE_USER ? 1 : 0][dbt_jump_slot(t->linear)];
+
+    if (*slot == executable(v->translations, t->checked))
+        *slot = executable(v->translations, checked);
+    t->checked = checked;
 }
 
 static void name_for_perf(const struct dbt_vcpu *v, const struct translation *t)
@@ -584,12 +593,23 @@ static void make_room_present(struct translation_cache *cache)
     make_present(cache->arena->execute, cache->arena->size, code, &before, MADV_POPULATE_READ);
 }
 
+static void enter_in_cache(struct translation_cache *cache, struct translation *t)
+{
+    unsigned hash = hash_of(t->physical, t->linear);
+    uint64_t start, *start_bits = start_bit(cache, t->physical, t->linear, &start);
+
+    *start_bits |= start;
+    t->hash_next = cache->hash[hash];
+    cache->hash[hash] = t;
+    link_to_page(cache, t, 0, TLB_PAGE(t->physical));
+    if (t->second_page != NO_PAGE && page_hash(t->second_page) != page_hash(TLB_PAGE(t->physical)))
+        link_to_page(cache, t, 1, t->second_page);
+}
+
 static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
 {
     struct translation_cache *cache = v->translations;
     struct translation *t;
-    unsigned hash = hash_of(physical, linear);
-    uint64_t start, *start_bits;
 
     make_room(v);
     continue_chunk(cache, &cache->hot);
@@ -598,13 +618,8 @@ static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t phy
     t = dbt_translate(v, linear, physical, page_bytes);
     if (UNLIKELY(v->vm->perf_map >= 0))
         name_for_perf(v, t);
-    start_bits = start_bit(cache, physical, linear, &start);
-    *start_bits |= start;
-    t->hash_next = cache->hash[hash];
-    cache->hash[hash] = t;
-    link_to_page(cache, t, 0, TLB_PAGE(physical));
-    if (t->second_page != NO_PAGE && page_hash(t->second_page) != page_hash(TLB_PAGE(physical)))
-        link_to_page(cache, t, 1, t->second_page);
+    for (struct translation *entry = t; entry != NULL; entry = entry->next_entry)
+        enter_in_cache(cache, entry);
     return t;
 }
 

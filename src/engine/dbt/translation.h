@@ -37,10 +37,13 @@ struct translation {
     uint64_t linear, physical, second_page;
     uint32_t mode;
     bool valid;
+    uint64_t call;            /* of code behind a call: that instruction's linear address, else NO_PAGE */
+    uint8_t *host_call;       /* and its CALL, which `checked` follows, so that the host's return stack predicts */
     uint8_t *direct;          /* writable view: entry for those who know it is the right one */
     uint8_t *checked;         /* entry that compares ADDRESS with its own linear address */
     struct translation *hash_next;
     struct translation *page_next[2];
+    struct translation *next_entry; /* another way into the same code, behind a call in it */
     struct link *incoming, *outgoing;
     const uint8_t *bytes;     /* of its instructions, as they were */
     struct lockstep_code *lockstep; /* lockstep.h; NULL: off */
@@ -102,8 +105,11 @@ void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end);
 uint8_t *dbt_translations_cold_code(const struct dbt_vcpu *v); /* the same of what seldom runs */
 void dbt_translations_commit_cold(struct dbt_vcpu *v, const uint8_t *end);
 
-/* Whether there is a translation already of the code at both addresses, in this mode. */
-bool dbt_translation_exists(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode);
+/* The translation of the code at both addresses, in this mode; NULL: none yet. */
+struct translation *dbt_translation_at(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode);
+
+/* Another way in for those who may be wrong: what jump tables lead to. */
+void dbt_translation_enter_by(struct dbt_vcpu *v, struct translation *t, uint8_t *checked);
 
 /* For the translator: memory that lives as long as the translations; there is always enough for one translation. */
 void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size);

@@ -161,32 +161,35 @@ struct dbt_exception {
 
 struct dbt_vcpu {
     struct engine_vcpu base; /* first */
-    /* Hot: what nearly every instruction touches. */
-    uint64_t gpr[GPR_SLOTS];
-    uint8_t overflow; /* OF: 0 or 1; this and the next are written at once, as AL and AH after LAHF and SETO */
-    uint8_t flags;    /* SF ZF AF PF CF where LAHF has them, bit 1 set */
-    uint8_t cpl;
-    uint32_t mode;    /* MODE_*; dbt_update_mode() */
-    struct tlb_entry *tlb; /* of the present address space and tlb_mode */
-    const struct op *op;       /* executing; NULL between instructions */
-    const struct op *block_end; /* where the running block stops; pulled in to op + 1 to stop after this instruction */
-    uint64_t segment_base[X86_SEGMENT_COUNT + 1]; /* as address arithmetic uses them: 0 for ES CS SS DS in 64-bit code */
-    _Atomic uint32_t attention;
-    uint32_t vectors_away;     /* 0: the host's registers hold the guest's vector registers; else VECTORS_* */
-
-    /* Of translated code (translate.h). */
-    uint32_t vectors_were_away;   /* while it calls C */
-    void *host_stack;             /* RSP of C */
-    uint64_t resume, jump_target, string_scratch; /* scratch */
-    struct tlb_entry *supervisor_tlb[2]; /* of the present space without and with EFLAGS.AC, and their tlb_mode */
-    uint32_t supervisor_tlb_mode[2];
-    uint32_t last_indirect;       /* which translated jump set RIP, in case it is not canonical; 0: none (dbt_translated_op_at) */
+    /* What translated code touches most. RSP points behind it there (VCPU_BIAS), so that a byte is enough for the distance. */
+    struct tlb_entry *tlb;        /* of the present address space and tlb_mode */
     /* The stack window: a page that the present TLB lets the guest read and write, kept at hand for accesses by RSP and RBP. */
     uint64_t stack_base;          /* linear */
     uint64_t stack_limit[2];      /* offsets in it must be below: for operands of at most 8, and 32 bytes; 0: the window is closed */
     uint8_t *stack_host;
     uint64_t other_stack_base, other_stack_limit; /* the window before it, for a frame that reaches over two pages; any size */
     uint8_t *other_stack_host;
+    uint64_t resume, jump_target; /* scratch */
+    _Atomic uint32_t attention;
+    uint32_t vectors_away;        /* 0: the host's registers hold the guest's vector registers; else VECTORS_* */
+    uint32_t last_indirect;       /* which translated jump set RIP, in case it is not canonical; 0: none (dbt_translated_op_at) */
+    uint8_t overflow; /* OF: 0 or 1; this and the next are written at once, as AL and AH after LAHF and SETO */
+    uint8_t flags;    /* SF ZF AF PF CF where LAHF has them, bit 1 set */
+    uint8_t cpl;
+    uint64_t pushed;              /* the host's CALL and RET use it as their stack */
+
+    uint64_t gpr[GPR_SLOTS];
+    uint32_t mode;    /* MODE_*; dbt_update_mode() */
+    const struct op *op;       /* executing; NULL between instructions */
+    const struct op *block_end; /* where the running block stops; pulled in to op + 1 to stop after this instruction */
+    uint64_t segment_base[X86_SEGMENT_COUNT + 1]; /* as address arithmetic uses them: 0 for ES CS SS DS in 64-bit code */
+
+    /* More of translated code (translate.h). */
+    uint32_t vectors_were_away;   /* while it calls C */
+    void *host_stack;             /* RSP of C */
+    uint64_t string_scratch;
+    struct tlb_entry *supervisor_tlb[2]; /* of the present space without and with EFLAGS.AC, and their tlb_mode */
+    uint32_t supervisor_tlb_mode[2];
     uint64_t saved_rax;           /* of a trampoline */
     int32_t pauses_left;          /* before PAUSE lets other threads run */
     uint8_t *shared_host[SHARED_SLOTS]; /* host addresses that instructions of one translation share */
@@ -271,6 +274,10 @@ struct dbt_vcpu {
 
     uint64_t statistics[STATISTIC_COUNT];
 };
+
+#define VCPU_BIAS offsetof(struct dbt_vcpu, gpr)
+/* A signal's frame leaves 128 bytes below RSP alone; before the vCPU there is room for it (engine.c). */
+_Static_assert(VCPU_BIAS <= 128 && offsetof(struct dbt_vcpu, pushed) == VCPU_BIAS - 8, "translated code's RSP");
 
 struct dbt_vm {
     struct engine_vm base; /* first */
