@@ -160,6 +160,17 @@ void emit_jump_to(struct emitter *e, const uint8_t *target)
     emit_patch(emit_jump(e), target);
 }
 
+uint8_t *emit_call_near(struct emitter *e)
+{
+    emit8(e, 0xe8);
+    return emit_distance(e);
+}
+
+void emit_call_to(struct emitter *e, const uint8_t *target)
+{
+    emit_patch(emit_call_near(e), target);
+}
+
 uint8_t *emit_lea_rip(struct emitter *e, unsigned to)
 {
     emit_prefixes(e, EMIT_W, to, 0, 0, false);

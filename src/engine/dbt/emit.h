@@ -89,6 +89,8 @@ void emit_jump_register(struct emitter *e, unsigned reg);
 uint8_t *emit_jump(struct emitter *e);
 uint8_t *emit_jump_if(struct emitter *e, unsigned condition);
 void emit_jump_to(struct emitter *e, const uint8_t *target); /* in the writable view */
+uint8_t *emit_call_near(struct emitter *e);
+void emit_call_to(struct emitter *e, const uint8_t *target);
 uint8_t *emit_lea_rip(struct emitter *e, unsigned to);
 
 /* Makes a jump or lea at `distance` reach target; both in the writable view. */

@@ -4,6 +4,8 @@
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/translate.h"
 
+#define OTHER_STACK_RUNS 32
+
 static const uint8_t callee_saved[] = {HOST_RBX, HOST_RBP, HOST_R12, HOST_R13, HOST_R14, HOST_R15};
 
 static void emit_push(struct emitter *e, unsigned reg)
@@ -235,6 +237,31 @@ static void emit_keep_other_stack(struct emitter *e)
     emit_alu_constant(e, EMIT_W, ALU_AND, SCRATCH, -4096);
 }
 
+static void emit_exchange(struct emitter *e, struct host_memory a, struct host_memory b)
+{
+    emit_load(e, HOST_RAX, a);
+    emit_load(e, SCRATCH, b);
+    emit_store(e, b, HOST_RAX);
+    emit_store(e, a, SCRATCH);
+}
+
+/* The other window is open. Leaves ADDRESS alone. The return address stays in v->pushed meanwhile. */
+static void emit_exchange_stacks(struct emitter *e)
+{
+    emit_lea(e, true, HOST_RSP, at_base(HOST_RSP, 8));
+    emit_store(e, VCPU(saved_rax), HOST_RAX);
+    emit_exchange(e, VCPU(stack_base), VCPU(other_stack_base));
+    emit_exchange(e, VCPU(stack_host), VCPU(other_stack_host));
+    emit_exchange(e, VCPU(stack_limit[1]), VCPU(other_stack_limit));
+    emit_lea(e, true, SCRATCH, at_base(SCRATCH, 32 - 8));
+    emit_store(e, VCPU(stack_limit[0]), SCRATCH);
+    emit_memory(e, 0, 0xc7, 0, VCPU(other_stack_runs));
+    emit32(e, OTHER_STACK_RUNS);
+    emit_load(e, HOST_RAX, VCPU(saved_rax));
+    emit_lea(e, true, HOST_RSP, at_base(HOST_RSP, -8));
+    emit8(e, 0xc3);
+}
+
 /* The stack's page as the TLB has it: if the guest may write there the window opens; if it only reads, the page serves this once.
  * Else, or if the operand does not lie in it as it should, it is an access like any other. RAX is borrowed. */
 static void emit_stack(struct emitter *e, const uint8_t *access)
@@ -342,6 +369,8 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
         ret_trampolines->missed[write] = emit_missed(&e, write, ret_trampolines->access);
         ret_trampolines->missed_shared[write] = emit_missed(&e, write, shared);
     }
+    ret_trampolines->exchange_stacks = e.at;
+    emit_exchange_stacks(&e);
     ret_trampolines->load_vectors = e.at;
     emit_load_vectors(&e, avx);
     arena->used = (size_t)(e.at - arena->write);

@@ -59,6 +59,7 @@ enum cold_kind {
     COLD_KNOWN,     /* a TLB miss at a known address, `target` */
     COLD_INTERPRET, /* the interpreter does the instruction, then on behind it */
     COLD_EXIT,      /* a side exit */
+    COLD_LEAVE,     /* to the run loop, with RIP = `target` */
 };
 
 struct cold {
@@ -71,7 +72,7 @@ struct cold {
     uint8_t align;
     uint8_t run;            /* COLD_STACK, COLD_SHARED: how many instructions the interpreter does */
     bool host_flags;        /* what the code at `next` expects */
-    uint64_t target;        /* COLD_EXIT, COLD_KNOWN */
+    uint64_t target;        /* COLD_EXIT, COLD_LEAVE, COLD_KNOWN */
     bool save_flags;
 };
 
@@ -179,8 +180,10 @@ void dbt_emit_cold(struct translator *t);
 
 /* --- control flow: translate_control.c --- */
 
-/* Leaves to a known address; flags are in memory or dead. backward: looks for attention first. */
+/* Leaves to a known address; flags are in memory or dead. poll: looks for attention first. */
 void dbt_emit_exit(struct translator *t, uint64_t target, bool poll);
+/* Leaves to the run loop. */
+void dbt_emit_leave_to(struct translator *t, uint64_t target);
 /* Leaves to the address in ADDRESS; returns: as the host's return stack predicts. */
 void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g, bool returns);
 /* A translated near call. */

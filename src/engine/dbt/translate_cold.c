@@ -37,8 +37,7 @@ static void emit_call(struct translator *t, const struct guest_instruction *g, c
 {
     struct cold_data data = {.next = (int32_t)sizeof(data)};
 
-    emit8(&t->e, 0xe8);
-    emit32(&t->e, (uint32_t)(trampoline - (t->e.at + 4)));
+    emit_call_to(&t->e, trampoline);
     describe(t, g, &data);
     if (next != NULL)
         data.next = (int32_t)(next - t->e.at);
@@ -106,11 +105,35 @@ static void emit_cold_stack(struct translator *t, const struct cold *cold)
     emit_call(t, cold->instruction, cold, cold->next, dbt_translations_trampolines(t->v)->stack);
 }
 
-/* A run of stack instructions of which not all are in the window: one by one. */
+/* All of a run in the other window. What is often there makes it the first one. */
+static void emit_other_run(struct translator *t, const struct cold *cold)
+{
+    struct emitter *e = &t->e;
+    uint8_t *not_there, *not_whole, *seldom;
+
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_base));
+    emit_memory(e, EMIT_W, 0x2b, ADDRESS, VCPU(other_stack_base));
+    emit_memory(e, EMIT_W, 0x3b, ADDRESS, VCPU(other_stack_limit));
+    not_there = emit_jump_if(e, IF_AE);
+    emit_lea(e, true, SCRATCH, at_base(ADDRESS, (int32_t)cold->size - 8));
+    emit_memory(e, EMIT_W, 0x3b, SCRATCH, VCPU(other_stack_limit));
+    not_whole = emit_jump_if(e, IF_AE);
+    emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(other_stack_host));
+    emit_alu_memory_constant(e, 0, ALU_SUB, VCPU(other_stack_runs), 1);
+    seldom = emit_jump_if(e, IF_NS);
+    emit_call_to(e, dbt_translations_trampolines(t->v)->exchange_stacks);
+    emit_patch(seldom, e->at);
+    emit_jump_to(e, cold->retry);
+    emit_patch(not_there, e->at);
+    emit_patch(not_whole, e->at);
+}
+
+/* A run of stack instructions of which not all are in a window: one by one. */
 static void emit_cold_run(struct translator *t, const struct cold *cold)
 {
     unsigned first = t->colds;
 
+    emit_other_run(t, cold);
     t->single = true;
     t->host_flags = false;
     t->memory_flags = true;
@@ -143,7 +166,9 @@ void dbt_emit_cold(struct translator *t)
             }
             continue;
         }
-        if (cold->kind == COLD_STACK && cold->run > 1)
+        if (cold->kind == COLD_LEAVE)
+            dbt_emit_leave_to(t, cold->target);
+        else if (cold->kind == COLD_STACK && cold->run > 1)
             emit_cold_run(t, cold);
         else if (cold->kind == COLD_ACCESS || cold->kind == COLD_KNOWN)
             emit_cold_access(t, cold);

@@ -31,7 +31,7 @@ static struct host_memory jump_table_of(const struct translation *from, unsigned
     return dbt_vcpu_at(offsetof(struct dbt_vcpu, jump_table) + user * sizeof(((struct dbt_vcpu *)NULL)->jump_table[0]) + 8 * slot);
 }
 
-static void emit_leave_to(struct translator *t, uint64_t target)
+void dbt_emit_leave_to(struct translator *t, uint64_t target)
 {
     emit_constant(&t->e, ADDRESS, target);
     emit_jump_to(&t->e, dbt_translations_trampolines(t->v)->exit_to_address);
@@ -77,7 +77,7 @@ static bool emit_exit_to_nowhere(struct translator *t, uint64_t target)
         return false;
     emit_memory(&t->e, 0, 0xc7, 0, VCPU(last_indirect));
     emit32(&t->e, 0);
-    emit_leave_to(t, target);
+    dbt_emit_leave_to(t, target);
     return true;
 }
 
@@ -85,13 +85,9 @@ void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
 {
     if (emit_exit_to_nowhere(t, target))
         return;
-    if (poll) {
-        uint8_t *none;
-
+    if (poll && same_page(t, target)) { /* else whoever is there looks */
         emit_alu_memory_constant(&t->e, 0, ALU_CMP, VCPU(attention), 0);
-        none = emit_jump_if(&t->e, IF_E);
-        emit_leave_to(t, target);
-        emit_patch(none, t->e.at);
+        dbt_cold(t, COLD_LEAVE, NULL, emit_jump_if(&t->e, IF_NE))->target = target;
     }
     if (same_page(t, target)) {
         dbt_cold(t, COLD_EXIT, NULL, emit_jump(&t->e))->target = target;
@@ -122,11 +118,10 @@ void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction
     *op = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
     emit_memory(e, 0, 0xc7, 0, VCPU(last_indirect));
     emit32(e, dbt_translations_number(t->v, op));
-    emit_move(e, SCRATCH, ADDRESS);
+    emit_registers(e, 0, 0x69, SCRATCH, ADDRESS); /* imul */
+    emit32(e, JUMP_SLOT_FACTOR);
     emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr */
     emit8(e, JUMP_SLOT_SHIFT);
-    emit_registers(e, 0, 0x33, SCRATCH, ADDRESS);
-    emit_alu_constant(e, 0, ALU_AND, SCRATCH, JUMP_SLOTS - 1);
     emit_memory(e, 0, 0xff, returns ? 6 : 4, table); /* push or jmp */
     if (returns)
         emit8(e, 0xc3);
@@ -238,9 +233,8 @@ static bool jumps_by_return(const struct translator *t, const struct guest_instr
 
 static void emit_return(struct translator *t, const struct guest_instruction *g, int32_t offset)
 {
-    emit_word(t, true, SCRATCH, offset);
+    emit_word(t, true, ADDRESS, offset);
     emit_move_stack_pointer(t, offset + (int32_t)(word_size(t) + g->op.immediate));
-    emit_move(&t->e, ADDRESS, SCRATCH);
     dbt_emit_exit_indirect(t, g, !jumps_by_return(t, g));
 }
 
@@ -371,9 +365,7 @@ static void emit_drop_pushed(struct emitter *e)
 /* The host's CALL; what follows is where its return stack expects the return to come to. */
 static void emit_host_call(struct translator *t, const struct guest_instruction *g)
 {
-    emit8(&t->e, 0xe8);
-    emit32(&t->e, 0);
-    t->call[t->calls++] = (struct call){.distance = t->e.at - 4, .instruction = g};
+    t->call[t->calls++] = (struct call){.distance = emit_call_near(&t->e), .instruction = g};
 }
 
 void dbt_emit_calls(struct translator *t)

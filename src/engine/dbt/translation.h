@@ -16,11 +16,13 @@ struct lockstep_code;
 #define NO_PAGE UINT64_MAX
 
 /* Which entry of a jump table an address has. */
-#define JUMP_SLOT_SHIFT 12
+#define JUMP_SLOT_FACTOR 0x9e3779b1u
+#define JUMP_SLOT_SHIFT 17 /* 32 less the bits of a slot's number */
 static inline unsigned dbt_jump_slot(uint64_t linear)
 {
-    return (unsigned)((uint32_t)linear ^ ((uint32_t)linear >> JUMP_SLOT_SHIFT)) & (JUMP_SLOTS - 1);
+    return ((uint32_t)linear * JUMP_SLOT_FACTOR) >> JUMP_SLOT_SHIFT;
 }
+_Static_assert(JUMP_SLOTS == 1u << (32 - JUMP_SLOT_SHIFT), "every slot is some address's");
 
 struct link {                 /* an exit to a known address of the same page */
     struct translation *from;
@@ -124,6 +126,7 @@ struct trampolines { /* in the writable view */
     uint8_t *stack;          /* the same, and opens the stack window there if it can */
     uint8_t *missed[2], *missed_shared[2]; /* for reading and writing; ADDRESS and SCRATCH as the look-up has left them; of an operand,
                                             * and of a range that several share */
+    uint8_t *exchange_stacks; /* a function: the two stack windows change places; uses SCRATCH */
     uint8_t *load_vectors;   /* SCRATCH: where to go on (executable view) */
 };
 typedef struct link *enter_fn(struct dbt_vcpu *v, const void *code);

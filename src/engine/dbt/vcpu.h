@@ -191,6 +191,7 @@ struct dbt_vcpu {
     struct tlb_entry *supervisor_tlb[2]; /* of the present space without and with EFLAGS.AC, and their tlb_mode */
     uint32_t supervisor_tlb_mode[2];
     uint64_t saved_rax;           /* of a trampoline */
+    int32_t other_stack_runs;     /* how many more times it serves before the windows change places */
     int32_t pauses_left;          /* before PAUSE lets other threads run */
     uint8_t *shared_host[SHARED_SLOTS]; /* host addresses that instructions of one translation share */
     uint64_t rights_epoch;        /* counts what takes rights to pages away: such addresses are good within one epoch */
