@@ -137,10 +137,11 @@ static struct decoded *decode_crossing(struct translator *t, struct source *sour
     return decode_bytes(t, g, g->bytes, 15);
 }
 
-/* A conditional jump ends nothing: what is behind it is likely to follow. Nor does a call: it comes back. */
-static bool ends(const struct guest_instruction *g)
+/* A conditional jump ends nothing: what is behind it is likely to follow. Nor does a call: it comes back, but not in one trial of the
+ * lock-step mode. */
+static bool ends(const struct translator *t, const struct guest_instruction *g)
 {
-    bool goes_on = g->translate != NULL && (g->condition >= 0 || dbt_is_sti(g) || dbt_is_call(g));
+    bool goes_on = g->translate != NULL && (g->condition >= 0 || dbt_is_sti(g) || (dbt_is_call(g) && t->v->lockstep == NULL));
 
     return (g->op.flags & OP_END) && !goes_on;
 }
@@ -176,7 +177,7 @@ static void decode_all(struct translator *t, struct source source)
         choose(t, g, d);
         t->vector = t->vector || g->vector;
         t->count++;
-        more = more && !ends(g) && !meets_another(t, &source);
+        more = more && !ends(t, g) && !meets_another(t, &source);
     }
     if (more && t->count > 1 && source.avail > 0 && dbt_is_call(&t->instruction[t->count - 1]))
         t->count--; /* what follows a call should be in its translation */
