@@ -115,10 +115,7 @@ static void emit_refill(struct emitter *e)
     emit_alu_constant(e, 0, ALU_AND, HOST_RCX, 1);
     emit_registers(e, 0, 0x69, HOST_RCX, HOST_RCX); /* imul */
     emit32(e, JUMP_SLOTS);
-    emit_registers(e, 0, 0x8b, SCRATCH, ADDRESS);
-    emit_shift(e, false, SCRATCH, JUMP_SLOT_SHIFT);
-    emit_registers(e, 0, 0x33, SCRATCH, ADDRESS);
-    emit_alu_constant(e, 0, ALU_AND, SCRATCH, JUMP_SLOTS - 1);
+    dbt_emit_jump_slot(e);
     emit_registers(e, 0, 0x03, SCRATCH, HOST_RCX);
     emit_store(e, indexed(VCPU(jump_table), SCRATCH, 3), HOST_RAX);
     emit_move(e, HOST_RCX, ADDRESS);

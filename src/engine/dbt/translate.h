@@ -186,6 +186,8 @@ void dbt_emit_exit(struct translator *t, uint64_t target, bool poll);
 void dbt_emit_leave_to(struct translator *t, uint64_t target);
 /* Leaves to the address in ADDRESS; returns: as the host's return stack predicts. */
 void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g, bool returns);
+/* Clobbers the host's flags. */
+void dbt_emit_jump_slot(struct emitter *e);
 /* A translated near call. */
 bool dbt_is_call(const struct guest_instruction *g);
 /* Behind the translation's code: where its calls go on to their targets. */

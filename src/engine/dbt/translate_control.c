@@ -105,7 +105,16 @@ void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance
         dbt_emit_through_table(&t->e, t->out, target);
 }
 
-/* The slot is dbt_jump_slot() of the address. A return goes by the host's RET, with the target pushed right before: it predicts what is
+/* dbt_jump_slot() of ADDRESS into SCRATCH. */
+void dbt_emit_jump_slot(struct emitter *e)
+{
+    emit_registers(e, 0, 0x69, SCRATCH, ADDRESS); /* imul */
+    emit32(e, JUMP_SLOT_FACTOR);
+    emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr */
+    emit8(e, JUMP_SLOT_SHIFT);
+}
+
+/* A return goes by the host's RET, with the target pushed right before: it predicts what is
  * behind the host's CALL of that call, and there the code for the guest's return address is (emit_call). */
 void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction *g, bool returns)
 {
@@ -118,10 +127,7 @@ void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction
     *op = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
     emit_memory(e, 0, 0xc7, 0, VCPU(last_indirect));
     emit32(e, dbt_translations_number(t->v, op));
-    emit_registers(e, 0, 0x69, SCRATCH, ADDRESS); /* imul */
-    emit32(e, JUMP_SLOT_FACTOR);
-    emit_registers(e, 0, 0xc1, 5, SCRATCH); /* shr */
-    emit8(e, JUMP_SLOT_SHIFT);
+    dbt_emit_jump_slot(e);
     emit_memory(e, 0, 0xff, returns ? 6 : 4, table); /* push or jmp */
     if (returns)
         emit8(e, 0xc3);

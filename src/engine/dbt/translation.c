@@ -558,6 +558,8 @@ void dbt_translation_enter_by(struct dbt_vcpu *v, struct translation *t, uint8_t
 
     if (*slot == executable(v->translations, t->checked))
         *slot = executable(v->translations, checked);
+    if (reserve_slot(v, t->linear)->linear == t->linear)
+        reserve_slot(v, t->linear)->generation = 0; /* it leads in by the other way */
     t->checked = checked;
 }
 
