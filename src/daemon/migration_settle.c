@@ -20,7 +20,7 @@
 #include "protocol/xml.h"
 
 #define LOOK_NS (100 * INT64_C(1000000))
-#define ASK_TRIES 8 /* of asking a daemon that may be just starting */
+#define ASK_TRIES 20 /* of asking a daemon that may be just starting */
 #define ASK_NS NANOSECONDS_PER_SECOND
 
 static void undefine(struct domain *domain)

@@ -277,7 +277,7 @@ class Migrate(InteropTest):
 
         for options in ((), ("--p2p",)):
             with self.subTest(options):
-                back = threading.Timer(2, self.other.start)
+                back = threading.Timer(0.1, self.other.start)
                 self.cut("TAKEN", lambda proxy, back=back: (away(proxy), back.start()), *options)
                 back.join()
                 self.wait_for(lambda: self.virsh("domstate", "t1", "--reason") == "shut off (migrated)", "the source's end")
