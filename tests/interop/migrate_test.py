@@ -160,7 +160,7 @@ class Migrate(InteropTest):
                 (("t1", self.daemon.uri), "same host"),
                 (("t1", "--p2p", self.daemon.uri), "same host"),
                 (("t1", "--p2p", "qemu+tcp://127.0.0.1:1/system"), "127.0.0.1:1"),
-                (("t1", "--p2p", "qemu+carrier://x/system"), "transport 'carrier' of the URI is unknown"),
+                (("t1", "--p2p", "qemu+carrier://x/system"), "transport 'carrier' of the URI is not supported"),
                 (("t1", "--postcopy", self.tcp), "post-copy"),
                 (("t1", "--migrateuri", "rdma:127.0.0.1:1", self.tcp), "there is tcp only")):
             with self.subTest(arguments):
