@@ -134,39 +134,57 @@ static bool has_elements(const xmlNode *node)
     return false;
 }
 
-static bool is_blank(const xmlNode *text)
+static bool has_text(const xmlNode *node)
 {
-    const char *content = (const char *)text->content;
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        const char *content = child->type != XML_ELEMENT_NODE ? (const char *)child->content : NULL;
 
-    return content[strspn(content, " \t\r\n")] == 0;
+        if (content != NULL && content[strspn(content, " \t\r\n")] != 0)
+            return true;
+    }
+    return false;
 }
 
-/* Text between elements, which only other people's elements have, stays beside them; blanks there are the indentation of before. */
-static void put_children(const xmlNode *node, unsigned level, struct buffer *out)
+static void put_end(const xmlNode *node, struct buffer *out)
 {
-    bool nested = has_elements(node);
+    buffer_printf(out, "</");
+    put_name(out, node->ns, node->name);
+    buffer_printf(out, ">");
+}
 
+/* As it stands, blanks included. */
+static void put_inline(const xmlNode *node, struct buffer *out)
+{
+    put_start(node, out);
+    buffer_printf(out, node->children == NULL ? "/>" : ">");
     for (const xmlNode *child = node->children; child != NULL; child = child->next) {
         if (child->type == XML_ELEMENT_NODE)
-            tree_format(child, level + 1, out);
-        else if (child->content != NULL && !(nested && is_blank(child)))
+            put_inline(child, out);
+        else if (child->content != NULL)
             put_escaped(out, (const char *)child->content, false);
     }
-    if (nested)
-        buffer_printf(out, "%*s", (int)level * 2, "");
+    if (node->children != NULL)
+        put_end(node, out);
 }
 
+/* Where text stands between elements, which it does in other people's alone, it is left alone; elsewhere blanks between elements are the
+ * indentation of before. */
 int tree_format(const xmlNode *node, unsigned level, struct buffer *out)
 {
     buffer_printf(out, "%*s", (int)level * 2, "");
+    if (!has_elements(node) || has_text(node)) {
+        put_inline(node, out);
+        return buffer_printf(out, "\n");
+    }
     put_start(node, out);
-    if (node->children == NULL)
-        return buffer_printf(out, "/>\n");
-    buffer_printf(out, has_elements(node) ? ">\n" : ">");
-    put_children(node, level, out);
-    buffer_printf(out, "</");
-    put_name(out, node->ns, node->name);
-    return buffer_printf(out, ">\n");
+    buffer_printf(out, ">\n");
+    for (const xmlNode *child = node->children; child != NULL; child = child->next) {
+        if (child->type == XML_ELEMENT_NODE)
+            tree_format(child, level + 1, out);
+    }
+    buffer_printf(out, "%*s", (int)level * 2, "");
+    put_end(node, out);
+    return buffer_printf(out, "\n");
 }
 
 bool tree_number(const xmlNode *node, const char *attribute, uint64_t *ret_value)

@@ -14,7 +14,7 @@ static const char *const seeds[] = {
     "<disk><source file='/d'/><target dev='vda'/></disk><interface type='network'><source network='n'/></interface><console/>"
     "</devices></domain>",
     "<domain type='kvm'><name>b</name><uuid>00000000-0000-0000-0000-000000000001</uuid><memory>65536</memory><vcpu>2</vcpu>"
-    "<metadata><x:y xmlns:x='urn:x'>t</x:y></metadata><cpu mode='custom'><model>x86-64-v2</model></cpu></domain>",
+    "<metadata><x:y xmlns:x='urn:x'>t<x:z/>u <x:z> </x:z></x:y></metadata><cpu mode='custom'><model>x86-64-v2</model></cpu></domain>",
 };
 
 static struct host host = {.vmm = "/usr/bin/ferry-vmm", .kvm = true, .cpus_max = 8};
