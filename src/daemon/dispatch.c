@@ -54,6 +54,11 @@ static call_fn *find_handler(const struct remote_call *type)
     return NULL;
 }
 
+bool dispatch_has_handler(const struct remote_call *type)
+{
+    return find_handler(type) != NULL;
+}
+
 static void send_error(struct client *client, const struct rpc_header *header, int code, int domain, const char *message)
 {
     struct buffer bytes = BUFFER_INIT(RPC_MESSAGE_MAX);
