@@ -36,7 +36,8 @@ static void check(const struct remote_call *type)
     if (type->access == REMOTE_EVENT)
         assert_false(has_handler);
     else if (has_handler == has_reason && (has_handler || !may_fall_back(type)))
-        fail_msg("%s has %s handler and %s sentence (absent.c); what clients fall back from stands above", type->name, has_handler ? "a" : "no", has_reason ? "a" : "no");
+        fail_msg("%s has %s handler and %s sentence (absent.c); what clients fall back from stands above", type->name,
+                 has_handler ? "a" : "no", has_reason ? "a" : "no");
 }
 
 static void test_every_procedure_has_an_answer(void **state)
