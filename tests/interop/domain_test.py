@@ -104,7 +104,7 @@ class Definitions(Domain):
                 ("<interface type='user'><model type='rtl8139'/></interface>", "", "type='rtl8139' is not supported"),
                 ("<interface type='network'/>", "", "needs a <source network=...>"),
                 ("<interface type='user'><mac address='53:54:00:00:00:01'/></interface>", "", "is no MAC address"),
-                ("<graphics type='vnc'/>", "", "element <graphics>"),
+                ("<graphics type='vnc'/>", "", "<graphics> in line"),
                 ("<emulator>/usr/bin/qemu-system-x86_64</emulator>", "", "emulator /usr/bin/qemu-system-x86_64; guests of this host run in"),
                 ("", "<vcpu>0</vcpu>", "number from 1 on"),
                 ("", "<vcpu>1000</vcpu>", "maximum CPUs of a domain are"),
