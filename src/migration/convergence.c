@@ -30,16 +30,23 @@ static bool fits(uint64_t dirty, uint64_t bandwidth, uint64_t round_trip_us,
     return time_us(dirty, bandwidth) <= limit_us - (fixed_us < limit_us / 2 ? fixed_us : limit_us / 2);
 }
 
+/* Bytes of pages and blocks a second while the guest runs. */
+static uint64_t limited_pace(const struct convergence *c, const struct migration_parameters *parameters)
+{
+    return parameters->max_bandwidth != 0 && parameters->max_bandwidth < c->bandwidth
+               ? (uint64_t)((unsigned __int128)c->pace * parameters->max_bandwidth / c->bandwidth)
+               : c->pace;
+}
+
 /* Aims at a third of the bandwidth, then adds. */
 static unsigned next_throttle(const struct convergence *c, const struct round *round,
                               const struct migration_parameters *parameters)
 {
-    uint64_t limit = c->pace;
-    uint64_t rate = round->total_us == 0 ? 0 : (uint64_t)((unsigned __int128)round->dirty * 1000000 / round->total_us);
+    uint64_t limit = limited_pace(c, parameters);
+    uint64_t rate =
+        round->total_us == 0 ? 0 : (uint64_t)((unsigned __int128)round->written * 1000000 / round->total_us);
     unsigned wanted, aimed;
 
-    if (parameters->max_bandwidth != 0 && parameters->max_bandwidth < c->bandwidth)
-        limit = (uint64_t)((unsigned __int128)c->pace * parameters->max_bandwidth / c->bandwidth);
     wanted = c->throttle == 0 ? parameters->throttle_initial : c->throttle + parameters->throttle_increment;
     aimed = rate > limit / 3 && rate > 0 ? (unsigned)(100 - (limit / 3) * (100 - c->throttle) / rate) : 0;
 
@@ -47,10 +54,10 @@ static unsigned next_throttle(const struct convergence *c, const struct round *r
     return wanted < parameters->throttle_max ? wanted : parameters->throttle_max;
 }
 
-/* A round that leaves more than two thirds of what it sent does not pay. */
+/* A round in which more than two thirds of what it sent were dirtied does not pay. */
 static void judge(struct convergence *c, const struct round *round, const struct migration_parameters *parameters)
 {
-    bool failed = round->dirty > round->plain / 3 * 2;
+    bool failed = round->written > round->plain / 3 * 2;
 
     c->failures = failed ? c->failures + 1 : 0;
     if (parameters->auto_converge && c->failures >= 2) {
@@ -72,8 +79,8 @@ static void measure(struct convergence *c, const struct round *round)
 }
 
 /* It fits the limit. Rounds that at least halve what remains are cheap for what they save; others only as long as what
- * remains is long, and only a few of them. */
-static bool another_pays(struct convergence *c, uint64_t dirty)
+ * remains is long and a bandwidth limit does not make them much longer, and only a few of them. */
+static bool another_pays(struct convergence *c, uint64_t dirty, const struct migration_parameters *parameters)
 {
     if (c->previous_us != 0 && c->expected_us > c->previous_us / 8 * 7)
         c->idle++;
@@ -81,7 +88,8 @@ static bool another_pays(struct convergence *c, uint64_t dirty)
         return false;
     if (c->previous_us == 0 || c->expected_us <= c->previous_us / 2)
         return true;
-    return time_us(dirty, c->pace) > SHORT_US && c->idle < IDLE_MAX;
+    return time_us(dirty, c->pace) > SHORT_US && c->idle < IDLE_MAX &&
+           time_us(dirty, limited_pace(c, parameters)) <= 2 * c->expected_us;
 }
 
 enum convergence_step convergence_decide(struct convergence *c, const struct round *round,
@@ -94,7 +102,7 @@ enum convergence_step convergence_decide(struct convergence *c, const struct rou
         judge(c, round, parameters);
         return CONVERGENCE_ITERATE;
     }
-    return another_pays(c, round->dirty) ? CONVERGENCE_ITERATE : CONVERGENCE_STOP;
+    return another_pays(c, round->dirty, parameters) ? CONVERGENCE_ITERATE : CONVERGENCE_STOP;
 }
 
 void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate,

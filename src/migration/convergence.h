@@ -23,7 +23,8 @@ struct round {
     uint64_t plain;    /* bytes of pages and disk blocks that these were, zeros not counted */
     uint64_t busy_us;  /* time in which they were sent, without the limit's pauses */
     uint64_t total_us; /* with them, and with the fetching of the log */
-    uint64_t dirty;    /* bytes that have to be sent again, */
+    uint64_t written;  /* bytes that were dirtied in it, */
+    uint64_t dirty;    /* those of them that have to be sent again, */
     uint64_t memory;   /* and how many of them in RAM, not on copied disks */
 };
 

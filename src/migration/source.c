@@ -224,6 +224,7 @@ void migration_source_free(struct migration_source *source)
     free(source->bitmap);
     free(source->bitmap_late);
     free(source->fetched);
+    free(source->written);
     free(source);
 }
 

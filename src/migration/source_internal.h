@@ -39,7 +39,7 @@ struct migration_source {
     struct convergence convergence;
     struct delta_cache *delta;      /* NULL: pages go whole */
     uint64_t *bitmap, *bitmap_late; /* of pages that this round sends; that were dirtied behind their sending */
-    uint64_t *fetched;              /* what the log had last */
+    uint64_t *fetched, *written;    /* what the log had last, and in this round */
     int64_t look_ns;                /* when the log is to be looked at next, within a round */
     unsigned round;
     bool logging, stopped, running, state_sent, released;

@@ -38,8 +38,10 @@ static int look(void *ctx)
     if (r < 0)
         return r;
     done = link_done(source->link);
-    for (size_t i = 0; i < memory_bitmap_words(source->machine.memory); i++)
+    for (size_t i = 0; i < memory_bitmap_words(source->machine.memory); i++) {
+        source->written[i] |= source->fetched[i];
         source->bitmap_late[i] |= source->fetched[i] & ~(i >= done ? source->bitmap[i] : 0);
+    }
     source->look_ns = host_monotonic_ns() + LOOK_EVERY_NS;
     source->look_ns += (host_monotonic_ns() - start) * LOOK_SHARE;
     return 0;
@@ -68,10 +70,11 @@ static int send_round(struct migration_source *source, uint64_t bytes, bool limi
     return 0;
 }
 
-/* The log's pages become those to be sent next, with those that were found dirtied in between. */
-static int collect(struct migration_source *source, uint64_t *ret_bytes, struct err *err)
+/* The log's pages become those to be sent next, with those that were found dirtied in between. ret_written: bytes that
+ * were dirtied since this was called last. */
+static int collect(struct migration_source *source, uint64_t *ret_bytes, uint64_t *ret_written, struct err *err)
 {
-    uint64_t bytes;
+    uint64_t bytes, written = 0;
     int r = source_fetch(source, source->fetched, &bytes, err);
 
     if (r < 0)
@@ -80,9 +83,12 @@ static int collect(struct migration_source *source, uint64_t *ret_bytes, struct 
     for (size_t i = 0; i < memory_bitmap_words(source->machine.memory); i++) {
         source->bitmap[i] |= source->bitmap_late[i] | source->fetched[i];
         source->bitmap_late[i] = 0;
+        written += (uint64_t)__builtin_popcountll(source->written[i] | source->fetched[i]) * MEMORY_PAGE_SIZE;
+        source->written[i] = 0;
         bytes += (uint64_t)__builtin_popcountll(source->bitmap[i]) * MEMORY_PAGE_SIZE;
     }
     *ret_bytes = bytes;
+    *ret_written = written;
     return 0;
 }
 
@@ -105,7 +111,7 @@ static uint64_t pages_done(const struct migration_progress *progress)
 static int measured_round(struct migration_source *source, uint64_t bytes, struct round *ret_round, struct err *err)
 {
     int64_t start = host_monotonic_ns(), waited_ns = 0;
-    uint64_t sent = link_sent(source->link), pages = pages_done(&source->progress), dirty = 0;
+    uint64_t sent = link_sent(source->link), pages = pages_done(&source->progress), dirty = 0, written = 0;
     uint64_t disks = source->progress.disk_remaining;
     int r = send_round(source, bytes, true, &waited_ns, err);
 
@@ -113,7 +119,7 @@ static int measured_round(struct migration_source *source, uint64_t bytes, struc
         r = await_round(source, err);
     ret_round->plain = disks - source->progress.disk_remaining;
     if (r == 0 && !source->switching)
-        r = collect(source, &dirty, err);
+        r = collect(source, &dirty, &written, err);
     if (r < 0)
         return r;
     ret_round->total_us = (uint64_t)(host_monotonic_ns() - start) / 1000;
@@ -122,6 +128,7 @@ static int measured_round(struct migration_source *source, uint64_t bytes, struc
     ret_round->plain += (pages_done(&source->progress) - pages) * MEMORY_PAGE_SIZE;
     ret_round->memory = dirty;
     ret_round->dirty = dirty + (source->switching ? 0 : source_storage_fetch(source));
+    ret_round->written = written + (ret_round->dirty - dirty);
     return 0;
 }
 
@@ -135,7 +142,7 @@ static enum convergence_step decide(struct migration_source *source, const struc
     step = convergence_decide(c, round, &parameters);
     progress->remaining = round->memory;
     progress->bandwidth = c->bandwidth;
-    progress->dirty_rate = round->total_us > 0 ? round->memory / MEMORY_PAGE_SIZE * 1000000 / round->total_us : 0;
+    progress->dirty_rate = round->total_us > 0 ? round->written / MEMORY_PAGE_SIZE * 1000000 / round->total_us : 0;
     progress->expected_downtime_us = c->expected_us;
     if (progress->throttle != c->throttle) {
         progress->throttle = c->throttle;
@@ -182,7 +189,7 @@ static int transfer_memory(struct migration_source *source, struct err *err)
 
 static int stop(struct migration_source *source, struct err *err)
 {
-    uint64_t bytes;
+    uint64_t bytes, written;
     int r;
 
     source->progress.stop_ns = host_monotonic_ns();
@@ -190,7 +197,7 @@ static int stop(struct migration_source *source, struct err *err)
     if (r < 0)
         return r;
     source->stopped = true;
-    r = collect(source, &bytes, err);
+    r = collect(source, &bytes, &written, err);
     if (r < 0)
         return r;
     source->progress.remaining = bytes;

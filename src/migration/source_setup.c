@@ -174,7 +174,8 @@ int source_setup(struct migration_source *source, struct err *err)
     source->bitmap = calloc(words, sizeof(uint64_t));
     source->bitmap_late = calloc(words, sizeof(uint64_t));
     source->fetched = calloc(words, sizeof(uint64_t));
-    if (source->bitmap == NULL || source->bitmap_late == NULL || source->fetched == NULL)
+    source->written = calloc(words, sizeof(uint64_t));
+    if (source->bitmap == NULL || source->bitmap_late == NULL || source->fetched == NULL || source->written == NULL)
         return err_set(err, -ENOMEM, "no memory for the map of dirty pages");
     r = open_link(source, err);
     if (r == 0)

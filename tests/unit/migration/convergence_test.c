@@ -20,8 +20,9 @@ static struct outcome simulate(uint64_t memory, uint64_t rate, uint64_t bandwidt
 
     while (outcome.rounds < 200) {
         uint64_t us = left * 1000000 / bandwidth + 1, dirtied = rate / 100 * (100 - c.throttle) / 1000000 * us;
+        dirtied = dirtied < memory ? dirtied : memory;
         const struct round round = {
-            .sent = left, .plain = left, .busy_us = us, .total_us = us, .dirty = dirtied < memory ? dirtied : memory};
+            .sent = left, .plain = left, .busy_us = us, .total_us = us, .written = dirtied, .dirty = dirtied};
 
         outcome.rounds++;
         if (convergence_decide(&c, &round, parameters) == CONVERGENCE_STOP)
@@ -105,7 +106,7 @@ static void test_zero_limit(void **state)
 {
     struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
     struct convergence c = {.round_trip_us = 100};
-    struct round round = {.sent = MIB(1), .plain = MIB(1), .busy_us = 1000, .total_us = 1000, .dirty = 4096};
+    struct round round = {.sent = MIB(1), .plain = MIB(1), .busy_us = 1000, .total_us = 1000, .written = 4096, .dirty = 4096};
 
     parameters.downtime_limit_ms = 0;
     assert_int_equal(convergence_decide(&c, &round, &parameters), CONVERGENCE_ITERATE);
