@@ -21,6 +21,7 @@
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/lockstep.h"
 #include "engine/dbt/mail.h"
+#include "engine/dbt/mirror.h"
 #include "engine/dbt/run.h"
 #include "engine/dbt/state.h"
 #include "engine/dbt/thunk.h"
@@ -165,6 +166,7 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
     vm->exact_flags = options.exact_flags;
     vm->lockstep = options.lockstep;
     vm->code_size = options.code_size;
+    vm->mirror = options.lockstep != 0 ? MIRROR_OFF : options.mirror; /* trials go by the TLB, which leads to copies */
     vm->perf_map = perf_map;
     vm->tsc_khz = config->tsc_khz != 0 ? config->tsc_khz : host_tsc_khz();
     pthread_mutex_init(&vm->exclusive_lock, NULL);
@@ -217,6 +219,7 @@ static void dbt_vcpu_free(struct engine_vcpu *vcpu)
     dbt_blocks_free(v);
     dbt_translations_free(v);
     dbt_lockstep_free(v);
+    dbt_mirror_free(v);
     dbt_thunks_free(v);
     dbt_decoded_free(v);
     dbt_tlb_free(v);
@@ -269,6 +272,7 @@ static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct c
     if (r < 0)
         goto fail_built;
     dbt_fpu_trap_prepare();
+    dbt_mirror_prepare();
     dbt_fpu_reset(v);
     x86_state_reset(state, id == 0);
     r = dbt_set_state(v, state, err);
@@ -424,7 +428,7 @@ static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t 
         "tlb-misses", "tlb-misses-by-writes", "tlb-misses-by-fetches", "tlb-flushes", "mmio-accesses",
         "port-accesses", "interrupts", "exceptions", "halts",
         "translations", "instructions-translated", "translations-entered", "links-made", "instructions-interpreted-in-translations",
-        "accesses-by-helper"};
+        "accesses-by-helper", "spaces-mirrored", "pages-mirrored", "mirror-faults"};
     const struct dbt_vm *vm = vm_of(engine_vm);
     size_t used = strnlen(out, size), code = 0, private = 0;
 

@@ -36,13 +36,19 @@ static int set_option(struct dbt_options *options, const char *word, struct err 
             return err_set(err, -EINVAL, "engine dbt: lockstep is on, off, or how many executions of each translation are compared, "
                            "not \"%s\"", word + strlen("lockstep="));
         options->lockstep = (uint32_t)size;
+    } else if (text_equal(word, "mirror=auto")) {
+        options->mirror = MIRROR_AUTO;
+    } else if (text_equal(word, "mirror=always")) {
+        options->mirror = MIRROR_ALWAYS;
+    } else if (text_equal(word, "mirror=off")) {
+        options->mirror = MIRROR_OFF;
     } else if (text_starts_with(word, "code-cache=")) {
         if (text_parse_size(word + strlen("code-cache="), 1, &size) < 0 || size < MIB(1) || size > GIB(1))
             return err_set(err, -EINVAL, "engine dbt: \"%s\" is no size from 1M to 1G", word + strlen("code-cache="));
         options->code_size = (size_t)size;
     } else {
         return err_set(err, -EINVAL, "engine dbt has no option \"%s\"; it has tier=translate, tier=interp, flags=lazy, "
-                       "flags=exact, lockstep=on|off|COUNT, perf-map=on|off and code-cache=SIZE", word);
+                       "flags=exact, mirror=auto|always|off, lockstep=on|off|COUNT, perf-map=on|off and code-cache=SIZE", word);
     }
     return 0;
 }

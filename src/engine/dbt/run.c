@@ -7,6 +7,7 @@
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/lockstep.h"
 #include "engine/dbt/mail.h"
+#include "engine/dbt/mirror.h"
 #include "engine/dbt/softmmu.h"
 #include "engine/dbt/state.h"
 #include "engine/dbt/translation.h"
@@ -122,6 +123,7 @@ static void take_interrupt(struct dbt_vcpu *v)
         return;
     v->run_state = X86_RUNNABLE;
     v->statistics[STATISTIC_INTERRUPTS]++;
+    dbt_mirror_tick(v);
     dbt_deliver_interrupt(v, (uint8_t)vector);
 }
 
@@ -244,6 +246,7 @@ static void run_until_stop(struct dbt_vcpu *v, struct exit *ret_exit)
 void dbt_run(struct dbt_vcpu *v, struct exit *ret_exit)
 {
     dbt_fpu_enter(v);
+    dbt_mirror_enter(v);
     dbt_enter_guest(v);
     dbt_set_attention(v, ATTENTION_INTERRUPT); /* whatever was loaded from outside is looked at once */
     if (sigsetjmp(v->fault_jump, 0) != 0) { /* a fault while this delivers comes back here once more */
@@ -253,5 +256,6 @@ void dbt_run(struct dbt_vcpu *v, struct exit *ret_exit)
     }
     run_until_stop(v, ret_exit);
     dbt_leave_guest(v);
+    dbt_mirror_leave();
     dbt_fpu_leave(v);
 }

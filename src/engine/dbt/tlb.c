@@ -9,6 +9,7 @@
 #include "engine/dbt/block.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/lockstep.h"
+#include "engine/dbt/mirror.h"
 #include "engine/dbt/translation.h"
 #include "memory/memory.h"
 #include "x86/walk.h"
@@ -108,6 +109,8 @@ static bool take_victim(struct dbt_vcpu *v, struct tlb *tlb, uint64_t linear)
 static void clear_space(struct dbt_vcpu *v, struct address_space *space)
 {
     rights_taken(v);
+    dbt_mirror_forget(v, space, true);
+    space->ticks = 0;
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
             clear_tlb(&space->tlb[mode]);
@@ -136,6 +139,7 @@ static void clear_but_global(struct tlb *tlb)
 static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *space)
 {
     rights_taken(v);
+    dbt_mirror_forget(v, space, !(v->cr4 & X86_CR4_PCIDE));
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
             clear_but_global(&space->tlb[mode]);
@@ -238,16 +242,49 @@ static _Noreturn void raise_not_canonical(struct dbt_vcpu *v)
     dbt_raise_error(v, stack ? X86_SS_FAULT : X86_GP, 0);
 }
 
-static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
+static struct x86_walk walk_for(const struct dbt_vcpu *v, enum tlb_mode mode, unsigned access)
 {
-    struct tlb *tlb = &v->space->tlb[mode];
-    unsigned index = TLB_INDEX(linear);
-    struct x86_walk walk = {
+    return (struct x86_walk){
         .cr0 = v->cr0, .cr3 = v->cr3, .cr4 = v->cr4, .efer = v->msr.efer, .pkru = v->pkru, .pkrs = (uint32_t)v->msr.pkrs,
         .physical_bits = v->physical_bits, .gigabyte_pages = v->gigabyte_pages,
         .write = (access & ACCESS_WRITE) != 0, .fetch = (access & ACCESS_EXECUTE) != 0,
         .user = mode == TLB_USER || mode == TLB_USER_ALIGNED,
         .smap_off = mode == TLB_SUPERVISOR_AC};
+}
+
+/* What a later flush of one page must know. */
+static void note_translation(struct dbt_vcpu *v, struct tlb *tlb, uint64_t linear, const struct x86_translation *t)
+{
+    v->keyed_pages = v->keyed_pages || t->keyed;
+    if (t->page_shift > 12) {
+        uint64_t first = align_down(linear, BIT(t->page_shift)), last = first + BIT(t->page_shift) - 1;
+
+        tlb->large_first = first < tlb->large_first ? first : tlb->large_first;
+        tlb->large_last = last > tlb->large_last ? last : tlb->large_last;
+    }
+}
+
+unsigned dbt_tlb_peek(struct dbt_vcpu *v, uint64_t page, uint64_t *ret_physical)
+{
+    struct x86_walk walk = walk_for(v, TLB_USER, ACCESS_READ);
+    const struct memory_region *region;
+    struct x86_translation t;
+
+    if (v->data_breakpoints || x86_walk(v->memory, &walk, page, &t) || !t.readable)
+        return 0;
+    note_translation(v, &v->space->tlb[TLB_USER], page, &t);
+    region = memory_find(v->memory, t.physical);
+    if (region == NULL)
+        return 0;
+    *ret_physical = t.physical;
+    return ACCESS_READ | (t.writable && t.dirty && may_write_fast(v, region, t.physical) ? ACCESS_WRITE : 0);
+}
+
+static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
+{
+    struct tlb *tlb = &v->space->tlb[mode];
+    unsigned index = TLB_INDEX(linear);
+    struct x86_walk walk = walk_for(v, mode, access);
     struct x86_translation t;
     uint32_t fault;
 
@@ -268,13 +305,7 @@ static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linea
     tlb->translation[index] = (struct tlb_translation){
         .page = TLB_PAGE(linear), .physical = t.physical, .writable = t.writable, .readable = t.readable,
         .executable = t.executable, .global = t.global, .dirty = t.dirty};
-    v->keyed_pages = v->keyed_pages || t.keyed;
-    if (t.page_shift > 12) {
-        uint64_t first = align_down(linear, BIT(t.page_shift)), last = first + BIT(t.page_shift) - 1;
-
-        tlb->large_first = first < tlb->large_first ? first : tlb->large_first;
-        tlb->large_last = last > tlb->large_last ? last : tlb->large_last;
-    }
+    note_translation(v, tlb, linear, &t);
     set_tags(v, mode, tlb, index);
 }
 
@@ -308,6 +339,7 @@ const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mod
 void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
 {
     rights_taken(v);
+    dbt_mirror_protect_page(v, physical_page);
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             FOR_FILLED(&v->spaces[s].tlb[mode], i)
@@ -318,6 +350,7 @@ void dbt_tlb_protect_page(struct dbt_vcpu *v, uint64_t physical_page)
 void dbt_tlb_protect_all(struct dbt_vcpu *v)
 {
     rights_taken(v);
+    dbt_mirror_forget_all(v);
     for (unsigned s = 0; s < TLB_SLOTS; s++)
         for (unsigned mode = 0; mode < TLB_MODES && v->spaces[s].used; mode++)
             FOR_FILLED(&v->spaces[s].tlb[mode], i)
@@ -338,6 +371,7 @@ void dbt_tlb_choose(struct dbt_vcpu *v)
     enum tlb_mode with_ac = v->cr4 & X86_CR4_SMAP ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
 
     close_stack_window(v);
+    dbt_mirror_choose(v);
     v->tlb = ready_tlb(v, v->tlb_mode);
     if (v->cpl == 3)
         return;
@@ -454,6 +488,10 @@ static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint6
     bool large = maybe_large_page(space, linear);
 
     rights_taken(v);
+    if (large)
+        dbt_mirror_forget(v, space, false);
+    else
+        dbt_mirror_forget_page(v, space, linear);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         flush_page_of(&space->tlb[mode], linear, keep_global);
     if (space == v->space && !large)
@@ -507,6 +545,7 @@ void dbt_tlb_flush_all_but_global(struct dbt_vcpu *v)
 void dbt_debug_changed(struct dbt_vcpu *v)
 {
     rights_taken(v);
+    dbt_mirror_forget_all(v);
     v->instruction_breakpoints = v->data_breakpoints = false;
     for (unsigned i = 0; i < 4; i++) {
         if (bit_range(v->dr7, 2 * i + 1, 2 * i) == 0)

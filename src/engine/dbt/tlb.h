@@ -12,6 +12,10 @@ const struct tlb_translation *dbt_tlb_translate(struct dbt_vcpu *v, enum tlb_mod
 /* Whether there is one that allows the access, without a walk. */
 bool dbt_tlb_find(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access);
 
+/* ACCESS_READ and ACCESS_WRITE as user code may do them to a page of the present space at once, by a walk of its own: without a
+ * fault, and without a place in the TLB. 0 where there is no memory. */
+unsigned dbt_tlb_peek(struct dbt_vcpu *v, uint64_t page, uint64_t *ret_physical);
+
 /* Chooses the fast tags of one entry anew from its translation, code pages, dirty log and breakpoints. */
 void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear);
 

@@ -345,7 +345,6 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     struct emitter e = {.at = arena->write};
     bool avx = dbt_cpuid_bit(v, 1, 0, CPUID_ECX, 28);
     enter_fn *enter = (enter_fn *)(uintptr_t)arena->execute;
-    const uint8_t *shared;
 
     emit_enter(&e);
     ret_trampolines->exit_to_address = e.at;
@@ -358,13 +357,13 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_interpret);
     ret_trampolines->access = e.at;
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_access);
-    shared = e.at;
+    ret_trampolines->shared = e.at;
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_shared);
     ret_trampolines->stack = e.at;
     emit_stack(&e, ret_trampolines->access);
     for (unsigned write = 0; write < 2; write++) {
         ret_trampolines->missed[write] = emit_missed(&e, write, ret_trampolines->access);
-        ret_trampolines->missed_shared[write] = emit_missed(&e, write, shared);
+        ret_trampolines->missed_shared[write] = emit_missed(&e, write, ret_trampolines->shared);
     }
     ret_trampolines->exchange_stacks = e.at;
     emit_exchange_stacks(&e);

@@ -58,6 +58,7 @@ static void choose_anew(struct translator *t, struct guest_instruction *g)
     g->translate = NULL;
     g->vector = g->sharable = false;
     g->share = g->share_last = 0;
+    g->share_writes = false;
     if (raises(g->op.execute)) {
         g->flags_read = FLAGS_ALL;
         g->flags_written = 0;
@@ -99,6 +100,7 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
     g->sharable = d->sharable;
     g->share = g->share_last = 0;
     g->changes_flags = d->changes_flags;
+    g->share_writes = false;
     g->flags_read = d->flags_read;
     g->flags_written = d->flags_written;
 }
@@ -258,10 +260,13 @@ static void emit_instruction(struct translator *t, const struct guest_instructio
     else
         dbt_emit_interpret(t, g);
     for (unsigned i = first; i < t->colds; i++) {
-        t->cold[i].next = t->e.at;
+        t->cold[i].next = t->cold[i].end = t->e.at;
         t->cold[i].host_flags = t->host_flags;
+        t->cold[i].address_holds = t->address_holds;
     }
     end_shared(t, g);
+    if (t->mirror)
+        dbt_mirror_follow(t, g);
 }
 
 static void emit_all(struct translator *t)
@@ -324,7 +329,7 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     struct translator *t = v->translator;
     struct translation *out = dbt_translations_allocate(v, sizeof(*out));
 
-    *out = (struct translation){.linear = linear, .physical = physical, .mode = v->mode | (v->cpl == 3 ? MODE_USER : 0),
+    *out = (struct translation){.linear = linear, .physical = physical, .mode = dbt_translation_mode(v),
                                 .valid = true, .call = NO_PAGE};
     t->v = v;
     t->out = out;
@@ -333,11 +338,14 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     t->single = false;
     t->address_holds = 0;
     t->code64 = dbt_code64(v);
+    t->mirror = (out->mode & MODE_MIRROR) && !v->vm->exact_flags;
     decode_stable(t, page_bytes);
     out->bytes = keep_bytes(t);
     dbt_flags_liveness(t);
     if (!v->vm->exact_flags) /* which are right at each access */
         dbt_share_operands(t);
+    if (t->mirror)
+        dbt_mirror_begin(t);
     t->e.at = dbt_translations_code(v);
     emit_all(t);
     if (UNLIKELY(v->lockstep != NULL))

@@ -50,6 +50,7 @@ struct guest_instruction {
     uint8_t share_until;     /* and of the last that the interpreter does if that look fails */
     uint8_t share_size;      /* bytes of the whole range, from base + share_first on */
     int32_t share_first;
+    bool share_writes;       /* of the first: something in it is written to */
 };
 
 enum cold_kind {
@@ -57,6 +58,7 @@ enum cold_kind {
     COLD_STACK,     /* not in the stack window */
     COLD_SHARED,    /* a TLB miss of a range that several instructions share */
     COLD_KNOWN,     /* a TLB miss at a known address, `target` */
+    COLD_MIRRORED,  /* an operand whose page the mirror turns out not to have, and which nothing was asked about before */
     COLD_INTERPRET, /* the interpreter does the instruction, then on behind it */
     COLD_EXIT,      /* a side exit */
     COLD_LEAVE,     /* to the run loop, with RIP = `target` */
@@ -74,8 +76,14 @@ struct cold {
     bool host_flags;        /* what the code at `next` expects */
     uint64_t target;        /* COLD_EXIT, COLD_LEAVE, COLD_KNOWN */
     bool save_flags;
+    bool mirror;            /* may fault from `retry` to `end` */
+    const uint8_t *by_tlb;  /* the look in the TLB instead; NULL: none */
+    uint8_t *end;
+    uint8_t address_holds;  /* at `next`: of the translator's */
+    uint64_t known;
 };
 
+#define ADDRESS_KNOWN 0xff /* of address_holds: where the mirror has a constant address */
 #define LIVENESS_SLOTS 16384u
 #define COLD_MAX (BLOCK_OPS_MAX * 4 + 1)
 
@@ -98,12 +106,15 @@ struct translator {
     bool host_flags, memory_flags;
     bool vector;                     /* some instruction touches vector registers */
     bool code64;
+    bool mirror;                     /* the code is for a mirror */
+    int8_t window[16];               /* in which window of it a register's value is thought to point, or -1 */
     unsigned count;
     unsigned colds, heads, calls;
     bool liveness_known;             /* anything in the next */
     uint64_t liveness[LIVENESS_SLOTS]; /* what dbt_flags_live_at() found, until some code changes */
     bool single;                     /* runs of stack instructions are taken apart */
     uint8_t address_holds;           /* ADDRESS has the host address of this slot; 0: of none */
+    uint64_t known;                  /* or, if that is ADDRESS_KNOWN, of this linear one */
     unsigned skip;                   /* instructions that the one before has done with itself */
     struct cold cold[COLD_MAX];
     struct head head[BLOCK_OPS_MAX + 1];
@@ -166,10 +177,38 @@ void dbt_emit_stack_access(struct translator *t, const struct guest_instruction 
 int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
                          unsigned access, unsigned align);
 bool dbt_is_on_stack(const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size);
+/* The end of every look: ADDRESS is the host's address now. */
+void dbt_finish_access(struct translator *t, struct cold *cold, unsigned size, unsigned access, unsigned align);
+/* dbt_emit_offset() of a wide address with another displacement. */
+void dbt_emit_offset_at(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, int32_t displacement);
+struct host_memory dbt_shared_slot(unsigned slot); /* translate_share.c */
 void dbt_share_operands(struct translator *t); /* translate_share.c */
 int32_t dbt_emit_shared(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand);
 /* Whether an operand's address can be made at all (no gather, no segment with limits). */
 bool dbt_can_address(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand);
+
+/* --- in a mirror: translate_mirror.c --- */
+
+void dbt_mirror_begin(struct translator *t);
+void dbt_mirror_follow(struct translator *t, const struct guest_instruction *g); /* behind each instruction */
+/* dbt_emit_access(), or the same in a mirror; `operand`: of an instruction that accesses it once, by a plain host instruction. */
+void dbt_emit_look(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
+                   unsigned access, unsigned align);
+/* What follows, to the end of the instruction, may find that the mirror has not the page. */
+struct cold *dbt_cold_mirrored(struct translator *t, const struct guest_instruction *g, unsigned size);
+/* An operand at a known place is at a constant address there. Returns its distance from ADDRESS. */
+bool dbt_is_mirrored_at(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand,
+                        uint64_t linear);
+int32_t dbt_emit_known_mirrored(struct translator *t, const struct guest_instruction *g, uint64_t linear, unsigned size);
+struct host_memory dbt_mirror_field(unsigned window, size_t field);
+/* The linear address of an operand that was looked for, once more. */
+void dbt_emit_linear(struct translator *t, const struct guest_instruction *g);
+/* The look in the TLB that stands in where the mirror is no use. Goes on behind itself if that misses, too. */
+void dbt_emit_by_tlb(struct translator *t, struct cold *cold);
+/* An operand was not where it was looked for: the look is patched to its window, or, once and for all, to the TLB. */
+void dbt_mirror_look_again(struct dbt_vcpu *v, const struct cold_data *at, uint64_t linear);
+/* ADDRESS as the code at cold->next expects it. */
+void dbt_emit_mirrored_address(struct translator *t, const struct cold *cold);
 
 /* --- translate_cold.c --- */
 

@@ -45,7 +45,8 @@ bool dbt_can_address(const struct translator *t, const struct guest_instruction 
     return true;
 }
 
-void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, bool wide)
+static void emit_sum(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, bool wide,
+                     int32_t displacement)
 {
     const ZydisDecodedOperandMem *m = &operand->mem;
     struct host_memory h = {.base = HOST_NONE, .index = HOST_NONE};
@@ -58,7 +59,7 @@ void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, co
         emit_constant(&t->e, ADDRESS, wide ? value : (uint32_t)value);
         return;
     }
-    h.displacement = op->displacement;
+    h.displacement = displacement;
     h.scale = op->scale;
     if (op->base != GPR_ZERO)
         h.base = (uint8_t)in_register(t, m->base, ADDRESS);
@@ -76,6 +77,16 @@ void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, co
         emit_move(&t->e, ADDRESS, h.base);
     else
         emit_lea(&t->e, wide, ADDRESS, h);
+}
+
+void dbt_emit_offset(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, bool wide)
+{
+    emit_sum(t, g, operand, wide, g->op.displacement);
+}
+
+void dbt_emit_offset_at(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, int32_t displacement)
+{
+    emit_sum(t, g, operand, true, displacement);
 }
 
 void dbt_emit_address(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
@@ -123,7 +134,7 @@ static void emit_align_check(struct emitter *e, struct cold *cold, unsigned alig
 }
 
 /* ADDRESS is the host's address now. */
-static void finish_access(struct translator *t, struct cold *cold, unsigned size, unsigned access, unsigned align)
+void dbt_finish_access(struct translator *t, struct cold *cold, unsigned size, unsigned access, unsigned align)
 {
     cold->retry = t->e.at;
     cold->size = (uint8_t)size;
@@ -154,7 +165,7 @@ void dbt_emit_stack_access(struct translator *t, const struct guest_instruction 
     emit_align_check(e, cold, align);
     emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_host));
     cold->run = (uint8_t)run;
-    finish_access(t, cold, size, access, align);
+    dbt_finish_access(t, cold, size, access, align);
 }
 
 /* By RSP, or below RBP as a frame pointer has it. A wrong guess costs time only. */
@@ -207,19 +218,23 @@ static void emit_known_access(struct translator *t, const struct guest_instructi
     if ((linear & 0xfff) != 0)
         emit_lea(e, true, ADDRESS, at_base(ADDRESS, (int32_t)(linear & 0xfff)));
     cold->target = linear;
-    finish_access(t, cold, size, access, 0);
+    dbt_finish_access(t, cold, size, access, 0);
 }
 
 int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
                          unsigned access, unsigned align)
 {
     uint64_t linear;
+    bool known;
 
-    dbt_flags_spare(t, g);
     if (g->share != 0)
         return dbt_emit_shared(t, g, operand);
+    known = has_known_address(t, g, operand, &linear);
+    if (known && dbt_is_mirrored_at(t, g, operand, linear))
+        return dbt_emit_known_mirrored(t, g, linear, size);
+    dbt_flags_spare(t, g);
     t->address_holds = 0;
-    if (has_known_address(t, g, operand, &linear) && (linear & 0xfff) <= 4096 - size && !(linear & align)) {
+    if (known && (linear & 0xfff) <= 4096 - size && !(linear & align)) {
         emit_known_access(t, g, linear, size, access);
         return 0;
     }
@@ -227,7 +242,7 @@ int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g
     if (dbt_is_on_stack(g, operand, size))
         dbt_emit_stack_access(t, g, size, access, align, 1);
     else
-        dbt_emit_access(t, g, size, access, align);
+        dbt_emit_look(t, g, operand, size, access, align);
     return 0;
 }
 
@@ -244,5 +259,5 @@ void dbt_emit_access(struct translator *t, const struct guest_instruction *g, un
     cold = dbt_cold(t, COLD_ACCESS, g, emit_jump_if(e, IF_A));
     emit_align_check(e, cold, align);
     emit_memory(e, EMIT_W, 0x03, ADDRESS, at_base(SCRATCH, offsetof(struct tlb_entry, host)));
-    finish_access(t, cold, size, access, align);
+    dbt_finish_access(t, cold, size, access, align);
 }

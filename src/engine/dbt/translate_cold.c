@@ -3,6 +3,7 @@
 #include "engine/dbt/translate.h"
 
 #include "engine/dbt/lockstep.h"
+#include "engine/dbt/mirror.h"
 #include "engine/dbt/tlb.h"
 
 struct cold *dbt_cold(struct translator *t, enum cold_kind kind, const struct guest_instruction *g, uint8_t *distance)
@@ -46,6 +47,8 @@ static void emit_call(struct translator *t, const struct guest_instruction *g, c
         data.size = cold->size;
         data.access = cold->access;
         data.align = cold->align;
+        data.mirror = cold->mirror;
+        data.by_tlb = cold->by_tlb != NULL ? (uint8_t)(t->e.at - cold->by_tlb) : 0;
         data.host_flags = next != NULL && cold->host_flags;
     }
     emit_bytes(&t->e, &data, sizeof(data));
@@ -70,16 +73,60 @@ static void emit_cold_access(struct translator *t, const struct cold *cold)
               cold->kind == COLD_KNOWN ? trampolines->access : trampolines->missed[write]);
 }
 
+/* The rest of a range that can't be had at once. */
+static void emit_rest_of_range(struct translator *t, const struct cold *cold)
+{
+    uint8_t *interpret = dbt_translations_trampolines(t->v)->interpret;
+
+    for (unsigned i = 1; i < cold->run; i++)
+        emit_call(t, cold->instruction + i, cold, i + 1 == cold->run ? cold->next : NULL, interpret);
+}
+
+/* In a mirror: a look that finds the address outside of its window comes here, and so does a fault. */
+static void emit_cold_look(struct translator *t, struct cold *cold)
+{
+    const struct trampolines *trampolines = dbt_translations_trampolines(t->v);
+    bool shared = cold->kind == COLD_SHARED;
+
+    dbt_emit_by_tlb(t, cold);
+    for (unsigned n = 0; n < cold->distances; n++)
+        emit_patch(cold->distance[n], t->e.at);
+    dbt_translations_may_fault(t->v, cold->retry, cold->end, t->e.at);
+    dbt_emit_linear(t, cold->instruction);
+    emit_call(t, cold->instruction, cold, !shared || cold->run == 1 ? cold->next : NULL,
+              shared ? trampolines->shared : trampolines->access);
+    cold->mirror = false;
+    if (shared)
+        emit_rest_of_range(t, cold);
+}
+
+/* Nobody has asked the TLB. The interpreter does the instruction, the mirror gets the page, and what ADDRESS had comes back. */
+static void emit_cold_mirrored(struct translator *t, const struct cold *cold)
+{
+    uint8_t *interpret = dbt_translations_trampolines(t->v)->interpret;
+
+    dbt_translations_may_fault(t->v, cold->retry, cold->end, t->e.at);
+    if (cold->save_flags)
+        dbt_emit_save_flags(&t->e);
+    if (cold->address_holds == 0) {
+        emit_call(t, cold->instruction, cold, cold->next, interpret);
+        return;
+    }
+    emit_call(t, cold->instruction, cold, NULL, interpret);
+    dbt_emit_mirrored_address(t, cold);
+    if (cold->host_flags)
+        dbt_emit_restore_flags(&t->e);
+    emit_jump_to(&t->e, cold->next);
+}
+
 /* All of a range that can't be had at once. */
 static void emit_cold_shared(struct translator *t, const struct cold *cold)
 {
     const struct trampolines *trampolines = dbt_translations_trampolines(t->v);
-    uint8_t *trampoline = trampolines->missed_shared[cold->access & ACCESS_WRITE ? 1 : 0];
 
-    for (unsigned i = 0; i < cold->run; i++) {
-        emit_call(t, cold->instruction + i, cold, i + 1 == cold->run ? cold->next : NULL, trampoline);
-        trampoline = trampolines->interpret;
-    }
+    emit_call(t, cold->instruction, cold, cold->run == 1 ? cold->next : NULL,
+              trampolines->missed_shared[cold->access & ACCESS_WRITE ? 1 : 0]);
+    emit_rest_of_range(t, cold);
 }
 
 /* In the other window, perhaps. This stands here and not in the trampoline so that each place has a jump of its own to predict. */
@@ -170,6 +217,10 @@ void dbt_emit_cold(struct translator *t)
             dbt_emit_leave_to(t, cold->target);
         else if (cold->kind == COLD_STACK && cold->run > 1)
             emit_cold_run(t, cold);
+        else if (cold->kind == COLD_MIRRORED)
+            emit_cold_mirrored(t, cold);
+        else if (cold->mirror)
+            emit_cold_look(t, cold);
         else if (cold->kind == COLD_ACCESS || cold->kind == COLD_KNOWN)
             emit_cold_access(t, cold);
         else if (cold->kind == COLD_SHARED)
@@ -187,7 +238,7 @@ static bool may_jump(struct dbt_vcpu *v)
     unsigned user = v->cpl == 3;
 
     if (atomic_load_explicit(&v->attention, memory_order_relaxed) != 0 || v->shutdown || !dbt_translatable(v) ||
-        v->jump_table_mode[user] != (v->mode | (user ? MODE_USER : 0)))
+        v->jump_table_mode[user] != dbt_translation_mode(v))
         return false;
     v->resume = (uint64_t)(uintptr_t)v->jump_table[user][dbt_jump_slot(v->gpr[GPR_RIP])];
     return true;
@@ -221,9 +272,33 @@ static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, bool
     return jump && may_jump(v) ? CALL_JUMP : CALL_LEAVE;
 }
 
+/* An access has been granted, with this address, or done. If that was the mirror's end its code is left. */
+static uint64_t mirrored(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear, uint64_t result)
+{
+    bool before = v->mirrored;
+
+    if (!data->mirror)
+        return result;
+    if (data->by_tlb != 0)
+        dbt_mirror_look_again(v, data, linear);
+    dbt_mirror_fill(v, linear, data->size);
+    if (v->mirrored == before)
+        return result;
+    v->last_indirect = 0;
+    return CALL_LEAVE;
+}
+
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data)
 {
-    return interpret(v, data, false);
+    uint64_t linear = 0;
+
+    if (data->mirror) {
+        const struct translated_op *op = dbt_translated_op(v, data);
+
+        v->gpr[GPR_RIP] = op->next_rip;
+        linear = dbt_address(v, &op->op, 1, ACCESS_READ);
+    }
+    return mirrored(v, data, linear, interpret(v, data, false));
 }
 
 /* The operand's page at once, or else all of the instruction. It is decoded for the latter only: a fault of the walk finds RIP at the
@@ -254,15 +329,16 @@ uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data,
     if ((linear & 0xfff) > 4096u - data->size || (linear & data->align) || (dbt_code64(v) && !dbt_canonical(linear)) ||
         (data->jumps && /* a jump's checks have an order of their own */
          !dbt_tlb_find(v, v->tlb_mode, linear, data->access & ACCESS_WRITE ? ACCESS_WRITE : ACCESS_READ)))
-        return interpret(v, data, false);
-    return page_of(v, data, linear, linear);
+        return mirrored(v, data, linear, interpret(v, data, false));
+    return mirrored(v, data, linear, page_of(v, data, linear, linear));
 }
 
 /* linear: of the range. A fault is that of the instruction's own operand. */
 uint64_t dbt_translated_shared(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear)
 {
     v->statistics[STATISTIC_ACCESS_HELPERS]++;
-    if ((linear & 0xfff) > 4096u - data->size || !dbt_canonical(linear))
-        return interpret(v, data, false);
-    return page_of(v, data, linear, dbt_address(v, &dbt_translated_op(v, data)->op, 1, ACCESS_READ));
+    if ((linear & 0xfff) > 4096u - data->size || !dbt_canonical(linear) ||
+        (data->access == (ACCESS_READ | ACCESS_WRITE) && !dbt_tlb_find(v, v->tlb_mode, linear, ACCESS_WRITE)))
+        return mirrored(v, data, linear, interpret(v, data, false));
+    return mirrored(v, data, linear, page_of(v, data, linear, dbt_address(v, &dbt_translated_op(v, data)->op, 1, ACCESS_READ)));
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The cache of translations: look-up, links, jump tables, invalidation. See translation.h. */
+/* The cache of translations: look-up, links, jump tables, invalidation. See translation.h.
+ * Long because all of this works on one structure, which nobody else sees. */
 #include "engine/dbt/translation.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@
 #define POPULATE KIB(256)
 #define CHUNK_MAX KIB(512)
 #define TABLE_EXIT_MAX 64u /* of dbt_emit_through_table(), and to align it */
+#define SITE_CODE_MIN 96u /* bytes of host code for each place that may fault in a mirror, hot and cold together */
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
 #define ALIGNMENT 8u     /* of what is allocated */
 #define RECENT_OPS 256u  /* power of two */
@@ -38,6 +40,10 @@ struct recent_op {
     struct translated_op op;
 };
 
+struct fault_site { /* distances from the start of the arena */
+    uint32_t first, end, cold;
+};
+
 struct translation_cache {
     struct chunk hot, cold; /* what runs and what seldom runs stand apart: the former fits the host's caches better */
     size_t chunk_size;
@@ -49,6 +55,8 @@ struct translation_cache {
     size_t memory_size, memory_used;
     size_t memory_present, code_present; /* how far pages have been asked for */
     size_t most_memory_used, most_code_used; /* before it was emptied */
+    struct fault_site *site; /* by address */
+    size_t sites, sites_max;
     bool full;
     uint64_t reuses;         /* how often all of it was forgotten: links of before are gone */
     bool supervisor_not_global; /* the jump table of CPL 0 has entries that a flush takes away */
@@ -89,6 +97,44 @@ static unsigned page_hash(uint64_t page)
 static const uint8_t *executable(const struct translation_cache *cache, const uint8_t *writable)
 {
     return cache->arena->execute + (writable - cache->arena->write);
+}
+
+/* --- places that may fault ------------------------------------------------------------------------------------------------- */
+
+bool dbt_translations_may_fault(struct dbt_vcpu *v, const uint8_t *first, const uint8_t *end, const uint8_t *cold)
+{
+    struct translation_cache *cache = v->translations;
+    const uint8_t *start = cache->arena->write;
+
+    if (cache->sites == cache->sites_max)
+        return false;
+    cache->site[cache->sites++] =
+        (struct fault_site){(uint32_t)(first - start), (uint32_t)(end - start), (uint32_t)(cold - start)};
+    return true;
+}
+
+struct cold_data *dbt_translations_writable(const struct dbt_vcpu *v, const struct cold_data *data)
+{
+    const struct code_arena *arena = v->translations->arena;
+
+    return (struct cold_data *)(void *)(arena->write + ((const uint8_t *)data - arena->execute));
+}
+
+const uint8_t *dbt_translations_fault(const struct dbt_vcpu *v, uintptr_t pc)
+{
+    const struct translation_cache *cache = v->translations;
+    size_t low = 0, high = cache != NULL ? cache->sites : 0;
+    uintptr_t at = cache != NULL ? pc - (uintptr_t)cache->arena->execute : 0;
+
+    while (low < high) { /* the last that begins at or before it */
+        size_t middle = (low + high) / 2;
+
+        if (cache->site[middle].first <= at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > 0 && at < cache->site[low - 1].end ? cache->arena->execute + cache->site[low - 1].cold : NULL;
 }
 
 /* --- jump tables ----------------------------------------------------------------------------------------------------------- */
@@ -316,6 +362,13 @@ static int make_cache(struct translation_cache *cache, size_t code_size)
         cache->memory = NULL;
         return -ENOMEM;
     }
+    cache->sites_max = code_size / SITE_CODE_MIN;
+    cache->site = mmap(NULL, cache->sites_max * sizeof(*cache->site), PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (cache->site == MAP_FAILED) {
+        cache->site = NULL;
+        return -ENOMEM;
+    }
     return 0;
 }
 
@@ -366,6 +419,8 @@ void dbt_translations_free(struct dbt_vcpu *v)
     if (v->jump_reserve != NULL)
         munmap(v->jump_reserve, JUMP_RESERVE_SLOTS * sizeof(*v->jump_reserve));
     v->jump_reserve = NULL;
+    if (cache->site != NULL)
+        munmap(cache->site, cache->sites_max * sizeof(*cache->site));
     free(cache);
     v->translations = NULL;
 }
@@ -479,6 +534,7 @@ static void make_room(struct dbt_vcpu *v)
     cache->most_code_used = dbt_translations_code_used(v);
     cache->most_memory_used = larger(cache->memory_used, cache->most_memory_used);
     cache->memory_used = 0;
+    cache->sites = 0;
     cache->arena->used = cache->code_start;
     cache->hot = cache->cold = (struct chunk){0, 0};
     cache->full = false;
@@ -627,7 +683,7 @@ static struct translation *add(struct dbt_vcpu *v, uint64_t linear, uint64_t phy
 
 static struct translation *find(struct dbt_vcpu *v, uint64_t linear, uint64_t physical)
 {
-    struct translation *t = find_in_hash(v->translations, linear, physical, v->mode | (v->cpl == 3 ? MODE_USER : 0));
+    struct translation *t = find_in_hash(v->translations, linear, physical, dbt_translation_mode(v));
 
     if (t != NULL && t->second_page != NO_PAGE) {
         const uint8_t *host;
@@ -656,7 +712,7 @@ static const void *numbered(const struct translation_cache *cache, uint32_t numb
 static void decode_again(struct dbt_vcpu *v, const struct cold_data *data, struct translated_op *op)
 {
     const struct translation *t = numbered(v->translations, data->number);
-    uint32_t mode = t->mode & ~(uint32_t)MODE_USER;
+    uint32_t mode = t->mode & ~(uint32_t)(MODE_USER | MODE_MIRROR);
     uint64_t next;
 
     if (dbt_decoded_full(v))

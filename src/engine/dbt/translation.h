@@ -13,6 +13,7 @@
 struct lockstep_code;
 
 #define MODE_USER (1u << MODE_BITS) /* CPL 3: part of a translation's mode, not of v->mode */
+#define MODE_MIRROR (2u << MODE_BITS) /* user code that runs in a mirror (mirror.h) */
 #define NO_PAGE UINT64_MAX
 
 /* Which entry of a jump table an address has. */
@@ -23,6 +24,11 @@ static inline unsigned dbt_jump_slot(uint64_t linear)
     return ((uint32_t)linear * JUMP_SLOT_FACTOR) >> JUMP_SLOT_SHIFT;
 }
 _Static_assert(JUMP_SLOTS == 1u << (32 - JUMP_SLOT_SHIFT), "every slot is some address's");
+
+static inline uint32_t dbt_translation_mode(const struct dbt_vcpu *v)
+{
+    return v->mode | (v->cpl == 3 ? MODE_USER | (v->mirrored ? MODE_MIRROR : 0) : 0);
+}
 
 struct link {                 /* an exit to a known address of the same page */
     struct translation *from;
@@ -116,6 +122,14 @@ void dbt_translation_enter_by(struct dbt_vcpu *v, struct translation *t, uint8_t
 /* For the translator: memory that lives as long as the translations; there is always enough for one translation. */
 void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size);
 
+/* Host code from `first` up to `end` (writable view) may fault in a mirror, and goes on at `cold` then. Later sites have higher
+ * addresses. Without room for it: false. */
+bool dbt_translations_may_fault(struct dbt_vcpu *v, const uint8_t *first, const uint8_t *end, const uint8_t *cold);
+/* The same data in the writable view. */
+struct cold_data *dbt_translations_writable(const struct dbt_vcpu *v, const struct cold_data *data);
+/* Where it goes on after a fault at pc, in the executable view; NULL: no fault is meant there. For a signal handler. */
+const uint8_t *dbt_translations_fault(const struct dbt_vcpu *v, uintptr_t pc);
+
 struct code_arena;
 struct trampolines { /* in the writable view */
     uint8_t *exit;           /* everything in host registers; SCRATCH: the link, or 0; v->gpr[GPR_RIP] is set */
@@ -123,6 +137,7 @@ struct trampolines { /* in the writable view */
     /* Called: cold data stands behind the call. */
     uint8_t *interpret;
     uint8_t *access;         /* ADDRESS: linear */
+    uint8_t *shared;         /* ADDRESS: linear address of the range */
     uint8_t *stack;          /* the same, and opens the stack window there if it can */
     uint8_t *missed[2], *missed_shared[2]; /* for reading and writing; ADDRESS and SCRATCH as the look-up has left them; of an operand,
                                             * and of a range that several share */
@@ -137,10 +152,13 @@ struct cold_data {
     uint32_t number;      /* of the translation, or where `in_memory` of a translated_op */
     uint16_t offset;      /* of the instruction in the translation's bytes */
     uint8_t size, access, align;
+    uint8_t by_tlb;       /* of a look in a mirror: distance back to what stands in for it where it is no use; else 0 */
     bool in_memory : 1;
     bool falls_through : 1; /* a conditional jump that ends nothing */
     bool host_flags : 1;    /* the code at `next` wants the flags in the host's */
     bool jumps : 1;         /* OP_END */
+    bool mirror : 1;        /* the mirror wants the page, too */
+    unsigned tries : 2;     /* windows that a look was patched to */
 } __attribute__((packed));
 
 const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v);

@@ -25,6 +25,7 @@ struct dbt_vm;
 struct decoded_cache;
 struct lockstep;
 struct memory;
+struct mirror;
 struct op;
 struct thunk_cache;
 struct translated_op;
@@ -87,6 +88,7 @@ struct address_space { /* one PCID's translations */
     uint16_t pcid;
     uint64_t cr3_page;
     uint64_t last_use;
+    unsigned ticks;      /* interrupts that met it at work (mirror.h) */
     uint64_t generation; /* part of the jump cache's tag; a new number empties the cache for this space */
     struct tlb tlb[TLB_MODES];
 };
@@ -125,6 +127,13 @@ enum {
 };
 
 #define SHARED_SLOTS 8u
+#define MIRROR_WINDOWS 3u
+enum mirror_use { MIRROR_AUTO, MIRROR_ALWAYS, MIRROR_OFF };
+struct mirror_window { /* mirror.h */
+    uint64_t base, limit; /* linear; offsets in it are below */
+    uint8_t *host;
+};
+
 #define JUMP_SLOTS 32768u
 #define JUMP_RESERVE_SLOTS 65536u
 #define JUMP_RESERVE_SHIFT 16 /* its slot is that of the address, folded by so many bits */
@@ -150,7 +159,7 @@ enum { /* counters; names in engine.c */
     STATISTIC_JUMP_CACHE_MISS, STATISTIC_TLB_MISS, STATISTIC_TLB_MISS_WRITE, STATISTIC_TLB_MISS_FETCH,
     STATISTIC_TLB_FLUSHES, STATISTIC_MMIO, STATISTIC_PORT, STATISTIC_INTERRUPTS, STATISTIC_EXCEPTIONS,
     STATISTIC_HALTS, STATISTIC_TRANSLATIONS, STATISTIC_INSTRUCTIONS_TRANSLATED, STATISTIC_TRANSLATIONS_ENTERED, STATISTIC_LINKS,
-    STATISTIC_HELPERS, STATISTIC_ACCESS_HELPERS, STATISTIC_COUNT,
+    STATISTIC_HELPERS, STATISTIC_ACCESS_HELPERS, STATISTIC_MIRRORS, STATISTIC_MIRROR_PAGES, STATISTIC_MIRROR_FAULTS, STATISTIC_COUNT,
 };
 
 struct dbt_exception {
@@ -194,6 +203,9 @@ struct dbt_vcpu {
     int32_t other_stack_runs;     /* how many more times it serves before the windows change places */
     int32_t pauses_left;          /* before PAUSE lets other threads run */
     uint8_t *shared_host[SHARED_SLOTS]; /* host addresses that instructions of one translation share */
+    struct mirror_window mirror_window[MIRROR_WINDOWS];
+    bool mirrored;                /* user code runs in the mirror */
+    bool mirror_refused;
     uint64_t rights_epoch;        /* counts what takes rights to pages away: such addresses are good within one epoch */
     const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
     uint32_t jump_page[2][JUMP_SLOTS];         /* numbers of the entries' linear pages, their low bits: a page too many may be forgotten */
@@ -259,6 +271,7 @@ struct dbt_vcpu {
     bool keyed_pages;                /* some TLB may hold a page with a protection key other than 0 */
     struct block_cache *blocks;
     uint64_t *own_code; /* a bit for each page of RAM: this vCPU may have blocks of it, whatever memory->code_pages says by now */
+    struct mirror *mirror;     /* mirror.h; NULL: none yet */
     struct translation_cache *translations; /* NULL: the first tier does everything */
     struct translator *translator;
     struct thunk_cache *thunks;      /* thunk.h */
@@ -295,6 +308,7 @@ struct dbt_vm {
     uint64_t clock_base_ns;
     struct dbt_doorbells *doorbells;
     bool translate;                  /* the second tier is on */
+    enum mirror_use mirror;          /* mirror.h */
     bool exact_flags;                /* translations keep flags that nobody can read, too */
     uint32_t lockstep;               /* how many executions of each translation are compared with the interpreter; 0: lock-step is off */
     int perf_map;                    /* file that names translations for perf(1); -1: none */
