@@ -24,8 +24,8 @@
 #define SPEND_SHARE 16
 #define SAVED_MAX 50000000
 #define RUN_MAX 64u       /* pages mapped at once, where they lie in guest RAM as they do in the space */
-#define TICKS_NEEDED 3u   /* interrupts that met it at work */
-#define NEW_CODE 100u     /* translations between two interrupts: more of them, and it runs code that is new, which would be made twice */
+#define TICKS_NEEDED 3u   /* interrupts that met it at work one after the other, without new code between them */
+#define NEW_CODE 25u     /* translations between two interrupts: more of them, and it runs code that is new, which would be made twice */
 
 static const struct {
     uint64_t base, size;
@@ -418,7 +418,11 @@ void dbt_mirror_tick(struct dbt_vcpu *v)
         toggle(v, m);
         return;
     }
-    if (runs_new_code(v, m) || v->mirrored || !(v->cr4 & X86_CR4_PCIDE) || ++v->space->ticks < TICKS_NEEDED)
+    if (runs_new_code(v, m))
+        v->space->ticks = 0;
+    else if (!v->mirrored)
+        v->space->ticks++;
+    if (v->mirrored || !(v->cr4 & X86_CR4_PCIDE) || v->space->ticks < TICKS_NEEDED)
         return;
     spend(m, 0);
     if (m->saved < SAVED_MAX / 2)

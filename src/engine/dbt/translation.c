@@ -56,7 +56,7 @@ struct translation_cache {
     size_t memory_present, code_present; /* how far pages have been asked for */
     size_t most_memory_used, most_code_used; /* before it was emptied */
     struct fault_site *site; /* by address */
-    size_t sites, sites_max;
+    size_t sites, most_sites, sites_max;
     bool full;
     uint64_t reuses;         /* how often all of it was forgotten: links of before are gone */
     bool supervisor_not_global; /* the jump table of CPL 0 has entries that a flush takes away */
@@ -498,7 +498,8 @@ size_t dbt_translations_memory_used(const struct dbt_vcpu *v)
 
     if (cache == NULL)
         return 0;
-    return larger(cache->memory_used, cache->most_memory_used) + index_used(v);
+    return larger(cache->memory_used, cache->most_memory_used) + larger(cache->sites, cache->most_sites) * sizeof(*cache->site) +
+           index_used(v);
 }
 
 /* What runs now may run on to its end; its memory is reused at the next look-up. */
@@ -534,6 +535,7 @@ static void make_room(struct dbt_vcpu *v)
     cache->most_code_used = dbt_translations_code_used(v);
     cache->most_memory_used = larger(cache->memory_used, cache->most_memory_used);
     cache->memory_used = 0;
+    cache->most_sites = larger(cache->sites, cache->most_sites);
     cache->sites = 0;
     cache->arena->used = cache->code_start;
     cache->hot = cache->cold = (struct chunk){0, 0};
