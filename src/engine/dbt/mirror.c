@@ -65,10 +65,10 @@ static void on_sigsegv(int number, siginfo_t *info, void *context)
     ucontext_t *uc = context;
     const uint8_t *cold = running != NULL ? dbt_translations_fault(running, (uintptr_t)uc->uc_mcontext.gregs[REG_RIP]) : NULL;
 
-    (void)number;
-    (void)info;
-    if (cold == NULL) { /* not ours: let it happen again under whatever was there before */
+    if (info->si_code <= 0 || cold == NULL) { /* not ours: let it happen again under whatever was there before */
         sigaction(SIGSEGV, &previous, NULL);
+        if (info->si_code <= 0) /* somebody has sent it */
+            raise(number);
         return;
     }
     uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)cold;
