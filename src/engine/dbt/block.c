@@ -301,6 +301,8 @@ static struct block *decode_stable(struct dbt_vcpu *v, uint64_t linear, uint64_t
         unsigned offset = (unsigned)(linear & 0xfff);
         struct source source = {.linear = linear, .bytes = page_bytes + offset, .avail = 4096 - offset, .second_page = NO_PAGE};
 
+        if (dbt_decoded_full(v)) /* each turn may add to it */
+            dbt_decoded_clear(v);
         dbt_watch_page(v, TLB_PAGE(physical));
         mail = atomic_load(&v->mail_done);
         block = (struct block *)(void *)(v->blocks->arena + v->blocks->used);
@@ -319,8 +321,6 @@ static struct block *decode_block(struct dbt_vcpu *v, uint64_t linear, uint64_t 
 
     if (cache->full || cache->used + largest > cache->size || dbt_thunks_full(v))
         dbt_blocks_reuse(v);
-    if (dbt_decoded_full(v))
-        dbt_decoded_clear(v);
     block = decode_stable(v, linear, physical, page_bytes);
     cache->used += align_up(sizeof(*block) + block->count * sizeof(struct op), 16);
 

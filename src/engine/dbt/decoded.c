@@ -270,7 +270,7 @@ void dbt_decoded_free(struct dbt_vcpu *v)
 
 bool dbt_decoded_full(const struct dbt_vcpu *v)
 {
-    return DECODED_MAX - v->decoded->count < RESERVE || ARENA_SIZE - v->decoded->used < RESERVE * LARGEST;
+    return v->decoded->count + RESERVE > DECODED_MAX || v->decoded->used + RESERVE * LARGEST > ARENA_SIZE;
 }
 
 void dbt_decoded_clear(struct dbt_vcpu *v)

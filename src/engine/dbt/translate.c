@@ -303,6 +303,8 @@ static void decode_stable(struct translator *t, const uint8_t *page_bytes)
     uint64_t mail;
 
     do {
+        if (dbt_decoded_full(v)) /* each turn may add to it */
+            dbt_decoded_clear(v);
         dbt_watch_page(v, TLB_PAGE(t->out->physical));
         mail = atomic_load(&v->mail_done);
         t->vector = false;
