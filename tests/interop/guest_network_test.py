@@ -159,7 +159,9 @@ class Guest(InteropTest):
     def test_inactive_network(self):
         self.virsh("net-destroy", "nat")
         path = self.place / "none.xml"
-        path.write_text("""<domain type='qemu'><name>none</name><memory unit='MiB'>16</memory><os><type>hvm</type><kernel>/boot/none</kernel></os>
+        kernel = self.place / "kernel"  # the network is what the start ends at
+        kernel.write_bytes(b"")
+        path.write_text(f"""<domain type='qemu'><name>none</name><memory unit='MiB'>16</memory><os><type>hvm</type><kernel>{kernel}</kernel></os>
 <devices><interface type='network'><source network='nat'/></interface></devices></domain>""")
         self.virsh("define", path)
         self.assertIn("network nat is not active; start it with: virsh net-start nat", self.refused("start", "none"))
