@@ -29,7 +29,7 @@ def is_known(program, line):
 
 
 def shown(options, line):
-    """The line without what is unspecified: dead flags at an exception, unless the engine keeps them (docs/decisions/0010)."""
+    """The line without what is unspecified: dead flags at an exception, unless the engine keeps them (docs/decisions/0009)."""
     return re.sub(r" flags \S+", "", line) if options.dead_flags else line
 
 
