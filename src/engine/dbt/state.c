@@ -104,7 +104,7 @@ void dbt_set_rflags(struct dbt_vcpu *v, uint64_t value)
         dbt_set_attention(v, ATTENTION_STEP);
     else
         v->rflags &= ~(uint64_t)X86_RF; /* it passes with the next instruction, and there is no breakpoint that it could pass */
-    if (~before & v->rflags & X86_IF)
+    if ((~before & v->rflags & X86_IF) && atomic_load(&v->interrupt_line)) /* one that comes from now on asks for attention itself */
         dbt_set_attention(v, ATTENTION_INTERRUPT);
     if ((before ^ v->rflags) & (X86_VM | X86_AC))
         dbt_update_mode(v);
