@@ -64,6 +64,7 @@ struct translated_op {        /* what C needs of an instruction */
 
 /* Numbers for what dbt_translations_allocate() gave: translations in cold data, ops in v->last_indirect. Never 0. */
 uint32_t dbt_translations_number(const struct dbt_vcpu *v, const void *p);
+const void *dbt_translations_numbered(const struct dbt_vcpu *v, uint32_t number);
 
 /* The instruction that cold data belongs to; good until the next call. */
 struct cold_data;
