@@ -41,7 +41,7 @@ static const struct attribute { /* by rising number */
     {NUMBER_SPACE_AVAILABLE, NFS_ATTRIBUTE_SPACE, VALUE_U64, offsetof(struct nfs_attributes, space_available)},
     {NUMBER_SPACE_FREE, NFS_ATTRIBUTE_SPACE, VALUE_U64, offsetof(struct nfs_attributes, space_free)},
     {NUMBER_SPACE_TOTAL, NFS_ATTRIBUTE_SPACE, VALUE_U64, offsetof(struct nfs_attributes, space_total)},
-    {NUMBER_SPACE_USED, NFS_ATTRIBUTE_SPACE, VALUE_U64, offsetof(struct nfs_attributes, space_used)},
+    {NUMBER_SPACE_USED, NFS_ATTRIBUTE_USED, VALUE_U64, offsetof(struct nfs_attributes, space_used)},
     {NUMBER_MODIFIED, NFS_ATTRIBUTE_TIME, VALUE_TIME, offsetof(struct nfs_attributes, modified_seconds)},
 };
 

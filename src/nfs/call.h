@@ -92,9 +92,10 @@ enum {
     NFS_ATTRIBUTE_SIZE = 1 << 1,
     NFS_ATTRIBUTE_LEASE = 1 << 2,
     NFS_ATTRIBUTE_LIMITS = 1 << 3, /* of one read and one write */
-    NFS_ATTRIBUTE_SPACE = 1 << 4,  /* of the file system: available, free, total; and used by the file */
+    NFS_ATTRIBUTE_SPACE = 1 << 4,  /* of the file system: available, free, total */
     NFS_ATTRIBUTE_MODE = 1 << 5,
     NFS_ATTRIBUTE_TIME = 1 << 6,   /* of the last modification */
+    NFS_ATTRIBUTE_USED = 1 << 7,   /* by the file */
 };
 
 void nfs_call_begin(struct nfs_call *call, uint32_t xid, const struct nfs_credential *credential);

@@ -27,7 +27,7 @@ void nfs_tree_close(struct nfs_tree *tree); /* accepts NULL */
 /* Of the directory's file system: NFS_ATTRIBUTE_SPACE. */
 int nfs_tree_space(struct nfs_tree *tree, struct nfs_attributes *ret_attributes);
 
-/* Calls found for each entry with its type, size, space, mode and time, until it returns other than 0, which is returned. */
+/* Calls found for each entry with its type, size, bytes used, mode and time, until it returns other than 0, which is returned. */
 int nfs_tree_list(struct nfs_tree *tree, int (*found)(void *ctx, const struct nfs_entry *entry), void *ctx);
 
 int nfs_tree_look(struct nfs_tree *tree, const char *name, struct nfs_attributes *ret_attributes);

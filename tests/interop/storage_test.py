@@ -354,6 +354,15 @@ class Nfs(Storage):
         self.server.start()
         self.assertEqual(self.virsh("pool-list", "--name"), "")
 
+    def test_root_of_the_server(self):
+        """Its entries lead into other file systems, which some servers bear only if they are not asked about these."""
+        self.virsh("pool-define-as", "root", "netfs", "--source-host", ADDRESS, "--source-path", "/", "--target", "/storage-z")
+        self.virsh("pool-start", "root")
+        self.virsh("pool-refresh", "root")
+        self.assertEqual(self.virsh("vol-list", "root"), "")
+        self.assertIsNone(self.server.process.poll())
+        self.virsh("pool-destroy", "root")
+
     def test_server_that_is_not_there(self):
         self.virsh("pool-define-as", "away", "netfs", "--source-host", "192.0.2.1", "--source-path", "/storage", "--target", "/storage-y")
         self.assertIn("cannot reach the NFS server", self.refused("pool-start", "away"))

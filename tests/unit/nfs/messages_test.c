@@ -137,7 +137,7 @@ static void test_attributes(void **state)
 
     assert_int_equal(nfs_get_attributes(&reader, &attributes), 0);
     assert_int_equal(attributes.present, ~0u & ~(unsigned)(NFS_ATTRIBUTE_TYPE | NFS_ATTRIBUTE_LEASE | NFS_ATTRIBUTE_LIMITS |
-                                                           NFS_ATTRIBUTE_SPACE | NFS_ATTRIBUTE_TIME));
+                                                           NFS_ATTRIBUTE_SPACE | NFS_ATTRIBUTE_TIME | NFS_ATTRIBUTE_USED));
     assert_int_equal(attributes.size, 0x100000002);
     assert_int_equal(attributes.mode, 0644);
     store_le32(bytes + 4, __builtin_bswap32(1u << 4 | 1u << 5)); /* one that we did not ask for */
