@@ -304,7 +304,6 @@ static struct translation *look_up(struct dbt_vcpu *v)
     const uint8_t *host;
     struct translation *t;
 
-    check_target(v);
     physical = dbt_fetch_page(v, linear, &host) | (linear & 0xfff);
     v->statistics[STATISTIC_JUMP_CACHE_MISS]++;
     if (v->translations->full)
@@ -345,5 +344,6 @@ void dbt_translations_run(struct dbt_vcpu *v)
             dbt_translation_link(v, link, t);
         v->statistics[STATISTIC_TRANSLATIONS_ENTERED]++;
         link = cache->enter(v, executable(cache, t->direct));
+        check_target(v); /* before anything else can happen: an interrupt would forget the jump */
     } while (atomic_load_explicit(&v->attention, memory_order_relaxed) == 0 && dbt_translatable(v) && !v->shutdown);
 }

@@ -11,9 +11,9 @@
 #include "report.h"
 
 #define PAGE 4096u
-#define CODE UINT64_C(0x30000000)      /* a page to run, then one that may not be */
-#define DATA UINT64_C(0x30010000)      /* two pages, then nothing */
-#define READ_ONLY UINT64_C(0x30020000) /* a page */
+#define CODE UINT64_C(0x70000000)      /* a page to run, then one that may not be */
+#define DATA UINT64_C(0x70010000)      /* two pages, then nothing */
+#define READ_ONLY UINT64_C(0x70020000) /* a page */
 #define FLAGS 0xcd5u /* that are shown: those of arithmetic and DF */
 
 struct snippet {
