@@ -202,7 +202,7 @@ static uint32_t walk_once(struct memory *memory, const struct x86_walk *walk, ui
     allowed = walk->fetch ? t.executable : walk->write ? t.writable : t.readable;
     if (!allowed)
         return X86_WALK_FAULT | X86_PF_PRESENT | access_bits(walk) | (key_hit && !walk->fetch ? X86_PF_KEY : 0);
-    for (unsigned i = 0; i < p.steps; i++) {
+    for (unsigned i = 0; i < p.steps && !walk->looks_only; i++) {
         bool leaf = i == p.steps - 1;
 
         if (!set_bits(memory, &p.step[i], p.entry_size, leaf && walk->write ? PTE_A | PTE_D : PTE_A)) {

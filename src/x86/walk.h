@@ -23,6 +23,7 @@ struct x86_walk {
     bool write, fetch;
     bool user;               /* made with CPL 3 rights: explicit access at CPL 3 */
     bool smap_off;           /* EFLAGS.AC set and the access is explicit */
+    bool looks_only;         /* sets no accessed and dirty bits */
 };
 
 struct x86_translation {

@@ -18,6 +18,7 @@
 #include "engine/dbt/decoded.h"
 #include "engine/dbt/dbt.h"
 #include "engine/dbt/doorbell.h"
+#include "engine/dbt/entry_check.h"
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/lockstep.h"
 #include "engine/dbt/mail.h"
@@ -165,6 +166,7 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
     vm->translate = options.translate;
     vm->exact_flags = options.exact_flags;
     vm->lockstep = options.lockstep;
+    vm->entry_checks = options.entry_checks;
     vm->code_size = options.code_size;
     vm->mirror = options.lockstep != 0 ? MIRROR_OFF : options.mirror; /* trials go by the TLB, which leads to copies */
     vm->perf_map = perf_map;
@@ -219,6 +221,7 @@ static void dbt_vcpu_free(struct engine_vcpu *vcpu)
     dbt_blocks_free(v);
     dbt_translations_free(v);
     dbt_lockstep_free(v);
+    dbt_entry_check_free(v);
     dbt_mirror_free(v);
     dbt_thunks_free(v);
     dbt_decoded_free(v);
@@ -269,6 +272,8 @@ static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct c
         r = dbt_translations_new(v, vm->code_size);
     if (r == 0 && vm->lockstep != 0)
         r = dbt_lockstep_new(v, vm->lockstep);
+    if (r == 0 && vm->entry_checks)
+        r = dbt_entry_check_new(v);
     if (r < 0)
         goto fail_built;
     dbt_fpu_trap_prepare();

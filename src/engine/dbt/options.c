@@ -23,6 +23,10 @@ static int set_option(struct dbt_options *options, const char *word, struct err 
         options->exact_flags = true;
     } else if (text_equal(word, "flags=lazy")) {
         options->exact_flags = false;
+    } else if (text_equal(word, "checks=on")) {
+        options->entry_checks = true;
+    } else if (text_equal(word, "checks=off")) {
+        options->entry_checks = false;
     } else if (text_equal(word, "perf-map=on")) {
         options->perf_map = true;
     } else if (text_equal(word, "perf-map=off")) {
@@ -48,7 +52,8 @@ static int set_option(struct dbt_options *options, const char *word, struct err 
         options->code_size = (size_t)size;
     } else {
         return err_set(err, -EINVAL, "engine dbt has no option \"%s\"; it has tier=translate, tier=interp, flags=lazy, "
-                       "flags=exact, mirror=auto|always|off, lockstep=on|off|COUNT, perf-map=on|off and code-cache=SIZE", word);
+                       "flags=exact, mirror=auto|always|off, lockstep=on|off|COUNT, checks=on|off, perf-map=on|off and "
+                       "code-cache=SIZE", word);
     }
     return 0;
 }

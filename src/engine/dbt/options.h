@@ -14,6 +14,7 @@ struct dbt_options {
     bool translate;    /* tier=translate (the default); tier=interp: the first tier does everything */
     bool exact_flags;  /* flags=exact: arithmetic flags that nobody can read are right, too, in frames of faults */
     uint32_t lockstep; /* lockstep=COUNT: so many executions of each translation are compared with the interpreter; on: all; off: 0 */
+    bool entry_checks; /* checks=on: translations are checked whenever they are entered (entry_check.h) */
     bool perf_map;     /* perf-map=on: /tmp/perf-PID.map says which guest code translations are of, for perf(1) */
     enum mirror_use mirror; /* mirror=auto (the default), always (user code at once, for tests), off */
     size_t code_size;  /* code-cache=SIZE: bytes of translated code a vCPU, 1M to 1G */

@@ -3,6 +3,7 @@
 #include "engine/dbt/run.h"
 
 #include "engine/dbt/block.h"
+#include "engine/dbt/entry_check.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/lockstep.h"
@@ -224,6 +225,8 @@ static void run_until_stop(struct dbt_vcpu *v, struct exit *ret_exit)
             return;
         }
         if (UNLIKELY(atomic_load_explicit(&v->attention, memory_order_relaxed) != 0)) {
+            if (dbt_entry_check_failed(v, ret_exit))
+                return;
             if (!attend(v)) {
                 *ret_exit = (struct exit){.kind = EXIT_KICKED};
                 return;

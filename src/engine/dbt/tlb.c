@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "engine/dbt/block.h"
+#include "engine/dbt/entry_check.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/lockstep.h"
 #include "engine/dbt/mirror.h"
@@ -116,8 +117,10 @@ static void clear_space(struct dbt_vcpu *v, struct address_space *space)
             clear_tlb(&space->tlb[mode]);
     space->generation = ++v->next_generation;
     v->statistics[STATISTIC_TLB_FLUSHES]++;
-    if (space == v->space)
+    if (space == v->space) {
+        dbt_entry_check_flushed(v, NO_PAGE);
         dbt_jump_tables_forget(v, true);
+    }
 }
 
 /* What stays is listed anew. */
@@ -145,8 +148,10 @@ static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *spa
             clear_but_global(&space->tlb[mode]);
     space->generation = ++v->next_generation;
     v->statistics[STATISTIC_TLB_FLUSHES]++;
-    if (space == v->space)
+    if (space == v->space) {
+        dbt_entry_check_flushed(v, NO_PAGE);
         dbt_jump_tables_forget(v, false);
+    }
 }
 
 int dbt_tlb_new(struct dbt_vcpu *v)
@@ -280,6 +285,14 @@ unsigned dbt_tlb_peek(struct dbt_vcpu *v, uint64_t page, uint64_t *ret_physical)
     return ACCESS_READ | (t.writable && t.dirty && may_write_fast(v, region, t.physical) ? ACCESS_WRITE : 0);
 }
 
+uint32_t dbt_tlb_look(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access, struct x86_translation *ret)
+{
+    struct x86_walk walk = walk_for(v, mode, access);
+
+    walk.looks_only = true;
+    return x86_walk(v->memory, &walk, linear, ret);
+}
+
 static void walk_and_fill(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access)
 {
     struct tlb *tlb = &v->space->tlb[mode];
@@ -384,8 +397,10 @@ void dbt_tlb_choose(struct dbt_vcpu *v)
 static void use_space(struct dbt_vcpu *v, struct address_space *space)
 {
     space->last_use = ++v->clock_of_use;
-    if (space != v->space)
+    if (space != v->space) {
+        dbt_entry_check_flushed(v, NO_PAGE);
         dbt_jump_tables_forget(v, false);
+    }
     v->space = space;
     dbt_tlb_choose(v);
 }
@@ -488,6 +503,8 @@ static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint6
     bool large = maybe_large_page(space, linear);
 
     rights_taken(v);
+    if (space == v->space)
+        dbt_entry_check_flushed(v, large ? NO_PAGE : TLB_PAGE(linear));
     if (large)
         dbt_mirror_forget(v, space, false);
     else

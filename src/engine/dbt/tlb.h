@@ -16,6 +16,10 @@ bool dbt_tlb_find(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsig
  * fault, and without a place in the TLB. 0 where there is no memory. */
 unsigned dbt_tlb_peek(struct dbt_vcpu *v, uint64_t page, uint64_t *ret_physical);
 
+/* x86_walk() for this access, without a trace: no accessed bit, no fault, no place in the TLB. */
+struct x86_translation;
+uint32_t dbt_tlb_look(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear, unsigned access, struct x86_translation *ret);
+
 /* Chooses the fast tags of one entry anew from its translation, code pages, dirty log and breakpoints. */
 void dbt_tlb_retag(struct dbt_vcpu *v, enum tlb_mode mode, uint64_t linear);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The ways between C and translated code, written into the code arena once: enter, exit, calls of the interpreter. */
 #include "engine/dbt/arena.h"
+#include "engine/dbt/entry_check.h"
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/translate.h"
 
@@ -359,6 +360,8 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_access);
     ret_trampolines->shared = e.at;
     emit_call_c(&e, avx, (uintptr_t)dbt_translated_shared);
+    ret_trampolines->entered = e.at;
+    emit_call_c(&e, avx, (uintptr_t)dbt_translated_entered);
     ret_trampolines->stack = e.at;
     emit_stack(&e, ret_trampolines->access);
     for (unsigned write = 0; write < 2; write++) {

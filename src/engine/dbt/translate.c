@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/dbt/entry_check.h"
 #include "engine/dbt/lockstep.h"
 
 struct source { /* where instructions are decoded from */
@@ -275,6 +276,7 @@ static void emit_all(struct translator *t)
     uint8_t *end;
 
     dbt_emit_head(t, t->out);
+    dbt_emit_entry_check(t, t->out);
     t->host_flags = false;
     t->memory_flags = true;
     for (unsigned i = 0; i < t->count; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Control flow and the stack in translations: near jumps, calls, returns, PUSH, POP, LEAVE, and the exits they need. */
+#include "engine/dbt/entry_check.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/thunk.h"
 #include "engine/dbt/translate.h"
@@ -395,6 +396,7 @@ static void emit_entry_behind(struct translator *t, const struct guest_instructi
     *entry = (struct translation){.linear = g->next_rip, .physical = physical, .second_page = NO_PAGE, .mode = t->out->mode,
                                   .valid = true, .call = g->next_rip - g->op.length, .host_call = host_call};
     dbt_emit_head(t, entry);
+    dbt_emit_entry_check(t, entry);
     t->host_flags = false;
     t->memory_flags = true;
 }

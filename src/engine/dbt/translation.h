@@ -143,6 +143,7 @@ struct trampolines { /* in the writable view */
     uint8_t *missed[2], *missed_shared[2]; /* for reading and writing; ADDRESS and SCRATCH as the look-up has left them; of an operand,
                                             * and of a range that several share */
     uint8_t *exchange_stacks; /* a function: the two stack windows change places; uses SCRATCH */
+    uint8_t *entered;        /* of entry_check.h */
     uint8_t *load_vectors;   /* SCRATCH: where to go on (executable view) */
 };
 typedef struct link *enter_fn(struct dbt_vcpu *v, const void *code);

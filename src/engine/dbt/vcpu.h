@@ -23,6 +23,7 @@ struct block;
 struct block_cache;
 struct dbt_vm;
 struct decoded_cache;
+struct entry_check;
 struct lockstep;
 struct memory;
 struct mirror;
@@ -277,6 +278,7 @@ struct dbt_vcpu {
     struct thunk_cache *thunks;      /* thunk.h */
     struct decoded_cache *decoded;   /* decoded.h */
     struct lockstep *lockstep;       /* lockstep.h; NULL: off */
+    struct entry_check *entry_check; /* entry_check.h; NULL: off */
     bool trying;                     /* nothing that runs now may have an effect: stores go to copies */
 
     /* Mail and sleep; the mutex guards the mail, the condition wakes a halted vCPU. */
@@ -311,6 +313,7 @@ struct dbt_vm {
     enum mirror_use mirror;          /* mirror.h */
     bool exact_flags;                /* translations keep flags that nobody can read, too */
     uint32_t lockstep;               /* how many executions of each translation are compared with the interpreter; 0: lock-step is off */
+    bool entry_checks;               /* translations are checked when they are entered */
     int perf_map;                    /* file that names translations for perf(1); -1: none */
     size_t code_size;                /* of each vCPU's translations, bytes */
 };
