@@ -70,7 +70,7 @@ static void inflate_batch(struct memory *memory, const uint32_t *page, unsigned 
     }
 }
 
-static void inflate(struct virtio *virtio, const struct virtqueue *queue, const struct virtqueue_chain *chain)
+static int inflate(struct virtio *virtio, const struct virtqueue *queue, const struct virtqueue_chain *chain)
 {
     uint32_t page[BATCH];
     for (uint64_t done = 0; done < PAGES_PER_CHAIN; done += BATCH) {
@@ -79,28 +79,18 @@ static void inflate(struct virtio *virtio, const struct virtqueue *queue, const 
         if (size < sizeof(page))
             break;
     }
+    return 0;
 }
 
-/* Deflating needs nothing: a page comes back when it is touched. */
+/* Needs nothing: a page comes back when it is touched. */
+static int deflate(struct virtio *virtio, const struct virtqueue *queue, const struct virtqueue_chain *chain)
+{
+    return 0;
+}
+
 static bool balloon_process(struct virtio *virtio, unsigned number)
 {
-    struct virtqueue *queue = &virtio->queue[number];
-    struct virtqueue_chain chain;
-    for (unsigned i = 0; i < queue->state->size; i++) {
-        int r = virtqueue_pop(queue, &chain);
-        if (r == 0)
-            return virtqueue_arm(queue);
-        if (r > 0 && number == INFLATE)
-            inflate(virtio, queue, &chain);
-        if (r > 0)
-            r = virtqueue_push(queue, chain.head, 0);
-        if (r < 0) {
-            virtio_broken(virtio);
-            return false;
-        }
-        virtio_complete(virtio, number);
-    }
-    return true;
+    return virtio_serve(virtio, number, number == INFLATE ? inflate : deflate);
 }
 
 static void set_actual(struct balloon *balloon, uint32_t pages)

@@ -42,51 +42,29 @@ static size_t out(struct console *console, const void *data, size_t size)
     return console->character == NULL ? size : console->character->write(console->character, data, size);
 }
 
-/* Sends what is left of the chain. False: the backend takes no more now. */
-static bool send(struct console *console, const struct virtqueue *queue, const struct virtqueue_chain *chain)
+/* Sends what is left of the chain. If the backend takes no more now, writable() goes on behind what is out. */
+static int send(struct virtio *virtio, const struct virtqueue *queue, const struct virtqueue_chain *chain)
 {
+    struct console *console = to_console(virtio);
     uint8_t piece[PIECE];
     while (console->state.transmitted < chain->readable_size) {
         size_t size = virtqueue_chain_read(queue, chain, console->state.transmitted, piece, sizeof(piece));
         size_t taken = out(console, piece, size);
         console->state.transmitted += taken;
         if (taken < size)
-            return false;
+            return -EAGAIN;
         if (size == 0)
             break;
     }
     console->state.transmitted = 0;
-    return true;
-}
-
-static bool process_transmit(struct console *console)
-{
-    struct virtqueue *queue = &console->virtio.queue[TRANSMIT];
-    struct virtqueue_chain chain;
-    for (unsigned i = 0; i < queue->state->size; i++) {
-        int r = virtqueue_pop(queue, &chain);
-        if (r == 0)
-            return virtqueue_arm(queue);
-        if (r > 0 && !send(console, queue, &chain)) {
-            virtqueue_unpop(queue); /* writable() goes on behind what is out */
-            return false;
-        }
-        if (r > 0)
-            r = virtqueue_push(queue, chain.head, 0);
-        if (r < 0) {
-            virtio_broken(&console->virtio);
-            return false;
-        }
-        virtio_complete(&console->virtio, TRANSMIT);
-    }
-    return true;
+    return 0;
 }
 
 static bool console_process(struct virtio *virtio, unsigned queue)
 {
     struct console *console = to_console(virtio);
     if (queue == TRANSMIT)
-        return process_transmit(console);
+        return virtio_serve(virtio, TRANSMIT, send);
     if (console->character != NULL && console->character->resume != NULL)
         console->character->resume(console->character);
     return false;

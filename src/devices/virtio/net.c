@@ -191,8 +191,9 @@ static bool process_transmit(struct net *net)
 }
 
 /* Section 5.1.6.5: class and command, then the command's data; one byte of answer. */
-static int control(struct net *net, const struct virtqueue *queue, const struct virtqueue_chain *chain)
+static int control(struct virtio *virtio, const struct virtqueue *queue, const struct virtqueue_chain *chain)
 {
+    struct net *net = to_net(virtio);
     struct virtio_net_ctrl_hdr header;
     uint8_t data[NET_FILTER_COMMAND_MAX], ack = VIRTIO_NET_ERR;
     if (chain->writable_size == 0 || virtqueue_chain_read(queue, chain, 0, &header, sizeof(header)) < sizeof(header))
@@ -206,28 +207,7 @@ static int control(struct net *net, const struct virtqueue *queue, const struct 
     } else if (net_filter_command(&net->state.filter, header.class, header.cmd, data, size) == 0)
         ack = VIRTIO_NET_OK;
     virtqueue_chain_write(queue, chain, 0, &ack, sizeof(ack));
-    return 0;
-}
-
-static bool process_control(struct net *net)
-{
-    struct virtqueue *queue = &net->virtio.queue[CONTROL];
-    struct virtqueue_chain chain;
-    for (unsigned i = 0; i < queue->state->size; i++) {
-        int r = virtqueue_pop(queue, &chain);
-        if (r == 0)
-            return virtqueue_arm(queue);
-        if (r > 0)
-            r = control(net, queue, &chain);
-        if (r == 0)
-            r = virtqueue_push(queue, chain.head, sizeof(uint8_t));
-        if (r < 0) {
-            virtio_broken(&net->virtio);
-            return false;
-        }
-        virtio_complete(&net->virtio, CONTROL);
-    }
-    return true;
+    return sizeof(ack);
 }
 
 static bool net_process(struct virtio *virtio, unsigned queue)
@@ -235,7 +215,7 @@ static bool net_process(struct virtio *virtio, unsigned queue)
     struct net *net = to_net(virtio);
     return queue == RECEIVE    ? process_receive(net)
            : queue == TRANSMIT ? process_transmit(net)
-                               : process_control(net);
+                               : virtio_serve(virtio, CONTROL, control);
 }
 
 static void set_offloads(struct net *net)

@@ -24,8 +24,7 @@ static const struct field rng_fields[] = {
     FIELD_END,
 };
 
-/* Returns bytes written, or -EBADMSG. */
-static int fill(const struct virtqueue *queue, const struct virtqueue_chain *chain)
+static int fill(struct virtio *virtio, const struct virtqueue *queue, const struct virtqueue_chain *chain)
 {
     uint8_t bytes[BYTES_PER_BUFFER];
     size_t size = chain->writable_size < sizeof(bytes) ? chain->writable_size : sizeof(bytes);
@@ -37,23 +36,7 @@ static int fill(const struct virtqueue *queue, const struct virtqueue_chain *cha
 
 static bool rng_process(struct virtio *virtio, unsigned number)
 {
-    struct virtqueue *queue = &virtio->queue[number];
-    struct virtqueue_chain chain;
-    for (unsigned i = 0; i < queue->state->size; i++) {
-        int r = virtqueue_pop(queue, &chain);
-        if (r == 0)
-            return virtqueue_arm(queue);
-        if (r > 0)
-            r = fill(queue, &chain);
-        if (r >= 0)
-            r = virtqueue_push(queue, chain.head, (uint32_t)r);
-        if (r < 0) {
-            virtio_broken(virtio);
-            return false;
-        }
-        virtio_complete(virtio, number);
-    }
-    return true;
+    return virtio_serve(virtio, number, fill);
 }
 
 static const struct virtio_type rng_virtio = {

@@ -54,6 +54,31 @@ void virtio_complete(struct virtio *virtio, unsigned queue)
         interrupt(virtio, ISR_QUEUE, virtio->state->queue[queue].vector);
 }
 
+bool virtio_serve(struct virtio *virtio, unsigned number, virtio_serve_fn *serve)
+{
+    struct virtqueue *queue = &virtio->queue[number];
+    struct virtqueue_chain chain;
+    for (unsigned i = 0; i < queue->state->size; i++) {
+        int r = virtqueue_pop(queue, &chain);
+        if (r == 0)
+            return virtqueue_arm(queue);
+        if (r > 0)
+            r = serve(virtio, queue, &chain);
+        if (r == -EAGAIN) {
+            virtqueue_unpop(queue);
+            return false;
+        }
+        if (r >= 0)
+            r = virtqueue_push(queue, chain.head, (uint32_t)r);
+        if (r < 0) {
+            virtio_broken(virtio);
+            return false;
+        }
+        virtio_complete(virtio, number);
+    }
+    return true;
+}
+
 void virtio_broken(struct virtio *virtio)
 {
     struct virtio_state *state = virtio->state;

@@ -109,6 +109,12 @@ bool virtio_ready(const struct virtio *virtio);
 /* Shows the driver what was pushed to the queue, and interrupts it if it wants that. */
 void virtio_complete(struct virtio *virtio, unsigned queue);
 
+/* Does with one chain what the device is for, and returns how many bytes it wrote to it; -EAGAIN: not now, the chain waits for
+ * virtio_kick(); -EBADMSG: it is none that a driver may give. */
+typedef int virtio_serve_fn(struct virtio *virtio, const struct virtqueue *queue, const struct virtqueue_chain *chain);
+/* For `process` of devices that are done with a chain at once: serves those that are there, in their order, and gives them back. */
+bool virtio_serve(struct virtio *virtio, unsigned queue, virtio_serve_fn *serve);
+
 /* The device saw something forbidden in a queue or a request's frame. */
 void virtio_broken(struct virtio *virtio);
 
