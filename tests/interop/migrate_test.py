@@ -6,7 +6,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,14 +16,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "migrati
 from proxy import Proxy  # noqa: E402 pylint: disable=wrong-import-position
 
 from interop import BUILD, GUESTS, LIMIT, Daemon, InteropTest, main, need
+from ports import free_port
 
 need("virsh")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Migrate(InteropTest):

@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the migration tests share: pairs of VMs, one of which waits for the other's guest."""
 import pathlib
-import socket
 import struct
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "system"))
 from system import ENGINES, FERRY, GUESTS, Console, Qmp, SystemTest, ferry, main  # noqa: E402,F401 pylint: disable=wrong-import-position
+from ports import free_port  # noqa: E402,F401 pylint: disable=wrong-import-position
 
 LIMIT = 60
 OVER = ("completed", "failed", "cancelled", "x-ferry-unsettled")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def complaints(console):

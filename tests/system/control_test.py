@@ -6,11 +6,7 @@ import socket
 import stat
 
 from system import ENGINES, Qmp, SystemTest, ferry, main
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+from ports import free_port
 
 
 class Control(SystemTest):
