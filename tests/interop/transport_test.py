@@ -11,16 +11,11 @@ import unittest
 from interop import BUILD, GUESTS, LIMIT, Daemon, main, need
 import namespaces
 from namespaces import wait_until
+from ports import free_port
 
 need("virsh", "certtool", "nc", "ssh", "ssh-keygen", "setpriv")
 SSHD = "/usr/sbin/sshd"
 namespaces.enter()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def certtool(*arguments):
@@ -38,6 +33,15 @@ def make_certificate(place, name, role, authority="ca"):
     else:
         certtool("--generate-certificate", "--load-ca-certificate", place / f"{authority}cert.pem", "--load-ca-privkey",
                  place / f"{authority}key.pem", *arguments)
+
+
+def start_domain(daemon):
+    path = daemon.place / "fw1.xml"
+    path.write_text(f"""<domain type='qemu'><name>fw1</name><memory unit='MiB'>16</memory>
+        <os><type>hvm</type><kernel>{GUESTS / 'idle.elf'}</kernel></os><devices><console type='pty'/></devices></domain>""")
+    code, _, errors = daemon.virsh("create", path)
+    if code != 0:
+        raise AssertionError(errors)
 
 
 class Keys(unittest.TestCase):
@@ -197,15 +201,9 @@ PidFile none
         self.assertIn("Permission denied", ferry(self.uri(self.daemons[1], "stranger")).stderr)
         self.assertIn("Host key verification failed", ferry(self.uri(self.daemons[1], known_hosts="/dev/null")).stderr)
 
-    def define(self, daemon):
-        (self.place / "d.xml").write_text(f"""<domain type='qemu'><name>fw1</name><memory unit='MiB'>16</memory>
-            <os><type>hvm</type><kernel>{GUESTS / 'idle.elf'}</kernel></os><devices><console type='pty'/></devices></domain>""")
-        done = self.virsh(daemon.uri, "create", str(self.place / "d.xml"))
-        self.assertEqual(done.returncode, 0, done.stderr)
-
     def test_migrations(self):
         first, second = self.daemons
-        self.define(first)
+        start_domain(first)
         for source, target, options in ((first, second, ["--live"]), (second, first, ["--live", "--p2p"])):
             uri = self.uri(target) if "--p2p" in options else self.virsh_uri(target)
             done = self.virsh(source.uri, "migrate", *options, "fw1", uri)
@@ -232,9 +230,7 @@ class TlsMigration(Keys):
         cls.addClassCleanup(cls.source.end)
 
     def test_migration(self):
-        (self.place / "d.xml").write_text(f"""<domain type='qemu'><name>fw1</name><memory unit='MiB'>16</memory>
-            <os><type>hvm</type><kernel>{GUESTS / 'idle.elf'}</kernel></os><devices><console type='pty'/></devices></domain>""")
-        self.assertEqual(self.virsh(self.source.uri, "create", str(self.place / "d.xml")).returncode, 0)
+        start_domain(self.source)
         done = self.virsh(self.source.uri, "migrate", "--live", "--p2p", "fw1", f"qemu+tls://127.1:{self.tls}/system")
         self.assertIn("the TLS handshake failed", done.stderr)  # the certificate is for 127.0.0.1
         done = self.virsh(self.source.uri, "migrate", "--live", "--p2p", "fw1", f"qemu+tls://127.0.0.1:{self.tls}/system")
