@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Losses at the handover, placed message by message, with the decision that both sides can read beside the disk."""
 import os
-import signal
 
 from migration import MigrationTest, main, wait_over, wait_status
 from proxy import Proxy
+
+
+def kill(console):
+    console.process.kill()
+    console.process.wait()
 
 
 class Handover(MigrationTest):
@@ -39,8 +43,7 @@ class Handover(MigrationTest):
         self.assertEqual(wait_over(out)["status"], "failed")
         self.type(source, "cd")
         self.assertEqual(self.decisions(), ["source"])
-        source.process.send_signal(signal.SIGKILL)
-        source.process.wait()
+        kill(source)
         self.check_old_copy_never_runs(target, into)
 
     def test_commit_lost_with_the_connection(self):
@@ -66,14 +69,9 @@ class Handover(MigrationTest):
         self.assertEqual(self.decisions(), ["destination"])
 
     def test_destination_dies_before_it_decided(self):
-        def kill(proxy):
-            dying.process.send_signal(signal.SIGKILL)
-            dying.process.wait()
-            proxy.cut()
-
         source, dying, out, into = self.pair(f"unix:{self.place}/m", "--disk", self.disk)
         self.type(source, "ab")
-        proxy = Proxy(self.place / "p", self.place / "m", "COMMIT", kill)
+        proxy = Proxy(self.place / "p", self.place / "m", "COMMIT", lambda proxy: (kill(dying), proxy.cut()))
         self.addCleanup(proxy.close)
         out.call("migrate", uri=f"unix:{self.place}/p")
         self.assertEqual(wait_over(out)["status"], "failed")
@@ -81,14 +79,9 @@ class Handover(MigrationTest):
         self.assertEqual(out.call("query-status")["status"], "running")
 
     def test_destination_dies_after_it_decided(self):
-        def kill(proxy):
-            dying.process.send_signal(signal.SIGKILL)
-            dying.process.wait()
-            proxy.cut()
-
         source, dying, out, _ = self.pair(f"unix:{self.place}/m", "--disk", self.disk)
         self.type(source, "ab")
-        proxy = Proxy(self.place / "p", self.place / "m", "TAKEN", kill)
+        proxy = Proxy(self.place / "p", self.place / "m", "TAKEN", lambda proxy: (kill(dying), proxy.cut()))
         self.addCleanup(proxy.close)
         out.call("migrate", uri=f"unix:{self.place}/p")
         self.assertEqual(wait_over(out)["status"], "completed")
@@ -99,8 +92,7 @@ class Handover(MigrationTest):
         source, target, out, _ = self.migrate_until("READY", Proxy.cut)
         self.assertEqual(wait_over(out)["status"], "failed")
         self.assertEqual(self.decisions(), ["source"])
-        source.process.send_signal(signal.SIGKILL)
-        source.process.wait()
+        kill(source)
         third = self.start("third", "--disk", self.disk, "--incoming", f"unix:{self.place}/n")
         self.control("third")
         self.assertEqual(self.decisions(), ["source"])
@@ -108,8 +100,7 @@ class Handover(MigrationTest):
         self.assertEqual(fourth.finish(), 2)  # others have it open
         self.assertEqual(self.decisions(), ["source"])
         for console in (target, third):
-            console.process.send_signal(signal.SIGKILL)
-            console.process.wait()
+            kill(console)
         fifth = self.start("fifth", "--disk", self.disk)
         self.control("fifth")
         self.assertEqual(self.decisions(), [])
