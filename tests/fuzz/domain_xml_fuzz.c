@@ -56,11 +56,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
 {
-    size_t size;
-
-    if (index >= sizeof(seeds) / sizeof(seeds[0]))
-        return 0;
-    size = strlen(seeds[index]);
-    memcpy(out, seeds[index], size < max ? size : max);
-    return size < max ? size : max;
+    return fuzz_text_seed(seeds, sizeof(seeds) / sizeof(seeds[0]), index, out, max);
 }

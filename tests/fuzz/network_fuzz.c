@@ -133,8 +133,5 @@ size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
         "4000000000 7 fd00::124 * 00:01:00:01:2c:11:22:33:52:54:00:12:34:57",
         "4000000000 52:54:00:00:00:02 172.16.10.102 fw1 01:52:54:00:00:00:02",
     };
-    if (index >= sizeof(seeds) / sizeof(seeds[0]) || strlen(seeds[index]) > max)
-        return 0;
-    memcpy(out, seeds[index], strlen(seeds[index]));
-    return strlen(seeds[index]);
+    return fuzz_text_seed(seeds, sizeof(seeds) / sizeof(seeds[0]), index, out, max);
 }

@@ -33,8 +33,5 @@ size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
         "qemu+tls://h/system?pkipath=/p;known_hosts=/k",
     };
 
-    if (index >= sizeof(seeds) / sizeof(seeds[0]) || strlen(seeds[index]) > max)
-        return 0;
-    memcpy(out, seeds[index], strlen(seeds[index]));
-    return strlen(seeds[index]);
+    return fuzz_text_seed(seeds, sizeof(seeds) / sizeof(seeds[0]), index, out, max);
 }

@@ -22,13 +22,7 @@ static const char *const seeds[] = {
 
 size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
 {
-    size_t size = index < sizeof(seeds) / sizeof(seeds[0]) ? strlen(seeds[index]) : 0;
-
-    if (size > max)
-        return 0;
-    if (size > 0)
-        memcpy(out, seeds[index], size);
-    return size;
+    return fuzz_text_seed(seeds, sizeof(seeds) / sizeof(seeds[0]), index, out, max);
 }
 
 static void check_pool(const char *text)

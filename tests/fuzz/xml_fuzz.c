@@ -40,8 +40,5 @@ size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
         "<!DOCTYPE n [<!ENTITY e 'e'>]><n>&e;</n>",
         "<?xml version='1.0' encoding='UTF-8'?><n><![CDATA[<]]>&#65;<!-- c --></n>",
     };
-    if (index >= sizeof(seeds) / sizeof(seeds[0]) || strlen(seeds[index]) > max)
-        return 0;
-    memcpy(out, seeds[index], strlen(seeds[index]));
-    return strlen(seeds[index]);
+    return fuzz_text_seed(seeds, sizeof(seeds) / sizeof(seeds[0]), index, out, max);
 }
