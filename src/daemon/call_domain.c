@@ -8,6 +8,7 @@
 #include "base/bits.h"
 #include "base/text.h"
 #include "daemon/call.h"
+#include "daemon/change.h"
 #include "daemon/client.h"
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
@@ -16,7 +17,7 @@
 #include "protocol/xml.h"
 
 enum { XML_SECURE = 1, XML_INACTIVE = 2, XML_UPDATE_CPU = 4, XML_MIGRATABLE = 8 };
-enum { AFFECT_LIVE = 1, AFFECT_CONFIG = 2, VCPU_MAXIMUM = 4, VCPU_GUEST = 8 };
+enum { VCPU_MAXIMUM = 4, VCPU_GUEST = 8 };
 
 /* Pairs of bits of CONNECT_LIST_ALL_DOMAINS: of each pair, neither means any. */
 struct filter {

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "daemon/call.h"
+#include "daemon/change.h"
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
 #include "daemon/files.h"
@@ -24,19 +25,12 @@ enum { DESTROY_GRACEFUL = 1 };
 
 static int redefine(struct call *call, struct domain *domain, struct definition *definition)
 {
-    struct definition *before = domain->config;
-    int r;
+    int detail = domain->config != NULL ? DEFINED_UPDATED : DEFINED_ADDED;
+    int r = change_commit(domain, definition, &call->err);
 
-    domain->config = definition;
-    r = domain_write_config(domain, &call->err);
-    if (r < 0) {
-        domain->config = before;
-        definition_free(definition);
-        return r;
-    }
-    definition_free(before);
-    domain_send_event(domain, EVENT_DEFINED, before != NULL ? DEFINED_UPDATED : DEFINED_ADDED);
-    return 0;
+    if (r == 0)
+        domain_send_event(domain, EVENT_DEFINED, detail);
+    return r;
 }
 
 static int define(struct call *call, const char *xml)
@@ -97,24 +91,9 @@ static int undefine(struct call *call, uint32_t flags)
         return r;
     domain_path(domain, FILE_MANAGED_SAVE, path);
     file_remove(path);
-    domain_path(domain, FILE_AUTOSTART, path);
-    file_remove(path);
-    domain_path(domain, FILE_CONFIG, path);
-    r = file_remove(path);
-    if (r < 0) {
-        domain_end_job(domain);
-        return err_set(&call->err, r, "cannot remove %s: %s", path, strerror(-r));
-    }
-    domain_send_event(domain, EVENT_UNDEFINED, 0);
-    domain->autostart = false;
-    if (domain_active(domain)) {
-        definition_free(domain->config);
-        domain->config = NULL;
-    } else {
-        inventory_remove(domain);
-    }
+    r = inventory_undefine(domain, &call->err);
     domain_end_job(domain);
-    return 0;
+    return r;
 }
 
 static int undefine_plain(struct call *call)

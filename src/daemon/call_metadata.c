@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "daemon/call.h"
+#include "daemon/change.h"
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
 #include "daemon/events.h"
@@ -11,7 +12,6 @@
 #include "protocol/xml.h"
 
 enum { METADATA_DESCRIPTION, METADATA_TITLE, METADATA_ELEMENT };
-enum { AFFECT_LIVE = 1, AFFECT_CONFIG = 2 };
 
 static const char *element_of(int32_t type)
 {
@@ -139,13 +139,8 @@ static int set_metadata(struct call *call)
         return r;
     if (call->arg[1].i < METADATA_DESCRIPTION || call->arg[1].i > METADATA_ELEMENT)
         return err_set(&call->err, -EINVAL, "unknown metadata type %d", call->arg[1].i);
-    if (flags == 0)
-        flags = domain_active(domain) ? AFFECT_LIVE : AFFECT_CONFIG;
-    if ((flags & AFFECT_LIVE) != 0 && !domain_active(domain))
-        return domain_need_active(domain, &call->err);
-    if ((flags & AFFECT_CONFIG) != 0 && domain->config == NULL)
-        return err_set(&call->err, RPC_FAULT(RPC_OPERATION_INVALID), "transient domains do not have any persistent config");
-    if ((flags & AFFECT_LIVE) != 0)
+    r = change_settle_flags(domain, &flags, &call->err);
+    if (r == 0 && (flags & AFFECT_LIVE) != 0)
         r = change(call, domain->live);
     if (r == 0 && (flags & AFFECT_LIVE) != 0)
         domain_write_status(domain);

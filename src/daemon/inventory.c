@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/call.h"
@@ -103,6 +104,28 @@ void inventory_remove(struct domain *domain)
     domain->gone = true;
     wait_queue_wake_all(&domain->job_free);
     domain_release(domain);
+}
+
+int inventory_undefine(struct domain *domain, struct err *err)
+{
+    char path[PATH_MAX];
+    int r;
+
+    domain_path(domain, FILE_AUTOSTART, path);
+    file_remove(path);
+    domain_path(domain, FILE_CONFIG, path);
+    r = file_remove(path);
+    if (r < 0)
+        return err_set(err, r, "cannot remove %s: %s", path, strerror(-r));
+    domain_send_event(domain, EVENT_UNDEFINED, 0);
+    domain->autostart = false;
+    if (domain_active(domain)) {
+        definition_free(domain->config);
+        domain->config = NULL;
+    } else {
+        inventory_remove(domain);
+    }
+    return 0;
 }
 
 struct domain *call_domain(struct call *call, const struct rpc_object *object)

@@ -154,14 +154,11 @@ static uint64_t told_capacity(const xmlNode *cookie, const char *target)
 
 int migration_make_disks(struct daemon *daemon, const struct definition *definition, const void *cookie, size_t size, struct err *err)
 {
-    struct buffer text = BUFFER_INIT(MIGRATION_COOKIE_MAX + 1);
-    xmlDoc *doc = NULL;
-    int r = size == 0 ? -ENODATA : buffer_append(&text, cookie, size);
+    xmlDoc *doc = migration_read_cookie(cookie, size);
+    int r = 0;
 
-    if (r == 0)
-        r = xml_read((const char *)text.data, "ferry-migration", &doc, err);
-    if (r < 0)
-        err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "the source does not say how large the disks are that are to be copied");
+    if (doc == NULL)
+        return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "the source does not say how large the disks are that are to be copied");
     for (const xmlNode *disk = xml_first(definition_devices(definition), "disk"); r == 0 && disk != NULL; disk = xml_next(disk, "disk")) {
         uint64_t capacity = told_capacity(xml_root(doc), xml_attribute(xml_first(disk, "target"), "dev"));
 
@@ -169,6 +166,5 @@ int migration_make_disks(struct daemon *daemon, const struct definition *definit
             r = make_disk(daemon, disk, capacity, err);
     }
     xmlFreeDoc(doc);
-    buffer_fini(&text);
     return r;
 }

@@ -69,6 +69,17 @@ int migration_own_cookie(const struct daemon *daemon, struct buffer *out)
     return r == 0 ? buffer_printf(out, "</ferry-migration>") : r;
 }
 
+xmlDoc *migration_read_cookie(const void *cookie, size_t size)
+{
+    struct buffer text = BUFFER_INIT(MIGRATION_COOKIE_MAX + 1);
+    xmlDoc *doc = NULL;
+
+    if (size > 0 && buffer_append(&text, cookie, size) == 0)
+        xml_read((const char *)text.data, "ferry-migration", &doc, NULL);
+    buffer_fini(&text);
+    return doc;
+}
+
 int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err)
 {
     char uuid[UUID_TEXT_SIZE];

@@ -47,6 +47,8 @@ void migration_settle_alone(struct domain *domain);
 /* Appends what the source tells of itself: a document in which a destination finds out that it is the same host, and how large the disks
  * are, if they are to be copied. */
 int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, struct err *err);
+/* The document of either side; NULL: there is none, or it can't be read. The caller's. */
+xmlDoc *migration_read_cookie(const void *cookie, size_t size);
 int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err);
 
 /* migration_disks.c: the source's part of the cookie; and the destination, which makes the files that the copies need. Those that are

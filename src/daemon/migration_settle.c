@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/daemon.h"
@@ -23,25 +22,11 @@
 #define ASK_TRIES 20 /* of asking a daemon that may be just starting */
 #define ASK_NS NANOSECONDS_PER_SECOND
 
-static void undefine(struct domain *domain)
-{
-    char path[PATH_MAX];
-
-    domain_path(domain, FILE_AUTOSTART, path);
-    file_remove(path);
-    domain_path(domain, FILE_CONFIG, path);
-    if (file_remove(path) < 0)
-        return;
-    domain_send_event(domain, EVENT_UNDEFINED, 0);
-    definition_free(domain->config);
-    domain->config = NULL;
-}
-
 /* The guest is on the other side: the VM here is its shell. */
 static void leave(struct domain *domain, uint32_t flags)
 {
     if ((flags & MIGRATE_UNDEFINE_SOURCE) != 0 && domain->config != NULL)
-        undefine(domain);
+        inventory_undefine(domain, NULL);
     if (domain_active(domain))
         lifecycle_destroy(domain, SHUTOFF_MIGRATED, STOPPED_MIGRATED, NULL);
 }
@@ -76,14 +61,11 @@ void migration_note_peer(struct domain *domain, const char *uri, const char *nam
 
 void migration_note_cookie(struct domain *domain, const void *cookie, size_t size, const char *name)
 {
-    struct buffer text = BUFFER_INIT(MIGRATION_COOKIE_MAX + 1);
-    xmlDoc *doc = NULL;
+    xmlDoc *doc = migration_read_cookie(cookie, size);
 
-    if (size > 0 && buffer_append(&text, cookie, size) == 0 &&
-        xml_read((const char *)text.data, "ferry-migration", &doc, NULL) == 0)
+    if (doc != NULL)
         migration_note_peer(domain, xml_attribute(xml_first(xml_root(doc), "daemon"), "uri"), name);
     xmlFreeDoc(doc);
-    buffer_fini(&text);
 }
 
 int migration_remote_finish(struct remote_client *remote, const char *name, uint32_t flags, bool cancelled, struct err *err)
