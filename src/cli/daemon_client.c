@@ -49,10 +49,10 @@ static int connect_first(const struct addrinfo *list, int *ret_fd)
     return r;
 }
 
-static int connect_tcp(const struct remote_uri *uri, const char *default_port, int *ret_fd, struct err *err)
+static int connect_tcp(const struct remote_uri *uri, int *ret_fd, struct err *err)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    const char *port = uri->port[0] != 0 ? uri->port : default_port;
+    const char *port = remote_uri_port(uri);
     struct addrinfo *list = NULL;
     int r = getaddrinfo(uri->host, port, &hints, &list);
 
@@ -139,7 +139,7 @@ static int connect_uri(const char *text, struct daemon_client *client, struct er
     else if (uri.transport == REMOTE_SSH)
         r = remote_ssh_start(&uri, true, &client->ssh, &client->channel.fd, err);
     else
-        r = connect_tcp(&uri, uri.transport == REMOTE_TLS ? "16514" : "16509", &client->channel.fd, err);
+        r = connect_tcp(&uri, &client->channel.fd, err);
     if (r == 0)
         r = fd_set_nonblocking(client->channel.fd);
     return r < 0 || uri.transport != REMOTE_TLS ? r : start_tls(client, &uri, err);

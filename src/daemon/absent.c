@@ -20,7 +20,7 @@
 #define DISPLAY "the machine has no display: use the console"
 #define QEMU_COMMAND "there is no QEMU here: no command line to convert, and no process to attach to"
 
-static const struct {
+static const struct reason {
     int32_t number;
     enum rpc_error_code code;
     const char *sentence;
@@ -129,21 +129,25 @@ static const struct {
     {QEMU_DOMAIN_MONITOR_COMMAND_WITH_FILES, RPC_OPERATION_UNSUPPORTED, FILES},
 };
 
-static int refuse(enum rpc_error_code code, const char *sentence, struct err *err)
+static const struct reason *find(const struct reason *reasons, unsigned count, int32_t number)
 {
-    return err_set(err, RPC_FAULT(code), "%s", sentence);
+    for (unsigned i = 0; i < count; i++) {
+        if (reasons[i].number == number)
+            return &reasons[i];
+    }
+    return NULL;
 }
 
 int absent_refuse(const struct remote_call *type, struct err *err)
 {
-    for (unsigned i = 0; type != NULL && type->program == RPC_PROGRAM_REMOTE && i < ARRAY_SIZE(remote_reasons); i++) {
-        if (remote_reasons[i].number == type->number)
-            return refuse(remote_reasons[i].code, remote_reasons[i].sentence, err);
-    }
-    for (unsigned i = 0; type != NULL && type->program == RPC_PROGRAM_QEMU && i < ARRAY_SIZE(qemu_reasons); i++) {
-        if (qemu_reasons[i].number == type->number)
-            return refuse(qemu_reasons[i].code, qemu_reasons[i].sentence, err);
-    }
+    const struct reason *reason = NULL;
+
+    if (type != NULL && type->program == RPC_PROGRAM_REMOTE)
+        reason = find(remote_reasons, ARRAY_SIZE(remote_reasons), type->number);
+    else if (type != NULL)
+        reason = find(qemu_reasons, ARRAY_SIZE(qemu_reasons), type->number);
+    if (reason != NULL)
+        return err_set(err, RPC_FAULT(reason->code), "%s", reason->sentence);
     return err_set(err, RPC_FAULT(RPC_NO_SUPPORT), "this function is not supported by the hypervisor: %s",
                    type != NULL ? type->name : "unknown procedure");
 }

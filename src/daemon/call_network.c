@@ -15,10 +15,8 @@ static struct networks *all(struct call *call)
     return call->daemon->networks->networks;
 }
 
-/* NULL: the sentence is in call->err. */
-static struct network *find(struct call *call)
+struct network *call_network(struct call *call, const struct rpc_object *object)
 {
-    const struct rpc_object *object = call->arg[0].object;
     struct network *network = networks_find_uuid(all(call), object->uuid);
     char uuid[UUID_TEXT_SIZE];
 
@@ -58,7 +56,7 @@ static int change(struct call *call, int (*fn)(struct call *call, struct network
     int r;
 
     daemon_networks_lock(call->daemon->networks);
-    network = find(call);
+    network = call_network(call, call->arg[0].object);
     r = network == NULL ? RPC_FAULT(RPC_NO_NETWORK) : fault(fn(call, network));
     daemon_networks_unlock(call->daemon->networks);
     return r;
@@ -167,7 +165,7 @@ static int get_xml(struct call *call)
 {
     struct buffer xml = BUFFER_INIT(XDR_STRING_MAX);
     int r = call_check_flags(call, call->arg[1].u, XML_INACTIVE);
-    const struct network *network = r < 0 ? NULL : find(call);
+    const struct network *network = r < 0 ? NULL : call_network(call, call->arg[0].object);
 
     if (network == NULL)
         return r < 0 ? r : RPC_FAULT(RPC_NO_NETWORK);
@@ -180,7 +178,7 @@ static int get_xml(struct call *call)
 
 static int put_flag(struct call *call, bool (*fn)(const struct network *network))
 {
-    const struct network *network = find(call);
+    const struct network *network = call_network(call, call->arg[0].object);
 
     if (network == NULL)
         return RPC_FAULT(RPC_NO_NETWORK);
@@ -205,7 +203,7 @@ static int is_persistent(struct call *call)
 
 static int get_bridge_name(struct call *call)
 {
-    const struct network *network = find(call);
+    const struct network *network = call_network(call, call->arg[0].object);
 
     if (network == NULL)
         return RPC_FAULT(RPC_NO_NETWORK);
@@ -326,7 +324,7 @@ static int get_dhcp_leases(struct call *call)
     uint8_t mac[6];
     const bool one = call->arg[1].s != NULL;
     int r = call_check_flags(call, call->arg[3].u, 0);
-    const struct network *network = r < 0 ? NULL : find(call);
+    const struct network *network = r < 0 ? NULL : call_network(call, call->arg[0].object);
 
     if (network == NULL)
         return r < 0 ? r : RPC_FAULT(RPC_NO_NETWORK);

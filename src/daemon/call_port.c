@@ -17,16 +17,6 @@ struct port {
     uint8_t uuid[UUID_SIZE]; /* of the domain the first ten bytes, then the MAC address: the same as long as the port is there */
 };
 
-static const struct network *find_network(struct call *call)
-{
-    const struct rpc_object *object = call->arg[0].object;
-    const struct network *network = networks_find_uuid(call->daemon->networks->networks, object->uuid);
-
-    if (network == NULL)
-        err_set(&call->err, RPC_FAULT(RPC_NO_NETWORK), "Network not found: there is no network '%.200s'", object->name);
-    return network;
-}
-
 static bool is_port(const struct domain *domain, const xmlNode *interface, const char *network, struct port *ret_port)
 {
     const char *source = xml_attribute(xml_first(interface, "source"), "network");
@@ -85,7 +75,7 @@ static int list_ports(struct call *call)
 
     if (r < 0)
         return r;
-    listing.network = find_network(call);
+    listing.network = call_network(call, call->arg[0].object);
     if (listing.network == NULL)
         return RPC_FAULT(RPC_NO_NETWORK);
     size_t at = rpc_count_begin(&call->out);
@@ -115,7 +105,7 @@ static bool compare(void *ctx, const struct port *port)
 static int find_port(struct call *call, const struct network **ret_network, struct port *ret_port)
 {
     struct search search = {.uuid = call->arg[1].uuid};
-    const struct network *network = find_network(call);
+    const struct network *network = call_network(call, call->arg[0].object);
     char uuid[UUID_TEXT_SIZE];
 
     if (network == NULL)

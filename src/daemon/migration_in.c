@@ -27,6 +27,7 @@
 #include "daemon/tree.h"
 #include "protocol/rpc.h"
 #include "protocol/xml.h"
+#include "remote/uri.h"
 
 #define LOOK_NS (200 * INT64_C(1000000))
 #define ORPHAN_NS (10 * NANOSECONDS_PER_SECOND) /* for a source to come whose conductor has died */
@@ -44,18 +45,18 @@ int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, 
 }
 
 /* "tcp" or "tls" with the port of ADDRESS[:PORT], "[V6]:PORT" included. */
-static int daemon_uri(const struct daemon *daemon, const char *transport, const char *listen, unsigned port, struct buffer *out)
+static int daemon_uri(const struct daemon *daemon, const char *transport, const char *listen, const char *port, struct buffer *out)
 {
     const char *host = daemon->config.migration_host != NULL ? daemon->config.migration_host : daemon->host->name;
     const char *colon = strrchr(listen, ':');
     uint64_t number;
 
     if (colon != NULL && strchr(colon, ']') == NULL && text_parse_u64(colon + 1, &number) == 0 && number <= UINT16_MAX)
-        port = (unsigned)number;
+        port = colon + 1;
     if (strpbrk(host, "'<&") != NULL)
         return 0;
-    return buffer_printf(out, strchr(host, ':') != NULL ? "<daemon uri='qemu+%s://[%s]:%u/system'/>"
-                                                        : "<daemon uri='qemu+%s://%s:%u/system'/>", transport, host, port);
+    return buffer_printf(out, strchr(host, ':') != NULL ? "<daemon uri='qemu+%s://[%s]:%s/system'/>"
+                                                        : "<daemon uri='qemu+%s://%s:%s/system'/>", transport, host, port);
 }
 
 int migration_own_cookie(const struct daemon *daemon, struct buffer *out)
@@ -63,9 +64,9 @@ int migration_own_cookie(const struct daemon *daemon, struct buffer *out)
     int r = buffer_printf(out, "<ferry-migration>");
 
     if (r == 0 && daemon->config.listen_tls != NULL)
-        r = daemon_uri(daemon, "tls", daemon->config.listen_tls, 16514, out);
+        r = daemon_uri(daemon, "tls", daemon->config.listen_tls, REMOTE_TLS_PORT, out);
     else if (r == 0 && daemon->config.listen_tcp != NULL)
-        r = daemon_uri(daemon, "tcp", daemon->config.listen_tcp, 16509, out);
+        r = daemon_uri(daemon, "tcp", daemon->config.listen_tcp, REMOTE_TCP_PORT, out);
     return r == 0 ? buffer_printf(out, "</ferry-migration>") : r;
 }
 

@@ -8,8 +8,10 @@
 #include "event/coroutine.h"
 #include "network/network.h"
 
+struct call;
 struct daemon;
 struct err;
+struct rpc_object;
 
 struct daemon_networks {
     struct daemon *daemon;
@@ -37,5 +39,8 @@ int daemon_networks_tap(struct daemon *daemon, const char *network, const char *
  * -ENOENT: none. */
 int daemon_networks_lease(struct daemon *daemon, const uint8_t mac[static 6], struct dhcp_lease *ret_lease,
                           unsigned *ret_prefix);
+
+/* The network that an argument names; NULL: the sentence, by RPC_NO_NETWORK, is in call->err. */
+struct network *call_network(struct call *call, const struct rpc_object *object);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "daemon/config_file.h"
 #include "daemon/daemon.h"
+#include "remote/uri.h"
 
 struct option {
     const char *name, *argument, *help;
@@ -28,8 +29,8 @@ static const struct option options[] = {
     {"log-dir", "DIR", "a log for each VM (default: /var/log/ferry)", TEXT(log_dir)},
     {"vmm", "PATH", "the program ferry-vmm (default: beside ferryd)", TEXT(vmm)},
     {"hostname", "NAME", "this host's name, for clients and migrations (default: the kernel's)", TEXT(hostname)},
-    {"listen-tcp", "ADDRESS[:PORT]", "also serve plain TCP there, without any authentication (port 16509)", TEXT(listen_tcp)},
-    {"listen-tls", "ADDRESS[:PORT]", "also serve TLS there, for clients with a certificate (port 16514)", TEXT(listen_tls)},
+    {"listen-tcp", "ADDRESS[:PORT]", "also serve plain TCP there, without any authentication (port " REMOTE_TCP_PORT ")", TEXT(listen_tcp)},
+    {"listen-tls", "ADDRESS[:PORT]", "also serve TLS there, for clients with a certificate (port " REMOTE_TLS_PORT ")", TEXT(listen_tls)},
     {"pki-dir", "DIR", "cacert.pem, servercert.pem, serverkey.pem (default: in /etc/pki, as libvirt)", TEXT(pki_dir)},
     {"user", "NAME", "VMs run as this user (default: ferryd's own)", TEXT(user)},
     {"group", "NAME", "and this group", TEXT(group)},

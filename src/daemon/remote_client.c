@@ -74,9 +74,9 @@ static int try_address(struct remote_client *client, const struct addrinfo *addr
     return r;
 }
 
-static int connect_tcp(struct remote_client *client, const struct remote_uri *uri, const char *default_port, struct err *err)
+static int connect_tcp(struct remote_client *client, const struct remote_uri *uri, struct err *err)
 {
-    struct lookup lookup = {.uri = uri, .port = uri->port[0] != 0 ? uri->port : default_port};
+    struct lookup lookup = {.uri = uri, .port = remote_uri_port(uri)};
     int r = coroutine_work(client->daemon->scheduler, look_up, &lookup);
 
     if (r < 0)
@@ -166,11 +166,11 @@ static int make_connection(struct remote_client *client, const struct remote_uri
     case REMOTE_UNIX:
         return connect_unix(client, uri, err);
     case REMOTE_TCP:
-        return connect_tcp(client, uri, "16509", err);
+        return connect_tcp(client, uri, err);
     case REMOTE_SSH:
         return connect_ssh(client, uri, err);
     default:
-        r = connect_tcp(client, uri, "16514", err);
+        r = connect_tcp(client, uri, err);
         return r < 0 ? r : start_tls(client, uri, err);
     }
 }

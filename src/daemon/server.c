@@ -20,6 +20,7 @@
 #include "daemon/daemon.h"
 #include "daemon/files.h"
 #include "remote/tls.h"
+#include "remote/uri.h"
 
 #define BACKLOG 30
 #define SYSTEMD_FIRST_FD 3
@@ -233,11 +234,11 @@ static int listen_everywhere(struct server *server, struct err *err)
     if (r == 0 && !activated)
         r = listen_unix_all(server, err);
     if (r == 0 && config->listen_tcp != NULL)
-        r = listen_tcp(server, config->listen_tcp, "16509", false, err);
+        r = listen_tcp(server, config->listen_tcp, REMOTE_TCP_PORT, false, err);
     if (r == 0 && config->listen_tls != NULL)
         r = tls_credentials_load(config->pki_dir, true, &server->tls, err);
     if (r == 0 && config->listen_tls != NULL)
-        r = listen_tcp(server, config->listen_tls, "16514", true, err);
+        r = listen_tcp(server, config->listen_tls, REMOTE_TLS_PORT, true, err);
     return r;
 }
 

@@ -143,6 +143,13 @@ static int parse_query(const char *query, struct remote_uri *uri, struct err *er
     return r;
 }
 
+const char *remote_uri_port(const struct remote_uri *uri)
+{
+    if (uri->port[0] != 0)
+        return uri->port;
+    return uri->transport == REMOTE_TLS ? REMOTE_TLS_PORT : REMOTE_TCP_PORT;
+}
+
 int remote_uri_parse(const char *text, struct remote_uri *ret_uri, struct err *err)
 {
     struct remote_uri uri = {0};

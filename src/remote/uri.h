@@ -9,6 +9,8 @@
 struct err;
 
 #define REMOTE_SYSTEM_SOCKET "/var/run/libvirt/libvirt-sock"
+#define REMOTE_TCP_PORT "16509"
+#define REMOTE_TLS_PORT "16514"
 
 enum remote_transport { REMOTE_UNIX, REMOTE_TCP, REMOTE_TLS, REMOTE_SSH };
 
@@ -21,6 +23,9 @@ struct remote_uri { /* texts are empty when they are not given */
     bool no_verify, no_tty;                              /* of ssh: takes any host key; asks nobody anything */
     char pki_directory[PATH_MAX];                        /* cacert.pem, clientcert.pem, clientkey.pem; of TLS */
 };
+
+/* The port that the URI says, or its transport's. */
+const char *remote_uri_port(const struct remote_uri *uri);
 
 /* Sentences; -EINVAL, and -ENOTSUP for transports and parameters that are not here. Parameters that speak of other things than the way
  * are ignored, as libvirt's server does. */
