@@ -115,8 +115,8 @@ struct domain *inventory_find_name(const struct daemon *daemon, const char *name
  * the UUID is taken by another. */
 int inventory_add(struct daemon *daemon, struct definition *definition, bool transient, struct domain **ret_domain, struct err *err);
 void inventory_remove(struct domain *domain);
-/* Takes its lasting definition away, which must be there, with what marks it for autostart: a running domain goes on without one, another is
- * removed. Nothing has changed on failure but that mark. */
+/* Takes its lasting definition away, which must be there, with what marks it for autostart: a running domain goes on without one,
+ * another is removed. Nothing has changed on failure but that mark. */
 int inventory_undefine(struct domain *domain, struct err *err);
 
 /* Refuses a definition whose name belongs to another UUID, or the other way round. ret_domain: the one with both, or NULL. */
