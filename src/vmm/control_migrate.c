@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "memory/memory.h"
+#include "vmm/control_arguments.h"
 #include "vmm/machine.h"
 #include "vmm/migrate.h"
 
@@ -322,24 +323,6 @@ static int get_uri(struct machine *machine, json_t *arguments, char *ret_uri, si
     return text_format(ret_uri, size, "%s", uri) < 0 ? err_set(err, -EINVAL, "the URI is too long") : 0;
 }
 
-static int check_migrate_arguments(json_t *arguments, struct err *err)
-{
-    static const char *const known[] = {"uri", "detach", "resume", "blk", "inc", "x-ferry-dry-run"};
-    const char *key;
-    json_t *value;
-
-    json_object_foreach(arguments, key, value)
-    {
-        bool found = false;
-
-        for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
-            found |= text_equal(key, known[i]);
-        if (!found)
-            return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
-    }
-    return 0;
-}
-
 /* Only what differs is sent in either case, so blk and inc are one. */
 static bool wants_storage(json_t *arguments)
 {
@@ -348,8 +331,9 @@ static bool wants_storage(json_t *arguments)
 
 int control_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
+    static const char *const allowed[] = {"uri", "detach", "resume", "blk", "inc", "x-ferry-dry-run", NULL};
     char uri[512];
-    int r = check_migrate_arguments(arguments, err);
+    int r = control_check_keys(arguments, allowed, err);
 
     if (r == 0)
         r = get_uri(machine, arguments, uri, sizeof(uri), err);

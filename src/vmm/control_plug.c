@@ -7,64 +7,24 @@
 #include <string.h>
 
 #include "backend/block.h"
-#include "base/bits.h"
 #include "base/err.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "devices/virtio/net.h"
 #include "vmm/board.h"
+#include "vmm/control_arguments.h"
 #include "vmm/machine.h"
 #include "vmm/plug.h"
 
 #define FDSET_PREFIX "/dev/fdset/"
 
-/* Arguments. allowed ends with NULL. */
-static int check_keys(json_t *arguments, const char *const allowed[], struct err *err)
-{
-    const char *key;
-    json_t *value;
-
-    json_object_foreach (arguments, key, value) {
-        unsigned i = 0;
-
-        while (allowed[i] != NULL && !text_equal(allowed[i], key))
-            i++;
-        if (allowed[i] == NULL)
-            return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
-    }
-    return 0;
-}
-
-/* A string, or NULL when it is optional and not there. */
-static int get_text(json_t *arguments, const char *key, bool needed, const char **ret_text, struct err *err)
-{
-    json_t *value = json_object_get(arguments, key);
-
-    if (value == NULL && needed)
-        return err_set(err, -EINVAL, "Parameter '%s' is missing", key);
-    if (value != NULL && !json_is_string(value))
-        return err_set(err, -EINVAL, "Invalid parameter type for '%s', expected: string", key);
-    *ret_text = value != NULL ? json_string_value(value) : NULL;
-    return 0;
-}
-
-static int get_flag(json_t *arguments, const char *key, bool *ret_value, struct err *err)
-{
-    json_t *value = json_object_get(arguments, key);
-
-    if (value != NULL && !json_is_boolean(value))
-        return err_set(err, -EINVAL, "Invalid parameter type for '%s', expected: boolean", key);
-    *ret_value = json_is_true(value);
-    return 0;
-}
-
 /* Commands with one text. */
 static int only_text(json_t *arguments, const char *key, const char **ret_text, struct err *err)
 {
     const char *const allowed[] = {key, NULL};
-    int r = check_keys(arguments, allowed, err);
+    int r = control_check_keys(arguments, allowed, err);
 
-    return r < 0 ? r : get_text(arguments, key, true, ret_text, err);
+    return r < 0 ? r : control_get_text(arguments, key, true, ret_text, err);
 }
 
 /* Descriptors. */
@@ -114,7 +74,7 @@ static void fdset_name(char name[static 40], json_int_t number)
 int control_add_fd(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     static const char *const allowed[] = {"fdset-id", "opaque", NULL};
-    int r = check_keys(arguments, allowed, err), fd = machine->fds.received;
+    int r = control_check_keys(arguments, allowed, err), fd = machine->fds.received;
     json_int_t number = -1;
     char name[40];
 
@@ -134,7 +94,7 @@ int control_add_fd(struct machine *machine, json_t *arguments, json_t **ret_valu
 int control_remove_fd(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     static const char *const allowed[] = {"fdset-id", "fd", NULL};
-    int r = check_keys(arguments, allowed, err);
+    int r = control_check_keys(arguments, allowed, err);
     json_int_t number = -1;
     char name[40];
 
@@ -181,12 +141,12 @@ static int tap_spec(struct machine *machine, json_t *arguments, char *spec, size
 {
     const char *name, *interface;
     bool vhost = false;
-    int fd, r = get_text(arguments, "fd", false, &name, err);
+    int fd, r = control_get_text(arguments, "fd", false, &name, err);
 
     if (r == 0)
-        r = get_text(arguments, "ifname", false, &interface, err);
+        r = control_get_text(arguments, "ifname", false, &interface, err);
     if (r == 0)
-        r = get_flag(arguments, "vhost", &vhost, err);
+        r = control_get_flag(arguments, "vhost", &vhost, err);
     if (r < 0)
         return r;
     if (vhost)
@@ -202,7 +162,7 @@ static int tap_spec(struct machine *machine, json_t *arguments, char *spec, size
 static int bridge_spec(json_t *arguments, char *spec, size_t size, struct err *err)
 {
     const char *bridge;
-    int r = get_text(arguments, "br", true, &bridge, err);
+    int r = control_get_text(arguments, "br", true, &bridge, err);
 
     if (r == 0 && text_format(spec, size, "bridge=%s", bridge) < 0)
         r = err_set(err, -EINVAL, "Parameter 'br' is too long");
@@ -214,12 +174,12 @@ int control_netdev_add(struct machine *machine, json_t *arguments, json_t **ret_
     static const char *const allowed[] = {"type", "id", "fd", "ifname", "vhost", "br", "hostfwd", NULL};
     const char *type, *id;
     char spec[1024];
-    int r = check_keys(arguments, allowed, err);
+    int r = control_check_keys(arguments, allowed, err);
 
     if (r == 0)
-        r = get_text(arguments, "type", true, &type, err);
+        r = control_get_text(arguments, "type", true, &type, err);
     if (r == 0)
-        r = get_text(arguments, "id", true, &id, err);
+        r = control_get_text(arguments, "id", true, &id, err);
     if (r < 0)
         return r;
     if (text_equal(type, "user"))
@@ -257,27 +217,27 @@ static int read_file_node(json_t *node, struct block_config *config, bool outer,
 
     if (!json_is_object(node))
         return err_set(err, -EINVAL, "Invalid parameter type for 'file', expected: object");
-    r = check_keys(node, outer ? allowed_outer : allowed, err);
+    r = control_check_keys(node, outer ? allowed_outer : allowed, err);
     if (r == 0)
-        r = get_text(node, "driver", true, &driver, err);
+        r = control_get_text(node, "driver", true, &driver, err);
     if (r == 0 && !is_protocol(driver))
         r = err_set(err, -EINVAL, "Parameter 'driver' does not accept value '%.64s'; there are: file, host_device, and the formats",
                     driver);
-    return r < 0 ? r : get_text(node, "filename", true, &config->path, err);
+    return r < 0 ? r : control_get_text(node, "filename", true, &config->path, err);
 }
 
 static int read_node(json_t *arguments, struct block_config *config, struct err *err)
 {
     static const char *const allowed[] = {"driver", "file", "node-name", "read-only", NULL};
     const char *driver;
-    int r = get_text(arguments, "driver", true, &driver, err);
+    int r = control_get_text(arguments, "driver", true, &driver, err);
 
     if (r == 0)
-        r = get_flag(arguments, "read-only", &config->readonly, err);
+        r = control_get_flag(arguments, "read-only", &config->readonly, err);
     if (r < 0 || is_protocol(driver))
         return r < 0 ? r : read_file_node(arguments, config, true, err);
     config->format = driver; /* which formats there are block_open() says */
-    r = check_keys(arguments, allowed, err);
+    r = control_check_keys(arguments, allowed, err);
     return r < 0 ? r : read_file_node(json_object_get(arguments, "file"), config, false, err);
 }
 
@@ -286,7 +246,7 @@ static int take_image_fd(struct machine *machine, json_t *arguments, struct bloc
 {
     json_t *file = json_object_get(arguments, "file");
     const char *path;
-    int r = get_text(json_is_object(file) ? file : arguments, "x-ferry-path", false, &path, err);
+    int r = control_get_text(json_is_object(file) ? file : arguments, "x-ferry-path", false, &path, err);
 
     if (r == 0)
         r = fd_store_take(&machine->fds, config->path, &config->fd, err);
@@ -299,7 +259,7 @@ int control_blockdev_add(struct machine *machine, json_t *arguments, json_t **re
 {
     struct block_config config = {0};
     const char *id;
-    int r = get_text(arguments, "node-name", true, &id, err);
+    int r = control_get_text(arguments, "node-name", true, &id, err);
 
     if (r == 0)
         r = read_node(arguments, &config, err);
@@ -341,7 +301,7 @@ static int read_place(json_t *arguments, struct plug_device *device, struct err 
 {
     json_t *address = json_object_get(arguments, "addr");
     const char *bus;
-    int r = get_text(arguments, "bus", false, &bus, err);
+    int r = control_get_text(arguments, "bus", false, &bus, err);
 
     device->slot = -1;
     if (r == 0 && bus != NULL && !text_equal(bus, "pci.0") && !text_equal(bus, "pcie.0"))
@@ -352,7 +312,7 @@ static int read_place(json_t *arguments, struct plug_device *device, struct err 
 static int read_mac(json_t *arguments, struct plug_device *device, uint8_t mac[static 6], struct err *err)
 {
     const char *text;
-    int r = get_text(arguments, "mac", false, &text, err);
+    int r = control_get_text(arguments, "mac", false, &text, err);
 
     if (r < 0 || text == NULL)
         return r;
@@ -367,16 +327,16 @@ static int read_device(json_t *arguments, struct plug_device *device, uint8_t ma
     static const char *const allowed_disk[] = {"driver", "id", "bus", "addr", "drive", "serial", NULL};
     static const char *const allowed_nic[] = {"driver", "id", "bus", "addr", "netdev", "mac", NULL};
     bool nic = json_object_get(arguments, "netdev") != NULL;
-    int r = check_keys(arguments, nic ? allowed_nic : allowed_disk, err);
+    int r = control_check_keys(arguments, nic ? allowed_nic : allowed_disk, err);
 
     if (r == 0)
-        r = get_text(arguments, "driver", true, &device->driver, err);
+        r = control_get_text(arguments, "driver", true, &device->driver, err);
     if (r == 0)
-        r = get_text(arguments, "id", true, &device->id, err);
+        r = control_get_text(arguments, "id", true, &device->id, err);
     if (r == 0)
-        r = get_text(arguments, nic ? "netdev" : "drive", true, &device->backend, err);
+        r = control_get_text(arguments, nic ? "netdev" : "drive", true, &device->backend, err);
     if (r == 0)
-        r = get_text(arguments, "serial", false, &device->serial, err);
+        r = control_get_text(arguments, "serial", false, &device->serial, err);
     if (r == 0)
         r = read_mac(arguments, device, mac, err);
     return r < 0 ? r : read_place(arguments, device, err);
@@ -414,116 +374,22 @@ static const struct plug_card *find_nic(const struct machine *machine, const cha
 int control_set_link(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     static const char *const allowed[] = {"name", "up", NULL};
-    int r = check_keys(arguments, allowed, err);
+    int r = control_check_keys(arguments, allowed, err);
     const struct plug_card *card = NULL;
     const char *name = NULL;
     bool up = false;
 
     if (r == 0)
-        r = get_text(arguments, "name", true, &name, err);
+        r = control_get_text(arguments, "name", true, &name, err);
     if (r == 0 && json_object_get(arguments, "up") == NULL)
         r = err_set(err, -EINVAL, "Parameter 'up' is missing");
     if (r == 0)
-        r = get_flag(arguments, "up", &up, err);
+        r = control_get_flag(arguments, "up", &up, err);
     if (r < 0)
         return r;
     card = find_nic(machine, name);
     if (card == NULL)
         return err_set(err, -ENODEV, "Device '%.64s' not found", name);
     virtio_net_set_link(card->dev, up);
-    return 0;
-}
-
-/* Queries. */
-
-static json_t *describe_disk(const struct plug_card *card)
-{
-    const struct plug_backend *backend = card->backend;
-    char path[128];
-
-    snprintf(path, sizeof(path), "/machine/peripheral/%s/virtio-backend", card->id);
-    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:{s:s, s:s, s:s, s:b, s:{s:s, s:s, s:I}}}", "device", card->id, "qdev", path, "type",
-                     "unknown", "removable", 0, "locked", 0, "inserted", "node-name", backend->id, "file", backend->source,
-                     "drv", backend->format, "ro", block_readonly(backend->image), "image", "filename", backend->source,
-                     "format", backend->format, "virtual-size", (json_int_t)block_size(backend->image));
-}
-
-int control_query_block(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
-{
-    const struct plug_card *card;
-    json_t *list = json_array();
-
-    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
-        json_array_append_new(list, describe_disk(card));
-    *ret_value = list;
-    return 0;
-}
-
-/* QEMU's names. What has been discarded is counted as "unmap". */
-static json_t *describe_counters(const struct block_counters *counters)
-{
-    static const struct {
-        const char *name;
-        enum block_operation operation;
-    } kinds[] = {{"rd", BLOCK_READ}, {"wr", BLOCK_WRITE}, {"flush", BLOCK_FLUSH}, {"unmap", BLOCK_DISCARD}};
-    json_t *object = json_object();
-    char name[32];
-
-    for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
-        text_format(name, sizeof(name), "%s_operations", kinds[i].name);
-        json_object_set_new(object, name, json_integer((json_int_t)counters->of[kinds[i].operation].operations));
-        text_format(name, sizeof(name), "%s_bytes", kinds[i].name);
-        json_object_set_new(object, name, json_integer((json_int_t)counters->of[kinds[i].operation].bytes));
-        text_format(name, sizeof(name), "%s_total_time_ns", kinds[i].name);
-        json_object_set_new(object, name, json_integer((json_int_t)counters->of[kinds[i].operation].nanoseconds));
-    }
-    json_object_set_new(object, "x-ferry-failed", json_integer((json_int_t)counters->failed));
-    return object;
-}
-
-int control_query_blockstats(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
-{
-    static const char *const allowed[] = {"query-nodes", NULL};
-    int r = check_keys(arguments, allowed, err);
-    const struct plug_card *card;
-    json_t *list;
-
-    if (r < 0)
-        return r;
-    list = json_array();
-    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "device", card->id, "node-name", card->backend->id, "stats",
-                                              describe_counters(block_counters(card->backend->image))));
-    *ret_value = list;
-    return 0;
-}
-
-static json_t *describe_device(const struct plug_card *card, unsigned slot, bool nic)
-{
-    json_t *device = json_pack("{s:s, s:s, s:i, s:s, s:s}", "id", card->id, "driver", nic ? "virtio-net-pci" : "virtio-blk-pci",
-                               "slot", slot, nic ? "netdev" : "drive", card->backend->id, "source", card->backend->source);
-    uint8_t mac[6];
-    char text[18];
-
-    if (nic && device != NULL) {
-        virtio_net_mac(card->dev, mac);
-        snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-        json_object_set_new(device, "mac", json_string(text));
-    }
-    return device;
-}
-
-int control_query_devices(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
-{
-    const struct plug *plug = board_plug(machine->board);
-    json_t *list = json_array();
-
-    for (unsigned slot = 0; slot < PLATFORM_PCI_SLOTS; slot++) {
-        const struct plug_card *card = &plug->card[slot];
-
-        if (card->dev != NULL && !card->ejected)
-            json_array_append_new(list, describe_device(card, slot, card->backend->image == NULL));
-    }
-    *ret_value = list;
     return 0;
 }
