@@ -301,8 +301,7 @@ static struct block *decode_stable(struct dbt_vcpu *v, uint64_t linear, uint64_t
         unsigned offset = (unsigned)(linear & 0xfff);
         struct source source = {.linear = linear, .bytes = page_bytes + offset, .avail = 4096 - offset, .second_page = NO_PAGE};
 
-        if (dbt_decoded_full(v)) /* each turn may add to it */
-            dbt_decoded_clear(v);
+        dbt_decoded_make_room(v); /* each turn may add to it */
         dbt_watch_page(v, TLB_PAGE(physical));
         mail = atomic_load(&v->mail_done);
         block = (struct block *)(void *)(v->blocks->arena + v->blocks->used);

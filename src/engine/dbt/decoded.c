@@ -12,6 +12,7 @@
 #define DECODED_MAX 24576u
 #define ARENA_SIZE MIB(16)  /* of what Zydis said */
 #define SLOTS 65536u        /* power of two */
+#define PREFETCH 8u         /* instructions that are looked for ahead */
 #define LENGTH_MAX 15u
 #define LARGEST (sizeof(struct zydis) + ZYDIS_MAX_OPERAND_COUNT * sizeof(ZydisDecodedOperand))
 #define RESERVE (BLOCK_OPS_MAX + 2u)
@@ -22,8 +23,8 @@ struct decoded_cache {
     uint8_t *arena;
     size_t used, most_used;
     struct {
-        uint32_t hash;
-        uint32_t number;     /* in decoded[], from 1 on; 0: free */
+        uint16_t hash;       /* what of it is not in the slot's number */
+        uint16_t number;     /* in decoded[], from 1 on; 0: free */
     } slot[SLOTS];
 };
 
@@ -273,6 +274,12 @@ bool dbt_decoded_full(const struct dbt_vcpu *v)
     return v->decoded->count + RESERVE > DECODED_MAX || v->decoded->used + RESERVE * LARGEST > ARENA_SIZE;
 }
 
+void dbt_decoded_make_room(struct dbt_vcpu *v)
+{
+    if (dbt_decoded_full(v))
+        dbt_decoded_clear(v);
+}
+
 void dbt_decoded_clear(struct dbt_vcpu *v)
 {
     struct decoded_cache *cache = v->decoded;
@@ -311,7 +318,7 @@ static struct decoded *find(const struct decoded_cache *cache, const uint64_t ke
     uint32_t hash = hash_of(key, mode);
 
     for (unsigned i = hash & (SLOTS - 1); cache->slot[i].number != 0; i = (i + 1) & (SLOTS - 1))
-        if (cache->slot[i].hash == hash && is_same(&cache->decoded[cache->slot[i].number - 1], key, mode, bytes))
+        if (cache->slot[i].hash == hash >> 16 && is_same(&cache->decoded[cache->slot[i].number - 1], key, mode, bytes))
             return &cache->decoded[cache->slot[i].number - 1];
     return NULL;
 }
@@ -335,8 +342,8 @@ static void enter(struct dbt_vcpu *v, struct decoded *d, const struct shape *s)
     hash = hash_of(d->key, d->mode);
     for (i = hash & (SLOTS - 1); cache->slot[i].number != 0; i = (i + 1) & (SLOTS - 1))
         ;
-    cache->slot[i].hash = hash;
-    cache->slot[i].number = (uint32_t)(d - cache->decoded) + 1;
+    cache->slot[i].hash = (uint16_t)(hash >> 16);
+    cache->slot[i].number = (uint16_t)(d - cache->decoded + 1);
 }
 
 static struct decoded *decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, const struct shape *shape)
@@ -358,6 +365,37 @@ static struct decoded *decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned
     if (shape != NULL && shape->total == zydis->instruction.length)
         enter(v, d, shape);
     return d;
+}
+
+/* Each look-up waits for a slot, and then for what that leads to: all of the former together, then all of the latter. */
+unsigned dbt_decoded_prefetch(const struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode)
+{
+    const struct decoded_cache *cache = v->decoded;
+    uint8_t copy[(PREFETCH + 3) * 16] = {0};
+    unsigned slot[PREFETCH], count = 0, at = 0;
+
+    avail = avail < PREFETCH * 16 ? avail : PREFETCH * 16;
+    memcpy(copy, bytes, avail);
+    while (count < PREFETCH && at < avail) {
+        struct shape shape;
+        uint64_t key[2];
+
+        if (!find_shape(copy + at, mode, &shape))
+            break;
+        memcpy(key, shape.key, sizeof(key));
+        slot[count] = hash_of(key, mode) & (SLOTS - 1);
+        __builtin_prefetch(&cache->slot[slot[count++]]);
+        at += shape.total;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct decoded *d = &cache->decoded[cache->slot[slot[i]].number];
+
+        if (cache->slot[slot[i]].number == 0)
+            continue;
+        __builtin_prefetch(&d[-1].key);
+        __builtin_prefetch(&d[-1].op);
+    }
+    return at;
 }
 
 struct decoded *dbt_decoded(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op)

@@ -23,7 +23,7 @@ struct decoded {             /* two cache lines; what Zydis said stands elsewher
     bool whole;              /* the numbers were compared, too */
 
     /* The translator's notes; it fills them at first use. */
-    bool chosen, vector, sharable, peeked, plain;
+    bool chosen, vector, sharable, peeked, plain, call, relative;
     uint16_t flags_read, flags_written, flags_tested, flags_overwritten;
     uint16_t written;        /* general registers, by number */
     int8_t condition;        /* of a conditional jump; -1: it is none */
@@ -48,8 +48,13 @@ void dbt_decoded_free(struct dbt_vcpu *v);
  * dbt_decoded_clear(). NULL: more bytes are needed than there are, which can't be with 15. */
 struct decoded *dbt_decoded(struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode, struct op *ret_op);
 
+/* Asks for what dbt_decoded() will read for the next few instructions from here on, so that the host's caches have it by then. Returns how
+ * many bytes these take. */
+unsigned dbt_decoded_prefetch(const struct dbt_vcpu *v, const uint8_t *bytes, unsigned avail, uint32_t mode);
+
 /* Whether less than what one block needs is left: then clear, which also must be done when thunks are cleared. */
 bool dbt_decoded_full(const struct dbt_vcpu *v);
+void dbt_decoded_make_room(struct dbt_vcpu *v); /* clears if it is full */
 void dbt_decoded_clear(struct dbt_vcpu *v);
 size_t dbt_decoded_used(const struct dbt_vcpu *v); /* bytes; the most so far */
 

@@ -48,6 +48,8 @@ static void describe(struct guest_instruction *g, struct decoded *d)
     d->memory = memory_operand(g);
     d->written = written_registers(g);
     d->condition = (int8_t)dbt_jump_condition(g->decoded->mnemonic);
+    d->call = g->decoded->mnemonic == ZYDIS_MNEMONIC_CALL;
+    d->relative = g->decoded->operand_count_visible > 0 && g->operand[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }
 
 static void choose_anew(struct translator *t, struct guest_instruction *g)
@@ -77,7 +79,13 @@ static void choose_anew(struct translator *t, struct guest_instruction *g)
     }
 }
 
-/* What is chosen for an instruction holds for all that decode to the same; but a jump's distance counts. */
+/* Such a jump's fault is the interpreter's. */
+static bool leads_nowhere(const struct translator *t, const struct guest_instruction *g)
+{
+    return g->relative && t->code64 && !dbt_canonical(dbt_relative_target(g));
+}
+
+/* What is chosen for an instruction holds for all that decode to the same; but where a jump leads counts. */
 static void choose(struct translator *t, struct guest_instruction *g, struct decoded *d)
 {
     if (!d->chosen)
@@ -85,7 +93,9 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
     g->memory = d->memory != MEMORY_NONE ? &g->operand[d->memory] : NULL;
     g->written = d->written;
     g->condition = d->condition;
-    if (!d->chosen) {
+    g->call = d->call;
+    g->relative = d->relative;
+    if (!d->chosen || leads_nowhere(t, g)) {
         choose_anew(t, g);
         d->changes_flags = g->changes_flags;
         d->translate = g->translate;
@@ -93,7 +103,7 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
         d->sharable = g->sharable;
         d->flags_read = (uint16_t)g->flags_read;
         d->flags_written = (uint16_t)g->flags_written;
-        d->chosen = !dbt_is_relative(g);
+        d->chosen = !leads_nowhere(t, g);
         return;
     }
     g->translate = d->translate;
@@ -160,13 +170,17 @@ static bool meets_another(const struct translator *t, const struct source *sourc
 
 static void decode_all(struct translator *t, struct source source)
 {
+    const uint8_t *ahead = source.bytes; /* how far the caches have been asked */
     bool more = true;
 
     t->count = 0;
     while (more && t->count < BLOCK_OPS_MAX && source.avail > 0) {
         struct guest_instruction *g = &t->instruction[t->count];
-        struct decoded *d = decode(t, &source);
+        struct decoded *d;
 
+        if (source.bytes >= ahead)
+            ahead = source.bytes + dbt_decoded_prefetch(t->v, source.bytes, source.avail, t->v->mode);
+        d = decode(t, &source);
         if (d == NULL) {
             if (t->count > 0)
                 break;
@@ -305,8 +319,7 @@ static void decode_stable(struct translator *t, const uint8_t *page_bytes)
     uint64_t mail;
 
     do {
-        if (dbt_decoded_full(v)) /* each turn may add to it */
-            dbt_decoded_clear(v);
+        dbt_decoded_make_room(v); /* each turn may add to it */
         dbt_watch_page(v, TLB_PAGE(t->out->physical));
         mail = atomic_load(&v->mail_done);
         t->vector = false;
@@ -331,7 +344,7 @@ static const uint8_t *keep_bytes(const struct translator *t)
 struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t physical, const uint8_t *page_bytes)
 {
     struct translator *t = v->translator;
-    struct translation *out = dbt_translations_allocate(v, sizeof(*out));
+    struct translation *out = dbt_translations_allocate_one(v);
 
     *out = (struct translation){.linear = linear, .physical = physical, .mode = dbt_translation_mode(v),
                                 .valid = true, .call = NO_PAGE};

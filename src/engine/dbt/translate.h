@@ -39,6 +39,8 @@ struct guest_instruction {
     const ZydisDecodedOperand *memory; /* the explicit operand there; NULL: none. The stack is none */
     uint16_t written;        /* general registers, by number */
     int8_t condition;        /* of a conditional jump; -1: it is none */
+    bool call;               /* a call of any kind */
+    bool relative;           /* its first operand is an immediate: of jumps and calls, the distance */
     bool changes_flags;
     uint32_t flags_read, flags_written;
     uint32_t flags_after;    /* those that somebody may still read behind it; of a jump: where it is not taken */

@@ -15,7 +15,7 @@ static unsigned word_size(const struct translator *t)
 
 bool dbt_is_relative(const struct guest_instruction *g)
 {
-    return g->decoded->operand_count_visible > 0 && g->operand[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    return g->relative;
 }
 
 uint64_t dbt_relative_target(const struct guest_instruction *g)
@@ -347,7 +347,7 @@ static void translate_jump_indirect(struct translator *t, const struct guest_ins
 
 bool dbt_is_call(const struct guest_instruction *g)
 {
-    return g->translate != NULL && g->decoded->mnemonic == ZYDIS_MNEMONIC_CALL;
+    return g->translate != NULL && g->call;
 }
 
 /* Over a few bytes: for the address, or against speculation. There is no return from it. */
@@ -387,7 +387,7 @@ void dbt_emit_calls(struct translator *t)
 /* The code behind the call is in this translation: a way into it. */
 static void emit_entry_behind(struct translator *t, const struct guest_instruction *g, uint8_t *host_call)
 {
-    struct translation *entry = dbt_translations_allocate(t->v, sizeof(*entry)), **last = &t->out->next_entry;
+    struct translation *entry = dbt_translations_allocate_one(t->v), **last = &t->out->next_entry;
     uint64_t physical = TLB_PAGE(t->out->physical) | (g->next_rip & 0xfff);
 
     while (*last != NULL)

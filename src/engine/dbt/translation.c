@@ -111,8 +111,6 @@ static void make_room(struct dbt_vcpu *v)
 
     if (dbt_thunks_full(v))
         dbt_blocks_reuse(v);
-    if (dbt_decoded_full(v))
-        dbt_decoded_clear(v);
     if (!cache->full && !no_room)
         return;
     if (no_room) {
@@ -253,8 +251,7 @@ static void decode_again(struct dbt_vcpu *v, const struct cold_data *data, struc
     uint32_t mode = t->mode & ~(uint32_t)(MODE_USER | MODE_MIRROR);
     uint64_t next;
 
-    if (dbt_decoded_full(v))
-        dbt_decoded_clear(v);
+    dbt_decoded_make_room(v);
     dbt_decoded(v, t->bytes + data->offset, 15, mode, &op->op);
     next = t->linear + data->offset + op->op.length;
     op->next_rip = (mode & MODE_CODE_MASK) == MODE_CODE64 ? next : (uint32_t)next;

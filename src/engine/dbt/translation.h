@@ -41,18 +41,19 @@ struct link {                 /* an exit to a known address of the same page */
     struct link *next_out;
 };
 
-struct translation {
+struct translation {          /* what a look-up reads is one cache line */
     uint64_t linear, physical, second_page;
     uint32_t mode;
     bool valid;
-    uint64_t call;            /* of code behind a call: that instruction's linear address, else NO_PAGE */
-    uint8_t *host_call;       /* and its CALL, which `checked` follows, so that the host's return stack predicts */
+    struct translation *hash_next;
     uint8_t *direct;          /* writable view: entry for those who know it is the right one */
     uint8_t *checked;         /* entry that compares ADDRESS with its own linear address */
-    struct translation *hash_next;
+    struct link *incoming;
+    uint64_t call;            /* of code behind a call: that instruction's linear address, else NO_PAGE */
+    uint8_t *host_call;       /* and its CALL, which `checked` follows, so that the host's return stack predicts */
     struct translation *page_next[2];
     struct translation *next_entry; /* another way into the same code, behind a call in it */
-    struct link *incoming, *outgoing;
+    struct link *outgoing;
     const uint8_t *bytes;     /* of its instructions, as they were */
     struct lockstep_code *lockstep; /* lockstep.h; NULL: off */
 };
@@ -122,6 +123,7 @@ void dbt_translation_enter_by(struct dbt_vcpu *v, struct translation *t, uint8_t
 
 /* For the translator: memory that lives as long as the translations; there is always enough for one translation. */
 void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size);
+struct translation *dbt_translations_allocate_one(struct dbt_vcpu *v);
 
 /* Host code from `first` up to `end` (writable view) may fault in a mirror, and goes on at `cold` then. Later sites have higher
  * addresses. Without room for it: false. */

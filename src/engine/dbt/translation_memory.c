@@ -11,6 +11,7 @@
 #define CHUNK_MAX KIB(512)
 #define SITE_CODE_MIN 96u /* bytes of host code for each place that may fault in a mirror, hot and cold together */
 #define RESERVE KIB(64) /* no translation takes more, of code or of memory */
+#define CACHE_LINE 64u
 #define ALIGNMENT 8u     /* of what is allocated */
 
 int dbt_translation_memory_new(struct translation_cache *cache, size_t code_size)
@@ -59,6 +60,12 @@ void *dbt_translations_allocate(struct dbt_vcpu *v, size_t size)
 
     cache->memory_used += align_up(size, ALIGNMENT);
     return p;
+}
+
+struct translation *dbt_translations_allocate_one(struct dbt_vcpu *v)
+{
+    v->translations->memory_used = align_up(v->translations->memory_used, CACHE_LINE);
+    return dbt_translations_allocate(v, sizeof(struct translation));
 }
 
 uint8_t *dbt_translations_code(const struct dbt_vcpu *v)
