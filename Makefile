@@ -12,7 +12,7 @@ ifneq ($(MODE),)
 endif
 export MODE
 
-.PHONY: all lab check bench bench-migration soak fuzz fmt lint clean
+.PHONY: all lab check bench bench-migration bench-daemon soak fuzz fmt lint clean
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
 
@@ -42,6 +42,11 @@ bench: all
 bench-migration: all
 	tools/bootstrap bench
 	tools/bench-migration
+
+# ferryd next to libvirtd; as root.
+bench-daemon: all
+	tools/bootstrap bench
+	tools/bench-daemon
 
 # Self-verifying work for SOAK_MINUTES (20).
 soak: all
