@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The keyboard controller, and behind it a PS/2 keyboard and mouse that answer every command at once. */
+/* The keyboard controller; what is behind it is in i8042_ps2.c. */
 #include "devices/pc/i8042.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/bits.h"
 #include "base/err.h"
-
-#define QUEUE_SIZE 16
+#include "devices/pc/i8042_ps2.h"
 
 enum { STATUS_OUTPUT = 0x01, STATUS_SYSTEM = 0x04, STATUS_COMMAND = 0x08, STATUS_UNLOCKED = 0x10, STATUS_MOUSE = 0x20 };
 enum { MODE_KEYBOARD_IRQ = 0x01, MODE_MOUSE_IRQ = 0x02, MODE_SYSTEM = 0x04, MODE_KEYBOARD_OFF = 0x10, MODE_MOUSE_OFF = 0x20 };
@@ -36,31 +34,6 @@ enum {
     COMMAND_PULSE = 0xf0, /* to 0xff: the lines whose bit is 0 */
 };
 
-/* Commands and answers that keyboard and mouse share. */
-enum {
-    PS2_SET_RATE = 0xf3,
-    PS2_IDENTIFY = 0xf2,
-    PS2_ENABLE = 0xf4,
-    PS2_DISABLE = 0xf5,
-    PS2_DEFAULTS = 0xf6,
-    PS2_RESEND = 0xfe,
-    PS2_RESET = 0xff,
-    PS2_ACKNOWLEDGE = 0xfa,
-    PS2_TEST_PASSED = 0xaa,
-};
-enum { KEYBOARD_LEDS = 0xed, KEYBOARD_ECHO = 0xee, KEYBOARD_SCANCODE_SET = 0xf0 };
-enum { MOUSE_SCALING_1 = 0xe6, MOUSE_SCALING_2, MOUSE_RESOLUTION, MOUSE_STATUS, MOUSE_STREAM, MOUSE_READ, MOUSE_REMOTE = 0xf0 };
-
-struct ps2_state {
-    uint8_t count;            /* bytes waiting in the device */
-    uint8_t queue[QUEUE_SIZE];
-    uint8_t argument_of;      /* command whose argument byte is awaited; 0: none */
-    uint8_t enabled;
-    uint8_t rate;             /* keyboard: typematic; mouse: samples a second */
-    uint8_t setting;          /* keyboard: scan code set; mouse: resolution */
-    uint8_t flags;            /* keyboard: LEDs; mouse: bit 4 scaling 2:1, bit 6 remote mode */
-};
-
 struct i8042_state {
     uint8_t mode;             /* the "command byte" */
     uint8_t status;           /* of STATUS_*: SYSTEM and COMMAND; the others are computed */
@@ -69,17 +42,6 @@ struct i8042_state {
     uint8_t output_from;      /* 0 empty, 1 keyboard or controller, 2 mouse */
     uint8_t a20;
     struct ps2_state keyboard, mouse;
-};
-
-static const struct field ps2_fields[] = {
-    FIELD(1, struct ps2_state, count),
-    FIELD_ARRAY(2, struct ps2_state, queue),
-    FIELD(3, struct ps2_state, argument_of),
-    FIELD(4, struct ps2_state, enabled),
-    FIELD(5, struct ps2_state, rate),
-    FIELD(6, struct ps2_state, setting),
-    FIELD(7, struct ps2_state, flags),
-    FIELD_END,
 };
 
 static const struct field i8042_fields[] = {
@@ -102,20 +64,6 @@ struct i8042 {
     struct i8042_config config;
 };
 
-static void enqueue(struct ps2_state *p, uint8_t value)
-{
-    if (p->count < QUEUE_SIZE)
-        p->queue[p->count++] = value;
-}
-
-static uint8_t dequeue(struct ps2_state *p)
-{
-    uint8_t value = p->queue[0];
-
-    memmove(p->queue, p->queue + 1, --p->count);
-    return value;
-}
-
 static void put_output(struct i8042 *c, uint8_t value, uint8_t from)
 {
     c->s.output = value;
@@ -129,172 +77,12 @@ static void update(struct i8042 *c)
 
     if (s->output_from == FROM_NOBODY) {
         if (s->keyboard.count != 0 && (s->mode & MODE_KEYBOARD_OFF) == 0)
-            put_output(c, dequeue(&s->keyboard), FROM_KEYBOARD);
+            put_output(c, ps2_take(&s->keyboard), FROM_KEYBOARD);
         else if (s->mouse.count != 0 && (s->mode & MODE_MOUSE_OFF) == 0)
-            put_output(c, dequeue(&s->mouse), FROM_MOUSE);
+            put_output(c, ps2_take(&s->mouse), FROM_MOUSE);
     }
     irq_set(&c->config.keyboard, s->output_from == FROM_KEYBOARD && (s->mode & MODE_KEYBOARD_IRQ) != 0);
     irq_set(&c->config.mouse, s->output_from == FROM_MOUSE && (s->mode & MODE_MOUSE_IRQ) != 0);
-}
-
-static void keyboard_defaults(struct ps2_state *k, bool enabled)
-{
-    k->enabled = enabled;
-    k->rate = 0x2b;
-    k->setting = 2;
-}
-
-static void mouse_defaults(struct ps2_state *m)
-{
-    m->enabled = 0;
-    m->rate = 100;
-    m->setting = 2;
-    m->flags = 0;
-}
-
-static void keyboard_argument(struct ps2_state *k, uint8_t command, uint8_t value)
-{
-    enqueue(k, PS2_ACKNOWLEDGE);
-    if (command == KEYBOARD_LEDS)
-        k->flags = value & 7;
-    else if (command == PS2_SET_RATE)
-        k->rate = value & 0x7f;
-    else if (value == 0)
-        enqueue(k, k->setting);
-    else if (value <= 3)
-        k->setting = value;
-}
-
-static void keyboard_command(struct ps2_state *k, uint8_t value)
-{
-    switch (value) {
-    case KEYBOARD_ECHO:
-        enqueue(k, KEYBOARD_ECHO);
-        return;
-    case KEYBOARD_LEDS:
-    case KEYBOARD_SCANCODE_SET:
-    case PS2_SET_RATE:
-        k->argument_of = value;
-        break;
-    case PS2_IDENTIFY:
-        enqueue(k, PS2_ACKNOWLEDGE);
-        enqueue(k, 0xab);
-        enqueue(k, 0x83);
-        return;
-    case PS2_ENABLE:
-        k->enabled = 1;
-        break;
-    case PS2_DISABLE:
-    case PS2_DEFAULTS:
-        keyboard_defaults(k, value == PS2_DEFAULTS);
-        break;
-    case PS2_RESET:
-        keyboard_defaults(k, true);
-        k->count = 0;
-        enqueue(k, PS2_ACKNOWLEDGE);
-        enqueue(k, PS2_TEST_PASSED);
-        return;
-    default:
-        enqueue(k, PS2_RESEND);
-        return;
-    }
-    enqueue(k, PS2_ACKNOWLEDGE);
-}
-
-static void write_keyboard(struct ps2_state *k, uint8_t value)
-{
-    uint8_t command = k->argument_of;
-
-    k->argument_of = 0;
-    if (command != 0 && value < 0x80)
-        keyboard_argument(k, command, value);
-    else
-        keyboard_command(k, value);
-}
-
-static void mouse_status(struct ps2_state *m)
-{
-    enqueue(m, PS2_ACKNOWLEDGE);
-    enqueue(m, m->flags | m->enabled << 5);
-    enqueue(m, m->setting);
-    enqueue(m, m->rate);
-}
-
-/* A packet: nothing pressed, nothing moved. */
-static void mouse_packet(struct ps2_state *m)
-{
-    enqueue(m, PS2_ACKNOWLEDGE);
-    enqueue(m, 0x08);
-    enqueue(m, 0);
-    enqueue(m, 0);
-}
-
-static bool mouse_setting(struct ps2_state *m, uint8_t value)
-{
-    switch (value) {
-    case MOUSE_SCALING_1:
-    case MOUSE_SCALING_2:
-        m->flags = (m->flags & ~0x10) | (value == MOUSE_SCALING_2 ? 0x10 : 0);
-        return true;
-    case MOUSE_STREAM:
-    case MOUSE_REMOTE:
-        m->flags = (m->flags & ~0x40) | (value == MOUSE_REMOTE ? 0x40 : 0);
-        return true;
-    case MOUSE_RESOLUTION:
-    case PS2_SET_RATE:
-        m->argument_of = value;
-        return true;
-    case PS2_ENABLE:
-    case PS2_DISABLE:
-        m->enabled = value == PS2_ENABLE;
-        return true;
-    case PS2_DEFAULTS:
-        mouse_defaults(m);
-        return true;
-    }
-    return false;
-}
-
-static void mouse_command(struct ps2_state *m, uint8_t value)
-{
-    switch (value) {
-    case MOUSE_STATUS:
-        mouse_status(m);
-        break;
-    case MOUSE_READ:
-        mouse_packet(m);
-        break;
-    case PS2_IDENTIFY:
-        enqueue(m, PS2_ACKNOWLEDGE);
-        enqueue(m, 0);
-        break;
-    case PS2_RESET:
-        mouse_defaults(m);
-        m->count = 0;
-        enqueue(m, PS2_ACKNOWLEDGE);
-        enqueue(m, PS2_TEST_PASSED);
-        enqueue(m, 0);
-        break;
-    default:
-        enqueue(m, mouse_setting(m, value) ? PS2_ACKNOWLEDGE : PS2_RESEND);
-        break;
-    }
-}
-
-static void write_mouse(struct ps2_state *m, uint8_t value)
-{
-    uint8_t command = m->argument_of;
-
-    m->argument_of = 0;
-    if (command == 0) {
-        mouse_command(m, value);
-        return;
-    }
-    if (command == PS2_SET_RATE)
-        m->rate = value;
-    else
-        m->setting = value & 3;
-    enqueue(m, PS2_ACKNOWLEDGE);
 }
 
 static void ask_reset(struct i8042 *c)
@@ -401,11 +189,11 @@ static void write_data(struct i8042 *c, uint8_t value)
         break;
     case COMMAND_MOUSE_WRITE:
         s->mode &= ~MODE_MOUSE_OFF;
-        write_mouse(&s->mouse, value);
+        ps2_write_mouse(&s->mouse, value);
         break;
     default:
         s->mode &= ~MODE_KEYBOARD_OFF;
-        write_keyboard(&s->keyboard, value);
+        ps2_write_keyboard(&s->keyboard, value);
         break;
     }
     update(c);
@@ -476,28 +264,19 @@ static void i8042_reset(struct dev *dev)
     struct i8042 *c = CONTAINER_OF(dev, struct i8042, dev);
 
     c->s = (struct i8042_state){.mode = MODE_KEYBOARD_IRQ | MODE_MOUSE_IRQ | MODE_SYSTEM, .status = STATUS_SYSTEM};
-    keyboard_defaults(&c->s.keyboard, true);
-    mouse_defaults(&c->s.mouse);
+    ps2_reset_keyboard(&c->s.keyboard);
+    ps2_reset_mouse(&c->s.mouse);
     set_a20(c, true);
     update(c);
-}
-
-static int check_ps2(const struct ps2_state *p, const char *name, struct err *err)
-{
-    if (p->count > QUEUE_SIZE)
-        return err_set(err, -EBADMSG, "the %s has %u bytes in a queue for %u", name, p->count, QUEUE_SIZE);
-    if (p->enabled > 1)
-        return err_set(err, -EBADMSG, "the %s is neither on nor off", name);
-    return 0;
 }
 
 static int i8042_check(const struct dev *dev, const void *state, struct err *err)
 {
     const struct i8042_state *s = state;
-    int r = check_ps2(&s->keyboard, "keyboard", err);
+    int r = ps2_check(&s->keyboard, "keyboard", err);
 
     if (r == 0)
-        r = check_ps2(&s->mouse, "mouse", err);
+        r = ps2_check(&s->mouse, "mouse", err);
     if (r == 0 && (s->output_from > FROM_MOUSE || s->a20 > 1 || (s->status & ~(STATUS_SYSTEM | STATUS_COMMAND)) != 0))
         r = err_set(err, -EBADMSG, "a register holds a value that the controller can't have");
     return r;
