@@ -223,7 +223,7 @@ int pool_start(struct pool *pool, bool build, struct err *err)
     return 0;
 }
 
-static int need_active(const struct pool *pool, struct err *err)
+int pool_need_active(const struct pool *pool, struct err *err)
 {
     return pool_is_active(pool) ? 0
                                 : err_set(err, -ENOTCONN, "storage pool '%s' is not active", pool->definition->name);
@@ -253,7 +253,7 @@ int pool_destroy(struct pool *pool, struct err *err)
             drop(pool);
         return r;
     }
-    r = need_active(pool, err);
+    r = pool_need_active(pool, err);
     if (r < 0)
         return r;
     if (pool->mounted) {
@@ -384,7 +384,7 @@ int pool_delete(struct pool *pool, struct err *err)
 
 int pool_refresh(struct pool *pool, struct err *err)
 {
-    int r = need_active(pool, err);
+    int r = pool_need_active(pool, err);
 
     if (r == 0)
         r = pool_look_at_volumes(pool, err);

@@ -34,8 +34,15 @@ struct pools {
 void pools_run(const struct pools *pools, void (*fn)(void *arg), void *arg);
 void pool_tell(const struct pool *pool, enum pool_event event);
 
-/* pool_volume.c */
+int pool_need_active(const struct pool *pool, struct err *err);
+
+/* pool_volumes.c */
 void volumes_fini(struct volumes *volumes);
+/* Puts a volume where it belongs, instead of one of its name; takes it over in any case. -ENOMEM. ret_volume may be NULL. */
+int volumes_put(struct volumes *volumes, struct volume *volume, const struct volume **ret_volume);
+void volumes_remove(struct volumes *volumes, const char *name); /* no error if there is none */
+/* What lies in a file, which blocks. One that can't be read is shown as what it seems to be. -ENOMEM. */
+int volume_look(struct storage_place *place, const char *target, const struct storage_file *file, struct volume *ret_volume);
 int pool_look_at_volumes(struct pool *pool, struct err *err);
 
 /* pool_store.c: the files. */
