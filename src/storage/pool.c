@@ -1,66 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Pools: the list of them, and the states they go through. */
+/* A pool, and the states it goes through. */
 #include "storage/pool.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/err.h"
-#include "base/text.h"
-#include "nfs/url.h"
 #include "storage/pool_private.h"
-
-void pools_run(const struct pools *pools, void (*fn)(void *arg), void *arg)
-{
-    if (pools->options.run != NULL)
-        pools->options.run(pools->options.ctx, fn, arg);
-    else
-        fn(arg);
-}
 
 void pool_tell(const struct pool *pool, enum pool_event event)
 {
     if (pool->pools->options.event != NULL)
         pool->pools->options.event(pool->pools->options.ctx, pool, event);
-}
-
-static void warn(const struct pools *pools, const struct err *err)
-{
-    if (pools->options.warn != NULL)
-        pools->options.warn(pools->options.ctx, err->message);
-}
-
-/* Looking. */
-
-size_t pools_count(const struct pools *pools)
-{
-    return pools->count;
-}
-
-struct pool *pools_get(const struct pools *pools, size_t index)
-{
-    return pools->pool[index];
-}
-
-struct pool *pools_find(const struct pools *pools, const char *name)
-{
-    for (size_t i = 0; i < pools->count; i++) {
-        if (text_equal(pools->pool[i]->definition->name, name))
-            return pools->pool[i];
-    }
-    return NULL;
-}
-
-struct pool *pools_find_uuid(const struct pools *pools, const uint8_t uuid[static UUID_SIZE])
-{
-    for (size_t i = 0; i < pools->count; i++) {
-        if (uuid_equal(pools->pool[i]->definition->uuid, uuid))
-            return pools->pool[i];
-    }
-    return NULL;
 }
 
 const struct pool_definition *pool_definition(const struct pool *pool)
@@ -100,72 +52,6 @@ int pool_xml(const struct pool *pool, struct buffer *out)
     return pool_definition_format(pool->definition, &numbers, out);
 }
 
-/* The list. */
-
-static int add(struct pools *pools, struct pool_definition *definition, struct pool **ret_pool, struct err *err)
-{
-    struct pool *pool = pools->count < POOLS_MAX ? calloc(1, sizeof(*pool)) : NULL;
-    size_t at = 0;
-
-    if (pool == NULL) {
-        pool_definition_free(definition);
-        return err_set(err, pools->count < POOLS_MAX ? -ENOMEM : -ENOSPC, "there is no room for another pool");
-    }
-    pool->pools = pools;
-    pool->definition = definition;
-    while (at < pools->count && strcmp(pools->pool[at]->definition->name, definition->name) < 0)
-        at++;
-    memmove(&pools->pool[at + 1], &pools->pool[at], (pools->count - at) * sizeof(pools->pool[0]));
-    pools->pool[at] = pool;
-    pools->count++;
-    *ret_pool = pool;
-    return 0;
-}
-
-static void free_pool(struct pool *pool)
-{
-    volumes_fini(&pool->volumes);
-    place_close(pool->place);
-    pool_definition_free(pool->definition);
-    pool_definition_free(pool->redefined);
-    free(pool);
-}
-
-static void drop(struct pool *pool)
-{
-    struct pools *pools = pool->pools;
-    size_t at = 0;
-
-    while (pools->pool[at] != pool)
-        at++;
-    pools->count--;
-    memmove(&pools->pool[at], &pools->pool[at + 1], (pools->count - at) * sizeof(pools->pool[0]));
-    free_pool(pool);
-}
-
-/* Another pool in the way: one of the same name with another UUID, the same UUID, or the same target. */
-static int check_clash(const struct pools *pools, const struct pool_definition *definition, struct pool **ret_same,
-                       struct err *err)
-{
-    *ret_same = NULL;
-    for (size_t i = 0; i < pools->count; i++) {
-        const struct pool_definition *other = pools->pool[i]->definition;
-        bool name = text_equal(other->name, definition->name), uuid = uuid_equal(other->uuid, definition->uuid);
-        char text[UUID_TEXT_SIZE];
-
-        uuid_format(other->uuid, text);
-        if (name && uuid)
-            *ret_same = pools->pool[i];
-        else if (name)
-            return err_set(err, -EEXIST, "pool '%s' already exists with uuid %s", other->name, text);
-        else if (uuid)
-            return err_set(err, -EEXIST, "pool '%s' already has the uuid %s", other->name, text);
-        else if (text_equal(other->target, definition->target))
-            return err_set(err, -EEXIST, "pool '%s' already has the target %s", other->name, other->target);
-    }
-    return 0;
-}
-
 /* States. */
 
 struct opening {
@@ -185,7 +71,7 @@ static void open_elsewhere(void *arg)
                                       &opening->ret_mounted, opening->err);
 }
 
-static int activate(struct pool *pool, bool build, bool mounted, struct err *err)
+int pool_activate(struct pool *pool, bool build, bool mounted, struct err *err)
 {
     struct opening opening = {.pool = pool, .build = build, .mounted = mounted, .err = err};
     int r;
@@ -213,7 +99,7 @@ int pool_start(struct pool *pool, bool build, struct err *err)
 
     if (pool_is_active(pool))
         return err_set(err, -EISCONN, "storage pool '%s' is already active", pool->definition->name);
-    r = activate(pool, build, pool->wanted && pool->wanted_mounted, err);
+    r = pool_activate(pool, build, pool->wanted && pool->wanted_mounted, err);
     if (r < 0) {
         err_prefix(err, "cannot start pool '%s'", pool->definition->name);
         return r;
@@ -250,7 +136,7 @@ int pool_destroy(struct pool *pool, struct err *err)
         if (r == 0)
             pool_tell(pool, POOL_STOPPED);
         if (r == 0 && !pool->persistent)
-            drop(pool);
+            pools_drop(pool);
         return r;
     }
     r = pool_need_active(pool, err);
@@ -263,8 +149,8 @@ int pool_destroy(struct pool *pool, struct err *err)
         if (r < 0) {
             struct err ignored = ERR_INIT;
 
-            if (activate(pool, false, true, &ignored) < 0)
-                warn(pool->pools, &ignored);
+            if (pool_activate(pool, false, true, &ignored) < 0)
+                pools_warn(pool->pools, &ignored);
             return r;
         }
     }
@@ -281,7 +167,7 @@ int pool_destroy(struct pool *pool, struct err *err)
     }
     pool_tell(pool, POOL_STOPPED);
     if (!pool->persistent)
-        drop(pool);
+        pools_drop(pool);
     return r;
 }
 
@@ -293,7 +179,7 @@ int pool_define(struct pools *pools, const char *xml, struct pool **ret_pool, st
 
     if (r < 0)
         return r;
-    r = check_clash(pools, definition, &same, err);
+    r = pools_check_clash(pools, definition, &same, err);
     if (r == 0)
         r = pool_store_config(pools, definition, err);
     if (r < 0) {
@@ -301,7 +187,7 @@ int pool_define(struct pools *pools, const char *xml, struct pool **ret_pool, st
         return r;
     }
     if (same == NULL) {
-        r = add(pools, definition, &same, err);
+        r = pools_add(pools, definition, &same, err);
         if (r < 0)
             return r;
     } else if (pool_is_active(same)) {
@@ -325,18 +211,18 @@ int pool_create(struct pools *pools, const char *xml, bool build, struct pool **
 
     if (r < 0)
         return r;
-    r = check_clash(pools, definition, &pool, err);
+    r = pools_check_clash(pools, definition, &pool, err);
     if (r == 0 && pool != NULL)
         r = err_set(err, -EEXIST, "pool '%s' already exists", definition->name);
     if (r < 0) {
         pool_definition_free(definition);
         return r;
     }
-    r = add(pools, definition, &pool, err);
+    r = pools_add(pools, definition, &pool, err);
     if (r == 0) {
         r = pool_start(pool, build, err);
         if (r < 0)
-            drop(pool);
+            pools_drop(pool);
         else
             *ret_pool = pool;
     }
@@ -368,7 +254,7 @@ int pool_undefine(struct pool *pool, struct err *err)
     if (r < 0)
         return r;
     pool_tell(pool, POOL_UNDEFINED);
-    drop(pool);
+    pools_drop(pool);
     return 0;
 }
 
@@ -403,133 +289,4 @@ int pool_set_autostart(struct pool *pool, bool autostart, struct err *err)
     if (r == 0)
         pool->autostart = autostart;
     return r;
-}
-
-/* From the beginning. */
-
-static void found_config(void *ctx, struct stored *stored)
-{
-    struct pools *pools = ctx;
-    struct err err = ERR_INIT;
-    struct pool *pool;
-    int r = check_clash(pools, stored->definition, &pool, &err);
-
-    if (r == 0 && pool == NULL) {
-        r = add(pools, stored->definition, &pool, &err);
-    } else {
-        pool_definition_free(stored->definition);
-        r = r < 0 ? r : -EEXIST;
-    }
-    if (r < 0) {
-        warn(pools, &err);
-        return;
-    }
-    pool->persistent = true;
-    pool->autostart = stored->autostart;
-}
-
-/* What was active is so again; a persistent pool may have been redefined meanwhile. */
-static void found_active(void *ctx, struct stored *stored)
-{
-    struct pools *pools = ctx;
-    struct pool *pool = pools_find_uuid(pools, stored->definition->uuid);
-    struct err err = ERR_INIT;
-
-    if (pool == NULL && add(pools, stored->definition, &pool, &err) < 0) {
-        warn(pools, &err);
-        return;
-    }
-    if (pool->definition != stored->definition) {
-        pool->redefined = pool->definition;
-        pool->definition = stored->definition;
-    }
-    if (activate(pool, false, stored->mounted, &err) == 0)
-        return;
-    err_prefix(&err, "pool '%s' was active and can't be for now", pool->definition->name);
-    warn(pools, &err);
-    pool->wanted = true;
-    pool->wanted_mounted = stored->mounted;
-}
-
-int pools_open(const struct pools_options *options, struct pools **ret_pools, struct err *err)
-{
-    struct pools *pools = calloc(1, sizeof(*pools));
-    int r;
-
-    if (pools == NULL)
-        return err_set(err, -ENOMEM, "out of memory");
-    pools->options = *options;
-    r = pool_make_directories(pools, err);
-    if (r == 0)
-        r = pool_each_stored(pools, STORE_CONFIG, found_config, pools, err);
-    if (r == 0)
-        r = pool_each_stored(pools, STORE_ACTIVE, found_active, pools, err);
-    if (r < 0)
-        pools_close(pools);
-    else
-        *ret_pools = pools;
-    return r;
-}
-
-void pools_close(struct pools *pools)
-{
-    if (pools == NULL)
-        return;
-    for (size_t i = 0; i < pools->count; i++)
-        free_pool(pools->pool[i]);
-    free(pools);
-}
-
-void pools_autostart(struct pools *pools)
-{
-    for (size_t i = 0; i < pools->count; i++) {
-        struct pool *pool = pools->pool[i];
-        struct err err = ERR_INIT;
-
-        if (!pool->autostart || pool_is_active(pool) || pool->wanted || pool_start(pool, false, &err) == 0)
-            continue;
-        warn(pools, &err);
-        pool->wanted = true;
-    }
-}
-
-size_t pools_retry(struct pools *pools)
-{
-    size_t left = 0;
-
-    for (size_t i = 0; i < pools->count; i++) {
-        if (pools->pool[i]->wanted && pool_start(pools->pool[i], false, NULL) < 0)
-            left++;
-    }
-    return left;
-}
-
-/* The pool whose volumes have paths like this one, whether or not it was seen there yet; NULL: none. */
-static const struct pool *pool_of_path(const struct pools *pools, const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    for (size_t i = 0; slash != NULL && i < pools->count; i++) {
-        const char *target = pools->pool[i]->definition->target;
-
-        if (strlen(target) == (size_t)(slash - path) && text_starts_with(path, target))
-            return pools->pool[i];
-    }
-    return NULL;
-}
-
-int pools_resolve(const struct pools *pools, const char *path, char *ret_url, size_t size)
-{
-    const struct pool *pool = pool_of_path(pools, path);
-    const char *name = strrchr(path, '/');
-    size_t used;
-
-    if (pool == NULL || pool->definition->kind != POOL_NETFS || !pool_is_active(pool) || pool->mounted)
-        return -ENOENT;
-    if (!place_name_valid(name + 1))
-        return -EINVAL;
-    if (pool_url(pool->definition, ret_url, size) < 0 || !nfs_url_append(ret_url, size, name + 1))
-        return -ENAMETOOLONG;
-    used = strlen(ret_url);
-    return text_format(ret_url + used, size - used, "?version=4");
 }

@@ -31,10 +31,22 @@ struct pools {
     size_t count;
 };
 
+/* pools.c */
 void pools_run(const struct pools *pools, void (*fn)(void *arg), void *arg);
-void pool_tell(const struct pool *pool, enum pool_event event);
+void pools_warn(const struct pools *pools, const struct err *err);
+/* A new pool of that definition, which it takes over in any case. -ENOSPC, -ENOMEM. */
+int pools_add(struct pools *pools, struct pool_definition *definition, struct pool **ret_pool, struct err *err);
+/* Takes it out of the list, and frees it. */
+void pools_drop(struct pool *pool);
+/* Another pool in the way: one of the same name with another UUID, the same UUID, or the same target. -EEXIST; ret_same: the one of
+ * the same name and UUID, or NULL. */
+int pools_check_clash(const struct pools *pools, const struct pool_definition *definition, struct pool **ret_same, struct err *err);
 
+/* pool.c */
+void pool_tell(const struct pool *pool, enum pool_event event);
 int pool_need_active(const struct pool *pool, struct err *err);
+/* mounted: its target is already. */
+int pool_activate(struct pool *pool, bool build, bool mounted, struct err *err);
 
 /* pool_volumes.c */
 void volumes_fini(struct volumes *volumes);
