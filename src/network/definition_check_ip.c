@@ -145,10 +145,12 @@ static int check_address6(const struct ip_net *net, struct err *err)
 
 static int check_one(const struct network_ip *ip, struct err *err)
 {
-    int r = ip->there ? check_ranges(ip, err) : 0;
-    if (r == 0 && ip->there)
+    if (!ip->there)
+        return 0;
+    int r = check_ranges(ip, err);
+    if (r == 0)
         r = check_hosts(ip, err);
-    if (r < 0 || !ip->there)
+    if (r < 0)
         return r;
     return ip->net.address.family == AF_INET ? check_address4(&ip->net, err) : check_address6(&ip->net, err);
 }

@@ -90,19 +90,16 @@ static uint64_t format_ipv6(const struct network_definition *definition, struct 
 {
     const struct network_ip *ip = &definition->ip6;
     struct ip_address first = ip_first(&ip->net);
+    char mtu[24] = "";
     if (!ip->there)
         return 0;
     LINE(lines, "enable-ra\n");
-    if (definition->forward == NETWORK_ISOLATED || definition->mtu != 0)
-        LINE(lines, "ra-param=%s", definition->bridge);
     if (definition->mtu != 0)
-        LINE(lines, ",mtu:%u", definition->mtu);
-    if (definition->forward == NETWORK_ISOLATED) /* a lifetime of 0: no router there */
-        LINE(lines, ",0,0");
+        snprintf(mtu, sizeof(mtu), ",mtu:%u", definition->mtu);
+    if (definition->forward == NETWORK_ISOLATED) /* the usual interval, and a lifetime of 0: no router there */
+        LINE(lines, "ra-param=%s%s,0,0\n", definition->bridge, mtu);
     else if (definition->mtu != 0)
-        LINE(lines, ",0"); /* the usual interval */
-    if (definition->forward == NETWORK_ISOLATED || definition->mtu != 0)
-        LINE(lines, "\n");
+        LINE(lines, "ra-param=%s%s,0\n", definition->bridge, mtu);
     if (ip->has_dhcp)
         return format_ranges(ip, lines);
     LINE(lines, "dhcp-range=%s,ra-only,%u\n", ip_text(&first).text, ip->net.prefix);
