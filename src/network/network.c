@@ -1,45 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The inventory of a host's networks, and what is done to them. */
+/* A network: defined, started, changed, stopped. */
 #include "network/network.h"
 
 #include <errno.h>
 
-#include "base/buffer.h"
-#include "base/checksum.h"
-#include "base/clock.h"
 #include "base/err.h"
-#include "base/store.h"
 #include "base/text.h"
-#include "network/link.h"
 #include "network/network_private.h"
-
-#define BRIDGES_MAX 1000 /* virbr0 to virbr999 */
-
-size_t networks_count(const struct networks *networks)
-{
-    return networks->count;
-}
-
-struct network *networks_get(const struct networks *networks, size_t index)
-{
-    return networks->items[index];
-}
-
-struct network *networks_find(const struct networks *networks, const char *name)
-{
-    for (size_t i = 0; i < networks->count; i++)
-        if (text_equal(network_name(networks->items[i]), name))
-            return networks->items[i];
-    return NULL;
-}
-
-struct network *networks_find_uuid(const struct networks *networks, const uint8_t uuid[static UUID_SIZE])
-{
-    for (size_t i = 0; i < networks->count; i++)
-        if (uuid_equal(network_uuid(networks->items[i]), uuid))
-            return networks->items[i];
-    return NULL;
-}
 
 const struct network_definition *network_definition(const struct network *network)
 {
@@ -84,52 +51,6 @@ static void tell(const struct network *network, enum network_event event)
         options->event(options->ctx, network, event);
 }
 
-void warn(const struct networks *networks, const char *sentence)
-{
-    if (networks->options.warn != NULL)
-        networks->options.warn(networks->options.ctx, sentence);
-}
-
-static void network_free(struct network *network)
-{
-    if (network == NULL)
-        return;
-    unwatch_server(network);
-    network_definition_free(network->config);
-    network_definition_free(network->live);
-    free(network);
-}
-
-/* The network takes nothing of the definition, which decides its place only. */
-static struct network *insert(struct networks *networks, const char *name)
-{
-    struct network **items = realloc(networks->items, (networks->count + 1) * sizeof(struct network *));
-    if (items == NULL)
-        return NULL;
-    networks->items = items;
-    struct network *network = calloc(1, sizeof(*network));
-    if (network == NULL)
-        return NULL;
-    network->networks = networks;
-    network->server_fd = -1;
-    size_t at = networks->count++;
-    for (; at > 0 && strcmp(network_name(items[at - 1]), name) > 0; at--)
-        items[at] = items[at - 1];
-    items[at] = network;
-    return network;
-}
-
-static void drop(struct network *network)
-{
-    struct networks *networks = network->networks;
-    size_t at = 0;
-    while (networks->items[at] != network)
-        at++;
-    networks->count--;
-    memmove(&networks->items[at], &networks->items[at + 1], (networks->count - at) * sizeof(struct network *));
-    network_free(network);
-}
-
 /* What takes long, for options.run. */
 struct job {
     const struct networks *networks;
@@ -157,121 +78,15 @@ static int run(const struct networks *networks,
     return job.result;
 }
 
-static struct network *bridge_owner(const struct networks *networks, const char *bridge, const struct network *except)
-{
-    for (size_t i = 0; i < networks->count; i++) {
-        struct network *network = networks->items[i];
-        if (network != except && ((network->config != NULL && text_equal(network->config->bridge, bridge)) ||
-                                  (network->live != NULL && text_equal(network->live->bridge, bridge))))
-            return network;
-    }
-    return NULL;
-}
-
-/* The lowest virbrN that neither a network nor the host has. */
-static int choose_bridge(const struct networks *networks, struct network_definition *definition, struct err *err)
-{
-    struct link_status status;
-    for (unsigned i = 0; i < BRIDGES_MAX; i++) {
-        (void)text_format(definition->bridge, sizeof(definition->bridge), "virbr%u", i);
-        if (bridge_owner(networks, definition->bridge, NULL) != NULL)
-            continue;
-        int r = link_query(definition->bridge, &status, err);
-        if (r < 0 || !status.exists)
-            return r;
-    }
-    return err_set(err, -ENOSPC, "virbr0 to virbr%d are all taken; give the network a <bridge name='...'/>",
-                   BRIDGES_MAX - 1);
-}
-
-/* The owner of another name or bridge than the definition's is its rival. */
-static int check_rivals(const struct networks *networks, const struct network_definition *definition,
-                        const struct network *same, struct err *err)
-{
-    const struct network *other = definition->has_uuid ? networks_find_uuid(networks, definition->uuid) : NULL;
-    char uuid[UUID_TEXT_SIZE];
-    if (other != NULL && other != same)
-        return err_set(err, -EEXIST, "the UUID of network %s is that of network %s, which exists already",
-                       definition->name, network_name(other));
-    if (same != NULL && definition->has_uuid && other == NULL) {
-        uuid_format(network_uuid(same), uuid);
-        return err_set(err, -EEXIST, "network %s exists already, with UUID %s", definition->name, uuid);
-    }
-    other = definition->bridge[0] == '\0' || definition->forward == NETWORK_BRIDGE
-                ? NULL
-                : bridge_owner(networks, definition->bridge, same);
-    if (other != NULL)
-        return err_set(err, -EEXIST, "bridge %s of network %s belongs to network %s already", definition->bridge,
-                       definition->name, network_name(other));
-    return 0;
-}
-
-/* By the network's name: the network of that name on another host has the same gateway, so a guest that migrates goes on sending
- * to the MAC address that it knows. Where an overlay joins them, bridges of different addresses must be told apart. */
-static void choose_mac(struct network_definition *definition)
-{
-    uint32_t sum = crc32c(0, definition->name, strlen(definition->name));
-    if (definition->overlay.there)
-        sum = crc32c(sum, definition->ip4.net.address.bytes, sizeof(definition->ip4.net.address.bytes));
-    definition->mac[0] = 0x52;
-    definition->mac[1] = 0x54;
-    definition->mac[2] = 0x00;
-    for (unsigned i = 0; i < 3; i++)
-        definition->mac[3 + i] = (uint8_t)(sum >> (8 * i));
-    definition->has_mac = true;
-}
-
-/* What the document left open: UUID, bridge and its MAC. A redefined network keeps what it has. */
-static int complete(const struct networks *networks, struct network_definition *definition, const struct network *same,
-                    struct err *err)
-{
-    if (!definition->has_uuid && same != NULL)
-        memcpy(definition->uuid, network_uuid(same), UUID_SIZE);
-    else if (!definition->has_uuid)
-        uuid_random(definition->uuid);
-    definition->has_uuid = true;
-    if (definition->forward == NETWORK_BRIDGE)
-        return 0;
-    if (!definition->has_mac)
-        choose_mac(definition);
-    if (definition->bridge[0] != '\0')
-        return 0;
-    if (same != NULL && network_definition(same)->forward != NETWORK_BRIDGE) {
-        memcpy(definition->bridge, network_definition(same)->bridge, IFNAMSIZ);
-        return 0;
-    }
-    return choose_bridge(networks, definition, err);
-}
-
-static int parse_new(const struct networks *networks, const char *xml, struct network_definition **ret_definition,
-                     struct network **ret_same, struct err *err)
-{
-    struct network_definition *definition;
-    int r = network_definition_parse(xml, &definition, err);
-    if (r < 0)
-        return r;
-    struct network *same = networks_find(networks, definition->name);
-    r = check_rivals(networks, definition, same, err);
-    if (r == 0)
-        r = complete(networks, definition, same, err);
-    if (r < 0) {
-        network_definition_free(definition);
-        return r;
-    }
-    *ret_definition = definition;
-    *ret_same = same;
-    return 0;
-}
-
 int network_define(struct networks *networks, const char *xml, struct network **ret_network, struct err *err)
 {
     struct network_definition *definition;
     struct network *network;
-    int r = parse_new(networks, xml, &definition, &network, err);
+    int r = network_parse_new(networks, xml, &definition, &network, err);
     if (r < 0)
         return r;
     r = store_config(networks, definition, err);
-    if (r == 0 && network == NULL && (network = insert(networks, definition->name)) == NULL)
+    if (r == 0 && network == NULL && (network = networks_insert(networks, definition->name)) == NULL)
         r = err_set(err, -ENOMEM, "out of memory");
     if (r < 0) {
         network_definition_free(definition);
@@ -308,14 +123,14 @@ int network_create(struct networks *networks, const char *xml, struct network **
 {
     struct network_definition *definition;
     struct network *network;
-    int r = parse_new(networks, xml, &definition, &network, err);
+    int r = network_parse_new(networks, xml, &definition, &network, err);
     if (r < 0)
         return r;
     if (network != NULL && network->live != NULL)
         r = err_set(err, -EISCONN, "network %s is active already", definition->name);
     if (r == 0)
         r = start(networks, definition, err);
-    if (r == 0 && network == NULL && (network = insert(networks, definition->name)) == NULL) {
+    if (r == 0 && network == NULL && (network = networks_insert(networks, definition->name)) == NULL) {
         run(networks, take_down, definition, NULL);
         forget_status(networks, definition->name, NULL);
         r = err_set(err, -ENOMEM, "out of memory");
@@ -366,7 +181,7 @@ int network_destroy(struct network *network, struct err *err)
     tell(network, NETWORK_STOPPED);
     if (network->config == NULL) {
         dnsmasq_forget_leases(&networks->dnsmasq, network_name(network));
-        drop(network);
+        networks_drop(network);
         return 0;
     }
     network_definition_free(network->live);
@@ -386,7 +201,7 @@ int network_undefine(struct network *network, struct err *err)
     network->autostart = false;
     if (network->live == NULL) {
         dnsmasq_forget_leases(&networks->dnsmasq, network_name(network));
-        drop(network);
+        networks_drop(network);
         return 0;
     }
     network_definition_free(network->config);
@@ -517,123 +332,4 @@ int network_repair(struct network *network, struct err *err)
     int r = run(network->networks, update_dhcp_hosts, network->live, err);
     watch_server(network);
     return r;
-}
-
-static void add_config(void *ctx, const char *name)
-{
-    struct networks *networks = ctx;
-    struct network_definition *definition;
-    struct network *network;
-    struct err err = ERR_INIT;
-    bool autostart = false;
-    if (load_config(networks, name, &definition, &autostart, &err) < 0) {
-        warn(networks, err.message);
-        return;
-    }
-    network = insert(networks, name);
-    if (network == NULL) {
-        network_definition_free(definition);
-        return;
-    }
-    network->config = definition;
-    network->autostart = autostart;
-}
-
-/* Of what was active, or half so, when the daemon ended. */
-static void add_status(void *ctx, const char *name)
-{
-    struct networks *networks = ctx;
-    struct network_definition *definition;
-    enum network_phase phase;
-    struct err err = ERR_INIT;
-    if (load_status(networks, name, &definition, &phase, &err) < 0) {
-        warn(networks, err.message);
-        return;
-    }
-    struct network *network = networks_find(networks, name);
-    if (phase != PHASE_ACTIVE || !still_up(networks, definition) ||
-        (network == NULL && (network = insert(networks, name)) == NULL)) {
-        if (take_down(networks, definition, &err) < 0)
-            warn(networks, err.message);
-        else
-            forget_status(networks, name, NULL);
-        if (network == NULL)
-            dnsmasq_forget_leases(&networks->dnsmasq, name);
-        network_definition_free(definition);
-        return;
-    }
-    network->live = definition;
-    watch_server(network);
-}
-
-static void count_one(void *ctx, const char *name)
-{
-    (*(size_t *)ctx)++;
-}
-
-static int find_all(struct networks *networks, struct err *err)
-{
-    size_t statuses = 0;
-    int r = make_directories(networks, err);
-    if (r == 0)
-        r = store_each(networks->options.config_directory, add_config, networks, err);
-    if (r == 0)
-        r = store_each(networks->options.run_directory, count_one, &statuses, err);
-    if (r == 0)
-        r = store_each(networks->options.run_directory, add_status, networks, err);
-    /* Where nothing was active nothing of ours can be in the firewall, and we may not even be allowed to look. */
-    if (r == 0 && statuses > 0)
-        r = apply_firewall(networks, NULL, NULL, err);
-    return r;
-}
-
-int networks_open(const struct networks_options *options, struct networks **ret_networks, struct err *err)
-{
-    struct networks *networks = calloc(1, sizeof(*networks));
-    if (networks == NULL)
-        return err_set(err, -ENOMEM, "out of memory");
-    networks->options = *options;
-    networks->dnsmasq = (struct dnsmasq_place){.program = options->dnsmasq != NULL ? options->dnsmasq : "dnsmasq",
-                                               .user = options->dnsmasq_user != NULL ? options->dnsmasq_user : "",
-                                               .run_directory = options->run_directory,
-                                               .lease_directory = options->lease_directory};
-    int r = find_all(networks, err);
-    if (r < 0)
-        networks_close(networks);
-    else
-        *ret_networks = networks;
-    return r;
-}
-
-void networks_close(struct networks *networks)
-{
-    if (networks == NULL)
-        return;
-    for (size_t i = 0; i < networks->count; i++)
-        network_free(networks->items[i]);
-    free(networks->items);
-    free(networks);
-}
-
-void networks_autostart(struct networks *networks)
-{
-    for (size_t i = 0; i < networks->count; i++) {
-        struct network *network = networks->items[i];
-        struct err err = ERR_INIT;
-        if (network->autostart && network->live == NULL && network_start(network, &err) < 0)
-            warn(networks, err.message);
-    }
-}
-
-int networks_define_default(struct networks *networks, bool autostart, struct err *err)
-{
-    static const char xml[] =
-        "<network><name>default</name><forward mode='nat'/><bridge name='virbr0' stp='off' delay='0'/>"
-        "<ip address='192.168.122.1' netmask='255.255.255.0'><dhcp>"
-        "<range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>";
-    struct network *network;
-    if (!networks->fresh || networks->count > 0)
-        return 0;
-    int r = network_define(networks, xml, &network, err);
-    return r < 0 || !autostart ? r : network_set_autostart(network, true, err);
 }

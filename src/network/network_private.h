@@ -54,6 +54,14 @@ int apply_firewall(const struct networks *networks, const struct network_definit
 void watch_server(struct network *network);
 void unwatch_server(struct network *network);
 
+/* networks.c: a network's place in the list goes by its name; NULL: no memory. */
+struct network *networks_insert(struct networks *networks, const char *name);
+void networks_drop(struct network *network); /* and frees it */
 void warn(const struct networks *networks, const char *sentence);
+
+/* A definition from a document, with UUID, bridge and MAC address: the document's, else those that the network of this name has
+ * (*ret_same; NULL: there is none), else new ones. -EEXIST: it is in another network's way. */
+int network_parse_new(const struct networks *networks, const char *xml, struct network_definition **ret_definition,
+                      struct network **ret_same, struct err *err);
 
 #endif
