@@ -95,6 +95,8 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
     g->condition = d->condition;
     g->call = d->call;
     g->relative = d->relative;
+    g->label = false;
+    g->to = NULL;
     if (!d->chosen || leads_nowhere(t, g)) {
         choose_anew(t, g);
         d->changes_flags = g->changes_flags;
@@ -260,7 +262,7 @@ static void end_shared(struct translator *t, const struct guest_instruction *g)
     }
 }
 
-static void emit_instruction(struct translator *t, const struct guest_instruction *g)
+static void emit_instruction(struct translator *t, struct guest_instruction *g)
 {
     unsigned first = t->colds;
 
@@ -268,6 +270,8 @@ static void emit_instruction(struct translator *t, const struct guest_instructio
         t->skip--;
         return;
     }
+    if (g->label)
+        dbt_emit_label(t, g);
     if (!g->sharable)
         t->address_holds = 0;
     if (g->translate != NULL)
@@ -301,6 +305,7 @@ static void emit_all(struct translator *t)
         dbt_emit_exit(t, last->next_rip, false);
     }
     dbt_emit_calls(t);
+    dbt_labels_patch(t);
     end = t->e.at;
     t->e.at = dbt_translations_cold_code(t->v);
     dbt_emit_cold(t);
@@ -350,7 +355,7 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
                                 .valid = true, .call = NO_PAGE};
     t->v = v;
     t->out = out;
-    t->colds = t->heads = t->calls = 0;
+    t->colds = t->heads = t->calls = t->jumps = 0;
     t->skip = 0;
     t->single = false;
     t->address_holds = 0;
@@ -358,9 +363,11 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     t->mirror = (out->mode & MODE_MIRROR) && !v->vm->exact_flags;
     decode_stable(t, page_bytes);
     out->bytes = keep_bytes(t);
+    dbt_labels_find(t);
     dbt_flags_liveness(t);
     if (!v->vm->exact_flags) /* which are right at each access */
         dbt_share_operands(t);
+    dbt_labels_choose(t);
     if (t->mirror)
         dbt_mirror_begin(t);
     t->e.at = dbt_translations_code(v);

@@ -43,7 +43,8 @@ struct guest_instruction {
     bool relative;           /* its first operand is an immediate: of jumps and calls, the distance */
     bool changes_flags;
     uint32_t flags_read, flags_written;
-    uint32_t flags_after;    /* those that somebody may still read behind it; of a jump: where it is not taken */
+    uint32_t flags_before;   /* those that somebody may still read before it, */
+    uint32_t flags_after;    /* and behind it; of a jump: where it is not taken */
     uint32_t flags_taken;    /* of a conditional jump: at its target */
     bool vector;             /* touches vector registers */
     bool sharable;           /* runs on the host with at most one plain memory operand (translate_share.c) */
@@ -53,6 +54,9 @@ struct guest_instruction {
     uint8_t share_size;      /* bytes of the whole range, from base + share_first on */
     int32_t share_first;
     bool share_writes;       /* of the first: something in it is written to */
+    bool label;              /* jumps of the translation lead here (translate_label.c) */
+    struct guest_instruction *to; /* of a jump: where it leads, if that is in the translation */
+    uint8_t *at;             /* of a label: its code */
 };
 
 enum cold_kind {
@@ -96,6 +100,11 @@ struct head {            /* a way into the translation */
     uint8_t *body;
 };
 
+struct jump {            /* forward, to a label */
+    uint8_t *distance;
+    const struct guest_instruction *to;
+};
+
 struct call {            /* its host's CALL comes to a piece behind the translation's code, which goes to the target */
     uint8_t *distance;
     const struct guest_instruction *instruction;
@@ -111,7 +120,7 @@ struct translator {
     bool mirror;                     /* the code is for a mirror */
     int8_t window[16];               /* in which window of it a register's value is thought to point, or -1 */
     unsigned count;
-    unsigned colds, heads, calls;
+    unsigned colds, heads, calls, jumps;
     bool liveness_known;             /* anything in the next */
     uint64_t liveness[LIVENESS_SLOTS]; /* what dbt_flags_live_at() found, until some code changes */
     bool single;                     /* runs of stack instructions are taken apart */
@@ -121,6 +130,7 @@ struct translator {
     struct cold cold[COLD_MAX];
     struct head head[BLOCK_OPS_MAX + 1];
     struct call call[BLOCK_OPS_MAX];
+    struct jump jump[BLOCK_OPS_MAX];
     struct guest_instruction instruction[BLOCK_OPS_MAX];
 };
 
@@ -238,6 +248,25 @@ void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance
 bool dbt_is_relative(const struct guest_instruction *g);
 uint64_t dbt_relative_target(const struct guest_instruction *g);
 translate_fn *dbt_choose_control(struct translator *t, struct guest_instruction *g);
+
+/* A jump, conditional or not, to an address in itself, that has a translation. */
+bool dbt_is_plain_jump(const struct guest_instruction *g);
+
+/* --- translate_label.c --- */
+
+/* Once all is decoded: which instructions may be labels, and where jumps lead. */
+void dbt_labels_find(struct translator *t);
+/* Once it is known where flags live and what is shared: which are. */
+void dbt_labels_choose(struct translator *t);
+/* Here is g, which is one. */
+void dbt_emit_label(struct translator *t, struct guest_instruction *g);
+bool dbt_leads_to_label(const struct guest_instruction *g);
+/* Back to one; flags are in memory or dead. */
+void dbt_emit_jump_to_label(struct translator *t, const struct guest_instruction *g);
+/* Forward to one. */
+void dbt_emit_jump_to_label_if(struct translator *t, const struct guest_instruction *g, unsigned condition);
+/* Where they lead is known now. */
+void dbt_labels_patch(struct translator *t);
 
 /* --- instructions --- */
 

@@ -169,7 +169,7 @@ static unsigned run_length(const struct translator *t, const struct guest_instru
     const struct guest_instruction *end = t->instruction + t->count;
     unsigned n = 0;
 
-    while (n < (t->single ? 1 : STACK_RUN_MAX) && g + n < end && belongs(g + n))
+    while (n < (t->single ? 1 : STACK_RUN_MAX) && g + n < end && belongs(g + n) && !(n > 0 && g[n].label))
         n++;
     return n;
 }
@@ -251,7 +251,7 @@ static void translate_pop(struct translator *t, const struct guest_instruction *
     unsigned run = run_length(t, g, pops);
     int32_t word = (int32_t)word_size(t);
     bool returns = run > 0 && run < STACK_RUN_MAX && !t->single && g + run < t->instruction + t->count &&
-                   g[run].translate == translate_return;
+                   g[run].translate == translate_return && !g[run].label;
 
     if (run == 0) { /* into RSP */
         emit_stack_access(t, g, 0, ACCESS_READ, 1);
@@ -288,7 +288,10 @@ static void translate_jump(struct translator *t, const struct guest_instruction 
 
     if (g->flags_after != 0)
         dbt_flags_to_memory(t);
-    dbt_emit_exit(t, target, target < g->next_rip);
+    if (dbt_leads_to_label(g))
+        dbt_emit_jump_to_label(t, g);
+    else
+        dbt_emit_exit(t, target, target < g->next_rip);
 }
 
 static void translate_jump_if(struct translator *t, const struct guest_instruction *g)
@@ -304,8 +307,13 @@ static void translate_jump_if(struct translator *t, const struct guest_instructi
         distance = emit_jump_if(&t->e, condition ^ 1);
         if (save)
             dbt_emit_save_flags(&t->e);
-        dbt_emit_exit(t, target, true);
+        if (dbt_leads_to_label(g))
+            dbt_emit_jump_to_label(t, g);
+        else
+            dbt_emit_exit(t, target, true);
         emit_patch(distance, t->e.at);
+    } else if (dbt_leads_to_label(g) && !save) {
+        dbt_emit_jump_to_label_if(t, g, condition);
     } else {
         struct cold *cold = dbt_cold(t, COLD_EXIT, g, emit_jump_if(&t->e, condition));
 
@@ -317,6 +325,11 @@ static void translate_jump_if(struct translator *t, const struct guest_instructi
     if (g->flags_after != 0)
         dbt_flags_to_memory(t);
     dbt_emit_exit(t, g->next_rip, false);
+}
+
+bool dbt_is_plain_jump(const struct guest_instruction *g)
+{
+    return g->translate == translate_jump || g->translate == translate_jump_if;
 }
 
 /* Where an indirect jump goes, into SCRATCH; the operand has passed all checks by then. */

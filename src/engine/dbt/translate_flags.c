@@ -206,10 +206,11 @@ void dbt_flags_liveness(struct translator *t)
         g->flags_read = read_by(t, g);
         g->flags_after = live;
         if (condition >= 0 && g->translate != NULL) {
-            g->flags_taken = dbt_flags_live_at(t, dbt_relative_target(g));
+            g->flags_taken = g->to > g ? g->to->flags_before : dbt_flags_live_at(t, dbt_relative_target(g));
             live |= g->flags_taken;
         }
         live = (live & ~g->flags_written) | g->flags_read;
+        g->flags_before = live;
     }
 }
 
