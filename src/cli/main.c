@@ -122,7 +122,7 @@ static void print_help(FILE *out)
     fprintf(out, "All but run and cpu need --control SOCKET, the path that ferry run was given.\n\nThe domains of ferryd:\n");
     daemon_verbs_print_help(out);
     fprintf(out, "These take --json, and --connect URI (or FERRY_URI): qemu:///system, qemu+unix:///system?socket=PATH,\n"
-                 "qemu+tcp://HOST/system.\n");
+                 "qemu+tcp://HOST/system, qemu+tls://HOST/system, qemu+ssh://[USER@]HOST/system.\n");
 }
 
 int main(int argc, char *argv[])
