@@ -155,17 +155,7 @@ static int create_xml(struct call *call)
         r = definition_parse(call->arg[0].s, call->daemon->host, &definition, &call->err);
     if (r < 0)
         return r;
-    r = inventory_check(call->daemon, definition, &domain, &call->err);
-    if (r == 0 && domain != NULL && domain_active(domain))
-        r = err_set(&call->err, RPC_FAULT(RPC_OPERATION_INVALID), "domain '%s' is already running", domain_name(domain));
-    if (r < 0) {
-        definition_free(definition);
-        return r;
-    }
-    if (domain == NULL)
-        r = inventory_add(call->daemon, definition, true, &domain, &call->err);
-    else
-        domain->live = definition;
+    r = inventory_add_live(call->daemon, definition, &domain, &call->err);
     if (r < 0)
         return r;
     domain_hold(domain);

@@ -114,6 +114,9 @@ struct domain *inventory_find_name(const struct daemon *daemon, const char *name
 /* A new domain from a definition, which it takes over as its live (transient) or lasting one: -EEXIST's RPC_FAULT when the name or
  * the UUID is taken by another. */
 int inventory_add(struct daemon *daemon, struct definition *definition, bool transient, struct domain **ret_domain, struct err *err);
+/* A domain that is to run by this definition, which is taken over: one that is defined, has this name and UUID and does not run, else a
+ * new, transient one. */
+int inventory_add_live(struct daemon *daemon, struct definition *definition, struct domain **ret_domain, struct err *err);
 void inventory_remove(struct domain *domain);
 /* Takes its lasting definition away, which must be there, with what marks it for autostart: a running domain goes on without one,
  * another is removed. Nothing has changed on failure but that mark. */

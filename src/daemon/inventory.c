@@ -90,6 +90,25 @@ int inventory_add(struct daemon *daemon, struct definition *definition, bool tra
     return 0;
 }
 
+int inventory_add_live(struct daemon *daemon, struct definition *definition, struct domain **ret_domain, struct err *err)
+{
+    struct domain *domain = NULL;
+    int r = inventory_check(daemon, definition, &domain, err);
+
+    if (r == 0 && domain != NULL && domain_active(domain))
+        r = err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "domain '%s' is already running", domain_name(domain));
+    if (r < 0) {
+        definition_free(definition);
+        return r;
+    }
+    if (domain == NULL)
+        return inventory_add(daemon, definition, true, ret_domain, err);
+    definition_free(domain->live);
+    domain->live = definition;
+    *ret_domain = domain;
+    return 0;
+}
+
 void inventory_remove(struct domain *domain)
 {
     struct inventory *inventory = domain->daemon->inventory;

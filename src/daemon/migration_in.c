@@ -178,25 +178,6 @@ static int adapt(const struct daemon *daemon, const struct migration_request *re
     return r;
 }
 
-static int place(struct daemon *daemon, struct definition *definition, struct domain **ret_domain, struct err *err)
-{
-    struct domain *domain = NULL;
-    int r = inventory_check(daemon, definition, &domain, err);
-
-    if (r == 0 && domain != NULL && domain_active(domain))
-        r = err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "domain '%s' is already active on this host", domain_name(domain));
-    if (r < 0) {
-        definition_free(definition);
-        return r;
-    }
-    if (domain == NULL)
-        return inventory_add(daemon, definition, true, ret_domain, err);
-    definition_free(domain->live);
-    domain->live = definition;
-    *ret_domain = domain;
-    return 0;
-}
-
 static void make_persistent(struct domain *domain)
 {
     struct err err = ERR_INIT;
@@ -380,7 +361,7 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
         definition_free(persistent);
         return r;
     }
-    r = place(daemon, definition, &domain, err);
+    r = inventory_add_live(daemon, definition, &domain, err);
     if (r < 0) {
         definition_free(persistent);
         return r;

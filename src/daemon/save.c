@@ -313,26 +313,6 @@ static int load(struct domain *domain, const char *path, bool paused, struct err
     return r;
 }
 
-/* A defined domain continues with the saved definition as its live one; another becomes a transient one. */
-static int find_domain(struct daemon *daemon, struct definition *definition, struct domain **ret_domain, struct err *err)
-{
-    struct domain *domain = NULL;
-    int r = inventory_check(daemon, definition, &domain, err);
-
-    if (r == 0 && domain != NULL && domain_active(domain))
-        r = err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "domain '%s' is already running", domain_name(domain));
-    if (r < 0) {
-        definition_free(definition);
-        return r;
-    }
-    if (domain == NULL)
-        return inventory_add(daemon, definition, true, ret_domain, err);
-    definition_free(domain->live);
-    domain->live = definition;
-    *ret_domain = domain;
-    return 0;
-}
-
 static bool is_paused(bool saved_paused, int resume)
 {
     return resume == RESUME_PAUSED || (resume == RESUME_AS_SAVED && saved_paused);
@@ -359,7 +339,7 @@ int save_restore(struct daemon *daemon, const char *path, const char *xml, int r
         definition_free(other);
         return r;
     }
-    r = find_domain(daemon, definition, &domain, err);
+    r = inventory_add_live(daemon, definition, &domain, err);
     if (r < 0)
         return r;
     domain_hold(domain);
