@@ -16,7 +16,10 @@
 #include "protocol/remote.h"
 #include "protocol/rpc.h"
 
+/* Between two tries to start what should be active, twice as long each time: a try holds the lock until a server that is away has been
+ * waited for, and calls about other pools wait with it. */
 #define RETRY_NS (5 * NANOSECONDS_PER_SECOND)
+#define RETRY_MAX_NS (60 * NANOSECONDS_PER_SECOND)
 
 enum { EVENT_ID_LIFECYCLE = 0, EVENT_ID_REFRESH = 1 };
 
@@ -55,7 +58,8 @@ static void run_in_worker(void *ctx, void (*fn)(void *arg), void *arg)
 
 static void set_retry(struct daemon_storage *storage)
 {
-    timer_set(&storage->retry, clock_now(loop_timers(storage->daemon->loop)->clock) + RETRY_NS);
+    timer_set(&storage->retry, clock_now(loop_timers(storage->daemon->loop)->clock) + storage->retry_ns);
+    storage->retry_ns = storage->retry_ns < RETRY_MAX_NS / 2 ? storage->retry_ns * 2 : RETRY_MAX_NS;
 }
 
 static void retry(void *ctx)
@@ -94,6 +98,7 @@ int daemon_storage_new(struct daemon *daemon, struct daemon_storage **ret_storag
     if (storage == NULL)
         return err_set(err, -ENOMEM, "out of memory");
     storage->daemon = daemon;
+    storage->retry_ns = RETRY_NS;
     timer_init(&storage->retry, loop_timers(daemon->loop), on_retry, storage);
     options.config_directory = storage->config_directory = directory_in(daemon->config.state_dir, "storage");
     options.run_directory = storage->run_directory = directory_in(daemon->config.run_dir, "storage");

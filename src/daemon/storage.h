@@ -18,6 +18,7 @@ struct daemon_storage {
     bool locked;
     struct wait_queue unlocked;
     struct timer retry; /* for pools that should be active and could not */
+    int64_t retry_ns;   /* until the next one */
     char *config_directory, *run_directory;
 };
 
