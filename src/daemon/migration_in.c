@@ -4,6 +4,7 @@
  * A coroutine watches each VM that waits: when the guest has come, the domain is this host's, whether somebody asks for it or not; when
  * it can't come any more, the VM is ended. */
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <string.h>
@@ -50,9 +51,12 @@ static int daemon_uri(const struct daemon *daemon, const char *transport, const 
     const char *host = daemon->config.migration_host != NULL ? daemon->config.migration_host : daemon->host->name;
     const char *colon = strrchr(listen, ':');
     uint64_t number;
+    char text[8];
 
-    if (colon != NULL && strchr(colon, ']') == NULL && text_parse_u64(colon + 1, &number) == 0 && number <= UINT16_MAX)
-        port = colon + 1;
+    if (colon != NULL && strchr(colon, ']') == NULL && text_parse_u64(colon + 1, &number) == 0 && number <= UINT16_MAX) {
+        text_format(text, sizeof(text), "%" PRIu64, number);
+        port = text;
+    }
     if (strpbrk(host, "'<&") != NULL)
         return 0;
     return buffer_printf(out, strchr(host, ':') != NULL ? "<daemon uri='qemu+%s://[%s]:%s/system'/>"
