@@ -121,3 +121,26 @@ int text_parse_mac(const char *text, uint8_t ret_mac[static 6])
     memcpy(ret_mac, mac, sizeof(mac));
     return 0;
 }
+
+bool text_clean_path(char *path)
+{
+    char *in = path, *out = path;
+
+    while (*in != 0) {
+        size_t length = strcspn(in, "/");
+
+        if ((length == 1 && in[0] == '.') || (length == 2 && in[0] == '.' && in[1] == '.'))
+            return false;
+        if (length > 0) {
+            *out++ = '/';
+            memmove(out, in, length);
+            out += length;
+        }
+        in += length;
+        in += *in == '/';
+    }
+    if (out == path)
+        *out++ = '/';
+    *out = 0;
+    return true;
+}

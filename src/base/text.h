@@ -23,4 +23,8 @@ int text_parse_size(const char *text, uint64_t unit, uint64_t *ret_bytes);
 /* "aa:bb:cc:dd:ee:ff" to six bytes; -EINVAL. */
 int text_parse_mac(const char *text, uint8_t ret_mac[static 6]);
 
+/* Takes empty parts out of a path that begins with '/', and the slash at its end unless it is all there is; "" becomes "/". False, and the
+ * path is of no use, when a part is "." or "..". */
+bool text_clean_path(char *path);
+
 #endif

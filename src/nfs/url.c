@@ -48,30 +48,6 @@ static bool decode(const char *text, const char *end, char *out, size_t size)
     return true;
 }
 
-/* Takes empty parts and a slash at the end out of the path; false when a part is "." or "..". */
-static bool clean(char *path)
-{
-    char *in = path, *out = path;
-
-    while (*in != 0) {
-        size_t length = strcspn(in, "/");
-
-        if ((length == 1 && in[0] == '.') || (length == 2 && in[0] == '.' && in[1] == '.'))
-            return false;
-        if (length > 0) {
-            *out++ = '/';
-            memmove(out, in, length);
-            out += length;
-        }
-        in += length;
-        in += *in == '/';
-    }
-    if (out == path)
-        *out++ = '/';
-    *out = 0;
-    return true;
-}
-
 static int parse_key(const char *text, char *key, struct nfs_url *url, struct err *err)
 {
     char *value = strchr(key, '=');
@@ -154,7 +130,7 @@ int nfs_url_parse(const char *text, struct nfs_url *ret_url, struct err *err)
         return r;
     if (!decode(path, query, url.path, sizeof(url.path) - 1))
         return wrong(err, text, "the path is too long or has a broken escape");
-    if (!clean(url.path))
+    if (!text_clean_path(url.path))
         return wrong(err, text, "a part of the path is . or ..");
     r = *query == '?' ? parse_keys(text, query + 1, &url, err) : 0;
     if (r == 0)

@@ -91,7 +91,7 @@ int storage_read_permissions(const xmlNode *target, struct permissions *permissi
 /* Absolute, one slash between parts, none at the end, nothing that leads back up. */
 static int read_path(const char *text, const char *what, char **ret_path, struct err *err)
 {
-    char *path = text != NULL ? storage_copy_trimmed(text) : NULL, *out = path;
+    char *path = text != NULL ? storage_copy_trimmed(text) : NULL;
 
     if (path == NULL)
         return text == NULL ? err_set(err, -EINVAL, "the pool has no %s", what) : err_set(err, -ENOMEM, "out of memory");
@@ -100,25 +100,11 @@ static int read_path(const char *text, const char *what, char **ret_path, struct
         free(path);
         return -EINVAL;
     }
-    for (const char *in = path; *in != 0;) {
-        size_t length = strcspn(in, "/");
-
-        if ((length == 1 && in[0] == '.') || (length == 2 && in[0] == '.' && in[1] == '.') || strchr(in, '\n') != NULL) {
-            err_set(err, -EINVAL, "%s '%.200s' has a part that leads elsewhere", what, text);
-            free(path);
-            return -EINVAL;
-        }
-        if (length > 0) {
-            *out++ = '/';
-            memmove(out, in, length);
-            out += length;
-        }
-        in += length;
-        in += *in == '/';
+    if (strchr(path, '\n') != NULL || !text_clean_path(path)) {
+        err_set(err, -EINVAL, "%s '%.200s' has a part that leads elsewhere", what, text);
+        free(path);
+        return -EINVAL;
     }
-    if (out == path)
-        *out++ = '/';
-    *out = 0;
     *ret_path = path;
     return 0;
 }

@@ -123,6 +123,22 @@ static void test_bits(void **state)
     assert_true(truncate_to(UINT64_MAX, 1) == 0xff && truncate_to(UINT64_MAX, 8) == UINT64_MAX);
 }
 
+static void test_clean_path(void **state)
+{
+    static const char *const paths[][2] = {{"/", "/"}, {"", "/"}, {"//a///b/", "/a/b"}, {"/a..b/.c/..d", "/a..b/.c/..d"}};
+    static const char *const refused[] = {"/.", "/a/..", "/../a", "/a/./b"};
+    char path[32];
+    for (unsigned i = 0; i < ARRAY_SIZE(paths); i++) {
+        snprintf(path, sizeof(path), "%s", paths[i][0]);
+        assert_true(text_clean_path(path));
+        assert_string_equal(path, paths[i][1]);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(refused); i++) {
+        snprintf(path, sizeof(path), "%s", refused[i]);
+        assert_false(text_clean_path(path));
+    }
+}
+
 static void test_checksum(void **state)
 {
     /* RFC 3720 appendix B.4: 32 bytes of zeroes, and of ones; and the usual check word. */
@@ -139,7 +155,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse_u64), cmocka_unit_test(test_parse_size), cmocka_unit_test(test_parse_mac),
         cmocka_unit_test(test_format),    cmocka_unit_test(test_err),        cmocka_unit_test(test_log),
-        cmocka_unit_test(test_bits),      cmocka_unit_test(test_checksum),
+        cmocka_unit_test(test_bits),      cmocka_unit_test(test_checksum),    cmocka_unit_test(test_clean_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
