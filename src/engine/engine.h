@@ -59,6 +59,9 @@ struct engine_hooks {
     void (*tpr_write)(void *ctx, unsigned cpu, uint64_t value);
     /* Something for the log, each said once in the life of a VM (what a host refused, say). May be NULL. */
     void (*notice)(void *ctx, const char *sentence);
+    /* An interrupt message, delivery mode and vector as in the ICR `icr`, to each CPU of a bitmap whose first bit is that of APIC ID
+     * `first`. Returns how many took it. May be NULL. */
+    unsigned (*apic_send)(void *ctx, const uint64_t bitmap[static 2], uint32_t first, uint64_t icr);
 };
 
 #define ENGINE_CPUS_MAX 64

@@ -302,6 +302,17 @@ static int apic_msr_write(void *ctx, unsigned cpu, uint32_t msr, uint64_t value)
     return r;
 }
 
+static unsigned apic_send(void *ctx, const uint64_t bitmap[static 2], uint32_t first, uint64_t icr)
+{
+    struct machine *machine = ctx;
+    unsigned taken;
+
+    pthread_mutex_lock(&machine->lock);
+    taken = lapic_deliver_many(&machine->board->lapics, bitmap, first, (unsigned)bit_range(icr, 10, 8), (uint8_t)icr);
+    pthread_mutex_unlock(&machine->lock);
+    return taken;
+}
+
 static uint64_t tpr_read(void *ctx, unsigned cpu)
 {
     struct machine *machine = ctx;
@@ -339,6 +350,7 @@ void board_fill_hooks(struct machine *machine, struct engine_hooks *ret_hooks)
         .interrupt_acknowledge = interrupt_acknowledge,
         .apic_msr_read = apic_msr_read,
         .apic_msr_write = apic_msr_write,
+        .apic_send = apic_send,
         .tpr_read = tpr_read,
         .tpr_write = tpr_write,
         .notice = notice,

@@ -357,6 +357,21 @@ static void test_x2apic_destinations(void **state)
     finish(&f);
 }
 
+static void test_bitmap_of_destinations(void **state)
+{
+    struct fixture f;
+
+    start(&f);
+    assert_int_equal(lapic_deliver_many(&f.group, (const uint64_t[]){BIT(0) | BIT(2) | BIT(CPUS), BIT(63)}, 0, 0, 0x40), 2);
+    assert_int_equal(lapic_acknowledge(f.cpu[0]), 0x40);
+    assert_int_equal(lapic_acknowledge(f.cpu[1]), -1);
+    assert_int_equal(lapic_acknowledge(f.cpu[2]), 0x40);
+    assert_int_equal(lapic_deliver_many(&f.group, (const uint64_t[]){BIT(1), 0}, 1, 4, 0), 1);
+    assert_int_equal(f.nmis[2], 1);
+    assert_int_equal(lapic_deliver_many(&f.group, (const uint64_t[]){UINT64_MAX, UINT64_MAX}, UINT32_MAX, 0, 0x40), 0);
+    finish(&f);
+}
+
 static void test_start_of_a_cpu(void **state)
 {
     struct fixture f;
@@ -672,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_xapic_destinations),
         cmocka_unit_test(test_lowest_priority),
         cmocka_unit_test(test_x2apic_destinations),
+        cmocka_unit_test(test_bitmap_of_destinations),
         cmocka_unit_test(test_start_of_a_cpu),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_software_disable),

@@ -304,6 +304,17 @@ bool lapic_deliver(struct lapic_group *group, uint32_t destination, bool logical
     return deliver(group, wide, logical, delivery_mode, vector, level_triggered, NULL);
 }
 
+unsigned lapic_deliver_many(struct lapic_group *group, const uint64_t bitmap[static 2], uint32_t first, unsigned delivery_mode,
+                            uint8_t vector)
+{
+    unsigned taken = 0;
+
+    for (unsigned i = 0; i < 128 && first + (uint64_t)i < LAPIC_GROUP_MAX; i++)
+        if (bitmap[i / 64] & BIT(i % 64))
+            taken += lapic_deliver(group, first + i, false, delivery_mode, vector, false);
+    return taken;
+}
+
 /* SDM vol. 3 section 11.11. The redirection hint without lowest priority means the same as no hint for one target. */
 void lapic_msi(struct lapic_group *group, uint64_t address, uint32_t data)
 {

@@ -67,6 +67,10 @@ void lapic_init(struct dev *lapic);
 bool lapic_deliver(struct lapic_group *group, uint32_t destination, bool logical, unsigned delivery_mode, uint8_t vector,
                    bool level_triggered);
 
+/* The same to each CPU of a bitmap whose first bit is that of APIC ID `first`. Returns how many took it. */
+unsigned lapic_deliver_many(struct lapic_group *group, const uint64_t bitmap[static 2], uint32_t first, unsigned delivery_mode,
+                            uint8_t vector);
+
 /* A write to the MSI range 0xfee00000..0xfeefffff. Others are dropped. */
 void lapic_msi(struct lapic_group *group, uint64_t address, uint32_t data);
 

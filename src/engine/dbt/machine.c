@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Instructions on the machine as a whole: CPUID, MSRs, time stamps, random numbers, caches, TLB, hypercalls. */
 #include "engine/dbt/exception.h"
+#include "engine/dbt/mail.h"
 #include "engine/dbt/softmmu.h"
 #include "engine/dbt/state.h"
 #include "engine/dbt/system.h"
@@ -153,9 +154,30 @@ static void invpcid(struct dbt_vcpu *v, const struct op *op)
 }
 
 /* Hypercalls of KVM (Linux Documentation/virt/kvm/x86/hypercalls.rst). */
-enum { KVM_HYPERCALL_KICK_CPU = 5 };
+enum { KVM_HYPERCALL_KICK_CPU = 5, KVM_HYPERCALL_SEND_IPI = 10 };
 #define KVM_HYPERCALL_EPERM 1
+#define KVM_HYPERCALL_EINVAL 22
 #define KVM_HYPERCALL_ENOSYS 1000
+#define ICR_LOGICAL BIT(11)
+#define ICR_SHORTHAND (BIT(18) | BIT(19))
+
+/* Offered as KVM does it: CPUID does not tell of it where the CPU model does not, and it works all the same. */
+static int64_t send_ipi(struct dbt_vcpu *v, bool wide)
+{
+    uint64_t bitmap[2] = {v->gpr[X86_RBX], v->gpr[X86_RCX]}, icr = v->gpr[X86_RSI];
+    unsigned taken;
+
+    if (!wide) { /* 32 CPUs a word */
+        bitmap[0] = (uint32_t)bitmap[0] | bitmap[1] << 32;
+        bitmap[1] = 0;
+    }
+    if (icr & (ICR_LOGICAL | ICR_SHORTHAND))
+        return -KVM_HYPERCALL_EINVAL;
+    dbt_leave_guest(v);
+    taken = v->hooks->apic_send(v->hooks->ctx, bitmap, gpr32(v, X86_RDX), icr);
+    dbt_enter_guest(v);
+    return taken;
+}
 
 static void hypercall(struct dbt_vcpu *v, const struct op *op)
 {
@@ -167,6 +189,8 @@ static void hypercall(struct dbt_vcpu *v, const struct op *op)
         result = -KVM_HYPERCALL_EPERM;
     else if (number == KVM_HYPERCALL_KICK_CPU)
         result = 0; /* who waits in HLT is woken by interrupts alone */
+    else if (number == KVM_HYPERCALL_SEND_IPI && v->hooks->apic_send != NULL)
+        result = send_ipi(v, wide);
     v->gpr[X86_RAX] = wide ? (uint64_t)result : (uint32_t)result;
 }
 
