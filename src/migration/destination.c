@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The destination of a migration: one session, and what it does on every loss (docs/formats/migration.md, "The
- * destination"). Long because the session's threads share one lock and its state, which nobody else is to see. */
+ * destination"). */
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -16,59 +16,16 @@
 #include "memory/memory.h"
 #include "migration/channel.h"
 #include "migration/compress.h"
-#include "migration/migration.h"
+#include "migration/destination_internal.h"
 #include "migration/pages_in.h"
 #include "migration/postcopy.h"
 #include "migration/storage_in.h"
-#include "migration/stream.h"
 #include "migration/tls.h"
 
-#define SETUP_MS 10000
 #define TAKE_MS 5000
 #define DRAIN_MS 2000
 
-#define ARRIVALS_MAX (2 * STREAM_CHANNELS_MAX) /* those that turn out not to belong here included */
-
-struct arrival { /* one connection and its thread; the first is the session's own */
-    struct migration_destination *destination;
-    struct channel *channel;
-    struct compressor *compressor;
-    pthread_t thread;
-    unsigned round; /* of the last ROUND */
-    bool resume;    /* it goes on with post-copy */
-};
-
-struct migration_destination {
-    struct migration_machine machine;
-    migration_finished_fn *finished;
-    void *finished_ctx;
-    unsigned channels_max;
-    bool use_tls;
-    struct tls *tls;
-    pthread_t thread;
-    struct migration_progress progress;
-    struct hello hello;
-    struct migration_disks disks;
-    struct storage_in *storage; /* NULL: no disk is copied */
-
-    pthread_mutex_t lock; /* of the members below */
-    pthread_cond_t changed;
-    struct arrival *arrival[ARRIVALS_MAX];
-    unsigned arrivals;
-    unsigned channels, joined; /* agreed on, and here */
-    unsigned round, at_barrier;
-    bool pages_joined;
-    bool failed, unsettled, settled, run_here, open;
-    bool deciding, abandoned; /* the guest is being taken, or here; it never will be */
-    _Atomic bool ending;
-    char message[ERR_MESSAGE_MAX + 200];
-    struct err failure;        /* the first one */
-    struct postcopy *postcopy; /* set once */
-    int pages_result;          /* 0: under way; 1: all memory is here; negative: the connection was lost */
-    struct err pages_error;
-};
-
-static void set_status(struct migration_destination *destination, enum migration_status status)
+void destination_set_status(struct migration_destination *destination, enum migration_status status)
 {
     destination->progress.status = status;
     destination->machine.changed(destination->machine.ctx, status);
@@ -88,8 +45,7 @@ static void fail(struct migration_destination *destination, const struct err *er
     pthread_cond_broadcast(&destination->changed);
 }
 
-/* Lock held, given up while waiting: at most a second. */
-static void wait_a_while(struct migration_destination *destination)
+void destination_wait(struct migration_destination *destination)
 {
     struct timespec until;
 
@@ -118,7 +74,7 @@ static int barrier(struct migration_destination *destination, struct arrival *ow
         else if (destination->ending || channel_closed(own->channel))
             r = stream_lost(err, -EPIPE, "source");
         else
-            wait_a_while(destination);
+            destination_wait(destination);
     }
     pthread_mutex_unlock(&destination->lock);
     return r;
@@ -173,17 +129,15 @@ static int receive_rounds(struct migration_destination *destination, struct arri
     }
 }
 
-enum channel_kind { CHANNEL_FOREIGN, CHANNEL_ROUNDS, CHANNEL_PAGES };
-
-/* Whether the connection belongs to this session, and what it is for. */
-static enum channel_kind join(struct arrival *own)
+enum channel_kind destination_join(struct arrival *own)
 {
     struct migration_destination *destination = own->destination;
     enum channel_kind kind = CHANNEL_FOREIGN;
     struct hello hello;
 
-    channel_set_patience(own->channel, SETUP_MS);
-    if (destination->tls != NULL && channel_start_tls(own->channel, destination->tls, NULL, SETUP_MS, NULL) < 0)
+    channel_set_patience(own->channel, DESTINATION_SETUP_MS);
+    if (destination->tls != NULL &&
+        channel_start_tls(own->channel, destination->tls, NULL, DESTINATION_SETUP_MS, NULL) < 0)
         return CHANNEL_FOREIGN;
     if (stream_receive_hello(own->channel, &hello, NULL) < 0)
         return CHANNEL_FOREIGN;
@@ -204,48 +158,6 @@ static enum channel_kind join(struct arrival *own)
     return kind;
 }
 
-/* From when post-copy begins; NULL: it does not. */
-static struct postcopy *await_postcopy(struct arrival *own)
-{
-    struct migration_destination *destination = own->destination;
-    struct postcopy *postcopy;
-
-    pthread_mutex_lock(&destination->lock);
-    while (!own->resume && destination->postcopy == NULL && !destination->failed && !destination->ending)
-        pthread_cond_wait(&destination->changed, &destination->lock);
-    postcopy = destination->postcopy;
-    if (own->resume && destination->pages_result >= 0) /* nothing was lost */
-        postcopy = NULL;
-    else
-        destination->pages_result = 0;
-    pthread_mutex_unlock(&destination->lock);
-    return postcopy;
-}
-
-static void serve_pages(struct arrival *own)
-{
-    struct migration_destination *destination = own->destination;
-    size_t size = memory_bitmap_words(destination->machine.memory) * sizeof(uint64_t);
-    struct postcopy *postcopy = await_postcopy(own);
-    struct err err = ERR_INIT;
-    int r = 0;
-
-    if (postcopy == NULL)
-        return;
-    if (own->resume) {
-        r = stream_send(own->channel, MESSAGE_MISSING, 0, postcopy_missing(postcopy), size, NULL);
-        if (r < 0)
-            stream_lost(&err, r, "source");
-    }
-    if (r == 0)
-        r = postcopy_serve(postcopy, own->channel, &err);
-    pthread_mutex_lock(&destination->lock);
-    destination->pages_result = r == 0 ? 1 : r;
-    destination->pages_error = err;
-    pthread_cond_broadcast(&destination->changed);
-    pthread_mutex_unlock(&destination->lock);
-}
-
 static void *arrival_thread(void *ctx)
 {
     struct arrival *own = ctx;
@@ -255,11 +167,11 @@ static void *arrival_thread(void *ctx)
     enum channel_kind kind;
 
     pthread_setname_np(pthread_self(), "migration-in");
-    kind = join(own);
+    kind = destination_join(own);
     if (kind == CHANNEL_FOREIGN)
         channel_break(own->channel);
     if (kind == CHANNEL_PAGES)
-        serve_pages(own);
+        destination_serve_pages(own);
     if (kind != CHANNEL_ROUNDS)
         return NULL;
     if (receive_rounds(destination, own, &message, &err) == 0)
@@ -351,7 +263,7 @@ static int load_state(struct migration_destination *destination, struct channel 
     if (message->type != MESSAGE_STATE || message->argument > 1 ||
         (destination->round == 0 && destination->postcopy == NULL))
         return err_set(err, -EBADMSG, "the source sent %s where STATE was to come", message_name(message->type));
-    set_status(destination, MIGRATION_DEVICE);
+    destination_set_status(destination, MIGRATION_DEVICE);
     r = stream_receive_body(channel, message, &state, err);
     if (r == 0)
         r = destination->machine.load(destination->machine.ctx, state.data, state.size, err);
@@ -413,7 +325,7 @@ static void run(struct migration_destination *destination, bool running)
     destination->machine.run(destination->machine.ctx, running);
     destination->progress.stage = STAGE_CONTINUE;
     destination->progress.end_ns = host_monotonic_ns();
-    set_status(destination, destination->postcopy != NULL ? MIGRATION_POSTCOPY : MIGRATION_COMPLETED);
+    destination_set_status(destination, destination->postcopy != NULL ? MIGRATION_POSTCOPY : MIGRATION_COMPLETED);
 }
 
 static enum destination_outcome await_settlement(struct migration_destination *destination, bool running,
@@ -430,7 +342,7 @@ static enum destination_outcome await_settlement(struct migration_destination *d
                     err->message);
         destination->unsettled = true;
         pthread_mutex_unlock(&destination->lock);
-        set_status(destination, MIGRATION_UNSETTLED);
+        destination_set_status(destination, MIGRATION_UNSETTLED);
         pthread_mutex_lock(&destination->lock);
         while (!destination->settled && !destination->ending)
             pthread_cond_wait(&destination->changed, &destination->lock);
@@ -484,112 +396,6 @@ static enum destination_outcome hand_over(struct migration_destination *destinat
     return DESTINATION_RUNS;
 }
 
-/* The source opened it long ago, but its thread may be behind. */
-static int await_pages_channel(struct migration_destination *destination, struct err *err)
-{
-    int64_t deadline = host_monotonic_ns() + SETUP_MS * INT64_C(1000000);
-    bool joined;
-
-    pthread_mutex_lock(&destination->lock);
-    while (!destination->pages_joined && !destination->ending && destination->arrivals > 1 &&
-           host_monotonic_ns() < deadline)
-        wait_a_while(destination);
-    joined = destination->pages_joined;
-    pthread_mutex_unlock(&destination->lock);
-    return joined ? 0 : err_set(err, -EBADMSG, "the source sent POSTCOPY and has no connection for its pages");
-}
-
-static int begin_postcopy(struct migration_destination *destination, struct channel *channel,
-                          const struct message *message, struct err *err)
-{
-    const struct memory *memory = destination->machine.memory;
-    uint64_t pages = memory->size >> MEMORY_PAGE_SHIFT;
-    struct buffer missing = BUFFER_INIT(STREAM_BITMAP_MAX);
-    struct postcopy *postcopy = NULL;
-    int r = 0;
-
-    if (message->size != memory_bitmap_words(memory) * sizeof(uint64_t) ||
-        (destination->hello.flags & SESSION_POSTCOPY) == 0)
-        return err_set(err, -EBADMSG, "the source sent a POSTCOPY of %u bytes for %llu pages", message->size,
-                       (unsigned long long)pages);
-    r = stream_receive_body(channel, message, &missing, err);
-    if (r == 0)
-        r = await_pages_channel(destination, err);
-    if (r == 0 && pages % 64 != 0 && (((uint64_t *)missing.data)[pages / 64] >> (pages % 64)) != 0)
-        r = err_set(err, -EBADMSG, "the source's POSTCOPY names pages behind the end of memory");
-    if (r == 0)
-        r = postcopy_new(destination->machine.memory, (const uint64_t *)missing.data, &destination->progress, &postcopy,
-                         err);
-    buffer_fini(&missing);
-    pthread_mutex_lock(&destination->lock);
-    destination->postcopy = postcopy;
-    pthread_cond_broadcast(&destination->changed);
-    pthread_mutex_unlock(&destination->lock);
-    return r;
-}
-
-/* Somebody has connected: the source again, perhaps. */
-static void recover(struct migration_destination *destination, int fd)
-{
-    struct arrival own = {.destination = destination};
-
-    if (channel_new(fd, &own.channel) < 0)
-        return;
-    if (join(&own) == CHANNEL_PAGES && own.resume)
-        serve_pages(&own);
-    channel_free(own.channel);
-}
-
-static int pages_result(struct migration_destination *destination)
-{
-    int result;
-
-    pthread_mutex_lock(&destination->lock);
-    result = destination->pages_result;
-    pthread_mutex_unlock(&destination->lock);
-    return result;
-}
-
-/* The loop's thread may wait for a page as well, so whoever connects is also looked for here. */
-static void await_recovery(struct migration_destination *destination)
-{
-    while (pages_result(destination) < 0 && !destination->ending) {
-        int fd = destination->machine.accept(destination->machine.ctx);
-
-        if (fd >= 0)
-            recover(destination, fd);
-        else
-            usleep(50000);
-    }
-}
-
-/* The guest runs here. Until all of its memory is here, whoever touches what is missing waits. */
-static void finish_postcopy(struct migration_destination *destination)
-{
-    int result;
-
-    for (;;) {
-        pthread_mutex_lock(&destination->lock);
-        destination->message[0] = 0;
-        while (destination->pages_result == 0 && !destination->ending)
-            pthread_cond_wait(&destination->changed, &destination->lock);
-        result = destination->ending ? 1 : destination->pages_result;
-        if (result < 0)
-            text_format(destination->message, sizeof(destination->message),
-                        "in post-copy: %s; the VM lacks memory that is on the source: migrate with resume there",
-                        destination->pages_error.message);
-        pthread_mutex_unlock(&destination->lock);
-        if (result == 1)
-            break;
-        set_status(destination, MIGRATION_POSTCOPY_PAUSED);
-        await_recovery(destination);
-        set_status(destination, MIGRATION_POSTCOPY);
-    }
-    destination->progress.end_ns = host_monotonic_ns();
-    if (!destination->ending)
-        set_status(destination, MIGRATION_COMPLETED);
-}
-
 static enum destination_outcome serve(struct migration_destination *destination, struct channel *channel,
                                       struct err *err)
 {
@@ -597,27 +403,27 @@ static enum destination_outcome serve(struct migration_destination *destination,
     struct message message;
     bool running = false;
 
-    set_status(destination, MIGRATION_SETUP);
+    destination_set_status(destination, MIGRATION_SETUP);
     if (destination->use_tls && (tls_new(destination->machine.tls_directory, true, &destination->tls, err) < 0 ||
-                                 channel_start_tls(channel, destination->tls, NULL, SETUP_MS, err) < 0))
+                                 channel_start_tls(channel, destination->tls, NULL, DESTINATION_SETUP_MS, err) < 0))
         return DESTINATION_AGAIN;
-    channel_set_patience(channel, SETUP_MS); /* others wait behind who says nothing */
+    channel_set_patience(channel, DESTINATION_SETUP_MS); /* others wait behind who says nothing */
     if (negotiate(destination, channel, err) < 0 || examine(destination, channel, err) < 0)
         return DESTINATION_AGAIN;
     channel_set_patience(channel, 0);
-    set_status(destination, MIGRATION_ACTIVE);
+    destination_set_status(destination, MIGRATION_ACTIVE);
     destination->progress.stage = STAGE_TRANSFER_MEMORY;
     if (receive_rounds(destination, destination->arrival[0], &message, err) < 0)
         return (destination->hello.flags & SESSION_DRY_RUN) != 0 ? DESTINATION_AGAIN : DESTINATION_ENDED;
     destination->progress.stage = STAGE_TRANSFER_STATE;
-    if (message.type == MESSAGE_POSTCOPY &&
-        (begin_postcopy(destination, channel, &message, err) < 0 || stream_receive(channel, true, &message, err) < 0))
+    if (message.type == MESSAGE_POSTCOPY && (destination_begin_postcopy(destination, channel, &message, err) < 0 ||
+                                             stream_receive(channel, true, &message, err) < 0))
         return DESTINATION_ENDED;
     if (load_state(destination, channel, &message, &running, err) < 0)
         return DESTINATION_ENDED;
     outcome = hand_over(destination, channel, running, err);
     if (outcome == DESTINATION_RUNS && destination->postcopy != NULL)
-        finish_postcopy(destination);
+        destination_finish_postcopy(destination);
     return outcome;
 }
 
@@ -657,9 +463,9 @@ static void *destination_thread(void *ctx)
     channel_break(channel);
     end_channels(destination);
     if (outcome == DESTINATION_AGAIN)
-        set_status(destination, MIGRATION_NONE);
+        destination_set_status(destination, MIGRATION_NONE);
     else if (outcome == DESTINATION_ENDED)
-        set_status(destination, MIGRATION_FAILED);
+        destination_set_status(destination, MIGRATION_FAILED);
     destination->finished(destination->finished_ctx, outcome, &err);
     return NULL;
 }
@@ -788,6 +594,8 @@ void migration_destination_free(struct migration_destination *destination)
     for (unsigned i = 0; i < destination->arrivals; i++)
         if (destination->arrival[i]->channel != NULL)
             channel_break(destination->arrival[i]->channel);
+    if (destination->recovering != NULL)
+        channel_break(destination->recovering);
     pthread_mutex_unlock(&destination->lock);
     if (destination->thread != 0)
         pthread_join(destination->thread, NULL);

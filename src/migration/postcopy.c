@@ -264,6 +264,11 @@ int postcopy_serve(struct postcopy *postcopy, struct channel *channel, struct er
     return err->code != 0 ? r : stream_lost(err, r, "source");
 }
 
+bool postcopy_complete(const struct postcopy *postcopy)
+{
+    return postcopy->left == 0;
+}
+
 const uint64_t *postcopy_missing(const struct postcopy *postcopy)
 {
     return postcopy->missing;

@@ -30,6 +30,9 @@ void postcopy_free(struct postcopy *postcopy);
  * negative errno and a sentence; may be called again with another channel). */
 int postcopy_serve(struct postcopy *postcopy, struct channel *channel, struct err *err);
 
+/* Whether nothing is missing any more. Not while it serves. */
+bool postcopy_complete(const struct postcopy *postcopy);
+
 /* What is missing now: bits as for postcopy_new(). Not while it serves. */
 const uint64_t *postcopy_missing(const struct postcopy *postcopy);
 

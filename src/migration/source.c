@@ -294,12 +294,16 @@ int migration_source_resume(struct migration_source *source, const struct addres
 
 int migration_source_settle(struct migration_source *source, bool run_here, struct err *err)
 {
+    enum migration_status status;
     int r = 0;
 
     pthread_mutex_lock(&source->lock);
-    if (source->progress.status != MIGRATION_UNSETTLED || source->settlement != SETTLE_NOTHING)
-        r = err_set(err, -EINVAL, "there is nothing to settle: the migration is %s",
-                    migration_status_name(source->progress.status));
+    status = source->progress.status;
+    if (status == MIGRATION_POSTCOPY_PAUSED && run_here)
+        r = err_set(err, -EINVAL, "the VM runs on the destination, and memory that it has written since is there");
+    else if ((status != MIGRATION_UNSETTLED && status != MIGRATION_POSTCOPY_PAUSED) ||
+             source->settlement != SETTLE_NOTHING || source->resume)
+        r = err_set(err, -EINVAL, "there is nothing to settle: the migration is %s", migration_status_name(status));
     else
         source->settlement = run_here ? SETTLE_RUN : SETTLE_DISCARD;
     pthread_cond_signal(&source->settled);

@@ -29,7 +29,7 @@ struct migration_source {
     bool committed, resume;
     struct address resume_address;
     struct link *link; /* set once */
-    char message[ERR_MESSAGE_MAX + 300];
+    char message[ERR_MESSAGE_MAX + 400];
     _Atomic bool cancel, ending;
 
     /* The thread's own: */

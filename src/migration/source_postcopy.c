@@ -128,20 +128,24 @@ void source_postcopy_abandon(struct migration_source *source)
     source->pages_started = false;
 }
 
-/* Waits for an address at which the destination can be reached again. */
-static bool await_resume(struct migration_source *source)
+enum way_on { WAY_RESUME, WAY_DISCARD, WAY_END };
+
+/* Waits for an address at which the destination can be reached again, or the word that it lacks nothing. */
+static enum way_on await_way_on(struct migration_source *source)
 {
-    bool resume;
+    enum way_on way = WAY_END;
 
     pthread_mutex_lock(&source->lock);
-    while (!source->resume && !source->ending)
+    while (!source->resume && source->settlement == SETTLE_NOTHING && !source->ending)
         pthread_cond_wait(&source->settled, &source->lock);
-    resume = source->resume && !source->ending;
-    source->resume = false;
-    if (resume)
+    if (!source->ending)
+        way = source->resume ? WAY_RESUME : WAY_DISCARD;
+    if (way == WAY_RESUME)
         source->address = source->resume_address;
+    source->resume = false;
+    source->settlement = SETTLE_NOTHING;
     pthread_mutex_unlock(&source->lock);
-    return resume;
+    return way;
 }
 
 /* What the destination lacks is what counts: what was on its way when the connection broke is lost. */
@@ -174,33 +178,51 @@ static int reconnect(struct migration_source *source, struct err *err)
     return r;
 }
 
-int source_postcopy_finish(struct migration_source *source, struct err *err)
+static int recover(struct migration_source *source, struct err *err)
 {
     int r;
-    char text[ERR_MESSAGE_MAX + 300];
+
+    *err = ERR_INIT;
+    source_set_status(source, MIGRATION_POSTCOPY_RECOVER);
+    r = reconnect(source, err);
+    if (r < 0)
+        return r;
+    source_set_message(source, "");
+    source_set_status(source, MIGRATION_POSTCOPY);
+    return serve(source, err);
+}
+
+static void pause_here(struct migration_source *source, const struct err *err)
+{
+    char text[ERR_MESSAGE_MAX + 400];
+
+    text_format(
+        text, sizeof(text),
+        "in post-copy: %s; the VM runs on the destination and lacks memory that is here: when the way is there again, "
+        "migrate with resume; neither process must end. If the destination's migration is completed, it lacks nothing: "
+        "x-ferry-migrate-settle with outcome discard",
+        err->message);
+    source_set_message(source, text);
+    source_set_status(source, MIGRATION_POSTCOPY_PAUSED);
+}
+
+int source_postcopy_finish(struct migration_source *source, struct err *err)
+{
+    enum way_on way = WAY_RESUME;
+    int r;
 
     source_set_status(source, MIGRATION_POSTCOPY);
     pthread_join(source->pages_thread, NULL);
     source->pages_started = false;
     r = source->pages_result;
     *err = source->pages_error;
-    while (r < 0) {
-        text_format(text, sizeof(text),
-                    "in post-copy: %s; the VM runs on the destination and lacks memory that is here: when the way is "
-                    "there again, migrate with resume; neither process must end",
-                    err->message);
-        source_set_message(source, text);
-        source_set_status(source, MIGRATION_POSTCOPY_PAUSED);
-        if (!await_resume(source))
-            return r;
-        *err = ERR_INIT;
-        source_set_status(source, MIGRATION_POSTCOPY_RECOVER);
-        r = reconnect(source, err);
-        if (r == 0) {
-            source_set_message(source, "");
-            source_set_status(source, MIGRATION_POSTCOPY);
-            r = serve(source, err);
-        }
+    while (r < 0 && way == WAY_RESUME) {
+        pause_here(source, err);
+        way = await_way_on(source);
+        if (way == WAY_RESUME)
+            r = recover(source, err);
     }
-    return 0;
+    if (way == WAY_DISCARD)
+        source_set_message(source, "");
+    return way == WAY_END ? r : 0;
 }

@@ -23,7 +23,7 @@
 #include "vmm/version.h"
 
 #define CLIENTS_MAX 16
-#define DESCRIPTORS_MAX 16   /* that are taken from one message */
+#define DESCRIPTORS_MAX 16    /* that are taken from one message */
 #define OUTPUT_MAX (1u << 20) /* bytes that a client may leave unread before it is dropped */
 
 struct client {
@@ -34,6 +34,7 @@ struct client {
     struct buffer output;
     int received; /* descriptor that came with the message under way; -1: none */
     bool negotiated;
+    bool busy; /* the loop's thread executes its command */
 };
 
 struct control {
@@ -41,14 +42,22 @@ struct control {
     int fd;
     struct sockaddr_un address;
     struct loop_source *source;
+
+    pthread_mutex_t lock; /* of the rest, as somebody may stand in for the loop's thread; not held while a command is
+                             executed there */
     struct client client[CLIENTS_MAX];
+    bool standing_in; /* somebody does; until the loop's thread comes by again */
+    bool quit;        /* was told to whoever stands in */
 };
+
+static loop_fn on_client;
 
 static void client_close(struct client *client)
 {
     if (client->fd < 0)
         return;
     loop_remove(client->source);
+    client->source = NULL;
     fd_close(&client->fd);
     fd_close(&client->received);
     qmp_reader_fini(&client->reader);
@@ -67,7 +76,8 @@ static bool client_flush(struct client *client)
             break;
         buffer_consume(&client->output, sent);
     }
-    loop_modify(client->source, client->output.size > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
+    if (!client->control->standing_in)
+        loop_modify(client->source, client->output.size > 0 ? LOOP_READ | LOOP_WRITE : LOOP_READ);
     return true;
 }
 
@@ -78,9 +88,51 @@ static void client_finish(struct client *client, int r)
         client_close(client);
 }
 
+/* For the loop's thread, which takes over again what others did in its place. */
+static void lock_in_loop(struct control *control)
+{
+    pthread_mutex_lock(&control->lock);
+    if (!control->standing_in)
+        return;
+    control->standing_in = false;
+    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+        struct client *client = &control->client[i];
+
+        if (client->fd < 0 || client->busy)
+            continue;
+        if (client->source == NULL &&
+            loop_add(control->machine->loop, client->fd, LOOP_READ, on_client, client, &client->source) < 0)
+            client_close(client);
+        else
+            client_finish(client, 0);
+    }
+}
+
+/* Lock held, but given up meanwhile in the loop's thread. */
+static int run_command(struct client *client, const struct qmp_command *command, json_t **ret_value, struct err *err)
+{
+    struct control *control = client->control;
+    struct machine *machine = control->machine;
+    int r;
+
+    if (control->standing_in) {
+        r = control_execute(machine, command->name, true, command->arguments, ret_value, err);
+        control->quit |= r == 0 && text_equal(command->name, "quit");
+        return r;
+    }
+    client->busy = true;
+    machine->fds.received = client->received;
+    client->received = -1;
+    pthread_mutex_unlock(&control->lock);
+    r = control_execute(machine, command->name, false, command->arguments, ret_value, err);
+    lock_in_loop(control);
+    fd_close(&machine->fds.received);
+    client->busy = false;
+    return r;
+}
+
 static int execute(struct client *client, const struct qmp_command *command)
 {
-    struct machine *machine = client->control->machine;
     struct err err = ERR_INIT;
     json_t *value = NULL;
     char text[160];
@@ -93,10 +145,7 @@ static int execute(struct client *client, const struct qmp_command *command)
         client->negotiated = true;
         return qmp_write_return(&client->output, NULL, command->id);
     }
-    machine->fds.received = client->received;
-    client->received = -1;
-    r = control_execute(machine, command->name, command->arguments, &value, &err);
-    fd_close(&machine->fds.received);
+    r = run_command(client, command, &value, &err);
     if (r == -ENOENT && err.code == 0) {
         text_format(text, sizeof(text), "The command %.100s has not been found", command->name);
         return qmp_write_error(&client->output, QMP_COMMAND_NOT_FOUND, text, command->id);
@@ -167,47 +216,49 @@ static ssize_t receive(struct client *client, void *bytes, size_t size)
     return got;
 }
 
+/* What has come. false: the connection is of no more use. */
+static bool serve(struct client *client)
+{
+    char bytes[4096];
+    ssize_t got = receive(client, bytes, sizeof(bytes));
+    int r;
+
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return true;
+    if (got <= 0 || qmp_reader_feed(&client->reader, bytes, got) < 0)
+        return false;
+    r = handle_messages(client);
+    return client->fd < 0 || (r == 0 && client_flush(client));
+}
+
 static void on_client(void *ctx, unsigned events)
 {
     struct client *client = ctx;
-    char bytes[4096];
-    ssize_t got;
-    int r;
 
-    if ((events & (LOOP_READ | LOOP_HANGUP)) == 0) {
-        client_finish(client, 0);
-        return;
-    }
-    got = receive(client, bytes, sizeof(bytes));
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got <= 0 || qmp_reader_feed(&client->reader, bytes, got) < 0) {
+    lock_in_loop(client->control);
+    if (client->fd >= 0 && ((events & (LOOP_READ | LOOP_HANGUP)) != 0 ? !serve(client) : !client_flush(client)))
         client_close(client);
-        return;
-    }
-    r = handle_messages(client);
-    if (client->fd >= 0)
-        client_finish(client, r);
+    pthread_mutex_unlock(&client->control->lock);
 }
 
 static struct client *free_client(struct control *control)
 {
     for (unsigned i = 0; i < CLIENTS_MAX; i++) {
-        if (control->client[i].fd < 0)
+        if (control->client[i].fd < 0 && !control->client[i].busy)
             return &control->client[i];
     }
     return NULL;
 }
 
-static void on_connection(void *ctx, unsigned events)
+static void welcome(struct control *control)
 {
-    struct control *control = ctx;
     struct client *client = free_client(control);
     int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     if (fd < 0)
         return;
-    if (client == NULL || loop_add(control->machine->loop, fd, LOOP_READ, on_client, client, &client->source) < 0) {
+    if (client == NULL || (!control->standing_in &&
+                           loop_add(control->machine->loop, fd, LOOP_READ, on_client, client, &client->source) < 0)) {
         close(fd);
         return;
     }
@@ -216,6 +267,52 @@ static void on_connection(void *ctx, unsigned events)
     client->output = BUFFER_INIT(OUTPUT_MAX);
     qmp_reader_init(&client->reader);
     client_finish(client, qmp_write_greeting(&client->output, FERRY_PROGRAM, FERRY_VERSION));
+}
+
+static void on_connection(void *ctx, unsigned events)
+{
+    struct control *control = ctx;
+
+    lock_in_loop(control);
+    welcome(control);
+    pthread_mutex_unlock(&control->lock);
+}
+
+static void take_over_again(void *ctx)
+{
+    struct control *control = ctx;
+
+    lock_in_loop(control);
+    pthread_mutex_unlock(&control->lock);
+}
+
+/* What the loop's thread watches it has to close. */
+static void drop(struct client *client)
+{
+    if (client->source == NULL)
+        client_close(client);
+    else
+        shutdown(client->fd, SHUT_RDWR);
+}
+
+bool control_stand_in(struct control *control)
+{
+    bool quit;
+
+    pthread_mutex_lock(&control->lock);
+    if (!control->standing_in)
+        control->standing_in = loop_defer(control->machine->loop, take_over_again, control) == 0;
+    if (control->standing_in)
+        welcome(control);
+    for (unsigned i = 0; control->standing_in && i < CLIENTS_MAX; i++) {
+        struct client *client = &control->client[i];
+
+        if (client->fd >= 0 && !client->busy && (!serve(client) || !client_flush(client)))
+            drop(client);
+    }
+    quit = control->quit;
+    pthread_mutex_unlock(&control->lock);
+    return quit;
 }
 
 static json_t *shutdown_data(const struct machine *machine)
@@ -278,6 +375,7 @@ static void on_event(void *ctx, enum machine_event event)
     struct timespec now;
 
     clock_gettime(CLOCK_REALTIME, &now);
+    lock_in_loop(control);
     for (unsigned i = 0; i < CLIENTS_MAX; i++) {
         struct client *client = &control->client[i];
 
@@ -285,6 +383,7 @@ static void on_event(void *ctx, enum machine_event event)
             client_finish(client, qmp_write_event(&client->output, names[event], data,
                                                   now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec));
     }
+    pthread_mutex_unlock(&control->lock);
     json_decref(data);
 }
 
@@ -292,8 +391,8 @@ static void on_event(void *ctx, enum machine_event event)
 static bool socket_alive(const struct sockaddr_un *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool alive = fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
-                             errno != ECONNREFUSED);
+    bool alive =
+        fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno != ECONNREFUSED);
 
     fd_close(&fd);
     return alive;
@@ -344,6 +443,7 @@ int control_new(struct machine *machine, const char *path, struct control **ret_
         return err_set(err, -ENOMEM, "out of memory");
     control->machine = machine;
     control->fd = -1;
+    pthread_mutex_init(&control->lock, NULL);
     for (unsigned i = 0; i < CLIENTS_MAX; i++)
         control->client[i] = (struct client){.control = control, .fd = -1, .received = -1};
     r = listen_at(control, path, err);
@@ -368,5 +468,6 @@ void control_free(struct control *control)
     fd_close(&control->fd);
     if (control->address.sun_path[0] != 0)
         unlink(control->address.sun_path);
+    pthread_mutex_destroy(&control->lock);
     free(control);
 }

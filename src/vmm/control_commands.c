@@ -28,6 +28,7 @@ struct command {
     json_type type;       /* of the argument */
     bool free_form;       /* it checks its arguments itself */
     bool changes;         /* what a migration counts on: refused meanwhile, and where the guest is not here */
+    bool alone;           /* needs neither the loop's thread nor the machine's lock */
 };
 
 static int query_status(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
@@ -226,25 +227,25 @@ static const struct command commands[] = {
     {"migrate-set-parameters", control_set_parameters, .free_form = true},
     {"migrate-start-postcopy", control_start_postcopy},
     {"migrate-pause", control_migrate_pause},
-    {"migrate-recover", control_migrate_recover, "uri", JSON_STRING},
+    {"migrate-recover", control_migrate_recover, "uri", JSON_STRING, .alone = true},
     {"migrate_cancel", control_migrate_cancel},
     {"netdev_add", control_netdev_add, .free_form = true, .changes = true},
     {"netdev_del", control_netdev_del, .free_form = true, .changes = true},
-    {"qmp_capabilities", capabilities_again},
+    {"qmp_capabilities", capabilities_again, .alone = true},
     {"query-balloon", query_balloon},
     {"query-block", control_query_block},
     {"query-blockstats", control_query_blockstats, .free_form = true},
     {"query-chardev", query_chardev},
-    {"query-commands", query_commands},
+    {"query-commands", query_commands, .alone = true},
     {"query-cpus-fast", query_cpus},
     {"query-kvm", query_kvm},
-    {"query-migrate", control_query_migrate},
+    {"query-migrate", control_query_migrate, .alone = true},
     {"query-migrate-capabilities", control_query_capabilities},
     {"query-migrate-parameters", control_query_parameters},
-    {"query-name", query_name},
-    {"query-status", query_status},
-    {"query-version", query_version},
-    {"quit", quit},
+    {"query-name", query_name, .alone = true},
+    {"query-status", query_status, .alone = true},
+    {"query-version", query_version, .alone = true},
+    {"quit", quit, .alone = true},
     {"remove-fd", control_remove_fd, .free_form = true},
     {"set_link", control_set_link, .free_form = true, .changes = true},
     {"stop", stop},
@@ -289,7 +290,8 @@ static int check_arguments(const struct command *command, json_t *arguments, str
     return 0;
 }
 
-int control_execute(struct machine *machine, const char *name, json_t *arguments, json_t **ret_value, struct err *err)
+int control_execute(struct machine *machine, const char *name, bool standing_in, json_t *arguments, json_t **ret_value,
+                    struct err *err)
 {
     int r;
 
@@ -297,6 +299,11 @@ int control_execute(struct machine *machine, const char *name, json_t *arguments
         if (strcmp(commands[i].name, name) != 0)
             continue;
         r = check_arguments(&commands[i], arguments, err);
+        if (r == 0 && standing_in && !commands[i].alone)
+            r = err_set(err, -EBUSY, "a device of this VM waits for memory that is still on its way from another host: until it has come, "
+                        "only query-status, query-migrate, migrate-recover, quit and what else changes nothing of it are answered");
+        if (r == 0 && standing_in && commands[i].run == quit) /* the caller's */
+            return 0;
         if (r == 0 && commands[i].changes)
             r = migrate_check_idle(machine, err);
         if (r < 0)

@@ -173,6 +173,12 @@ static void serve_reset(struct machine *machine)
     }
 }
 
+void machine_end_at_once(int exit_code)
+{
+    terminal_restore();
+    _exit(exit_code);
+}
+
 static void serve_requests(void *ctx)
 {
     struct machine *machine = ctx;
@@ -182,11 +188,8 @@ static void serve_requests(void *ctx)
     machine->request_deferred = false;
     if (machine->status >= MACHINE_SHUTDOWN)
         return;
-    if ((requests & MACHINE_EXIT) != 0 && migrate_lacks_memory(machine)) {
-        /* A CPU may wait for a page for ever, and with another in its place it must not go on for one instruction. */
-        terminal_restore();
-        _exit(machine->exit_code);
-    }
+    if ((requests & MACHINE_EXIT) != 0 && migrate_lacks_memory(machine))
+        machine_end_at_once(machine->exit_code);
     machine_cpus_park(machine);
     if ((requests & MACHINE_EXIT) != 0)
         end(machine, MACHINE_SHUTDOWN, machine->exit_code);

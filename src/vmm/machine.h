@@ -137,6 +137,10 @@ void machine_request(struct machine *machine, enum machine_request request, bool
 /* MACHINE_EXIT with an exit code. From any thread, lock held. */
 void machine_exit(struct machine *machine, int exit_code, bool by_guest);
 
+/* While memory is missing: a CPU may wait for a page for ever, and with another in its place it must not go on for one
+ * instruction. From any thread. */
+void machine_end_at_once(int exit_code) __attribute__((noreturn));
+
 /* Loop thread, lock held (given up while waiting for the CPUs). Both do nothing when already so, or the machine ends. */
 void machine_pause(struct machine *machine);
 void machine_resume(struct machine *machine);

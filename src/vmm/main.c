@@ -96,6 +96,18 @@ struct vm {
     struct signals signals;
 };
 
+/* While the loop's thread waits for memory: what people must be able to do all the same. */
+static void stand_in(void *ctx)
+{
+    struct vm *vm = ctx;
+    struct signalfd_siginfo info;
+
+    if (read(vm->signals.fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        machine_end_at_once(MACHINE_EXIT_SIGNAL + (int)info.ssi_signo);
+    if (vm->control != NULL && control_stand_in(vm->control))
+        machine_end_at_once(MACHINE_EXIT_POWER_OFF);
+}
+
 static int prepare(struct vm *vm, const struct vm_config *config, int64_t start_ns, struct err *err)
 {
     int r = machine_new(config, start_ns, &vm->machine, err);
@@ -109,6 +121,8 @@ static int prepare(struct vm *vm, const struct vm_config *config, int64_t start_
         r = control_new(vm->machine, config->control, &vm->control, err);
     if (r == 0)
         r = watch_signals(&vm->signals, vm->machine, err);
+    if (r == 0)
+        migrate_set_stand_in(vm->machine, stand_in, vm);
     if (r == 0)
         r = machine_start(vm->machine, err);
     if (r == 0 && config->incoming != NULL) { /* confined already, and so are the threads that it starts */
@@ -131,6 +145,8 @@ static int run(const struct vm_config *config, int64_t start_ns)
         code = machine_run(vm.machine);
         report(vm.machine);
     }
+    if (vm.machine != NULL)
+        migrate_set_stand_in(vm.machine, NULL, NULL);
     control_free(vm.control);
     if (vm.machine != NULL)
         loop_remove(vm.signals.source);

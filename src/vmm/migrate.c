@@ -1,31 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The machine's side of its migrations. The migration room's threads call in here; what touches the machine is done in
- * the loop's thread while they wait. Long because source and destination share what the two threads hand each other. */
+ * the loop's thread while they wait. Here is what both sides have in common. */
 #include "vmm/migrate.h"
 
 #include <errno.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-#include <unistd.h>
+#include <stdlib.h>
 
 #include "backend/handover.h"
 #include "base/buffer.h"
 #include "base/err.h"
-#include "base/fd.h"
 #include "base/log.h"
-#include "base/text.h"
 #include "event/loop.h"
 #include "migration/migration.h"
 #include "vmm/board.h"
 #include "vmm/describe.h"
 #include "vmm/machine.h"
-#include "vmm/machine_state.h"
 #include "vmm/migrate_internal.h"
 
-#define CHANNELS_MAX 16
 #define TLS_DIRECTORY "/etc/pki/qemu" /* where libvirt's users have them */
-#define FLUSH_SECONDS 2
 
 /* Work of a migration thread, to be done in the loop's thread. */
 struct call {
@@ -34,36 +26,6 @@ struct call {
     struct err *err;
     int result;
     bool done;
-};
-
-struct migrate {
-    struct machine *machine;
-    struct migration_machine interface;
-    struct migration_parameters parameters;
-    struct migration_source *source; /* the last one, even when it is over */
-    struct migration_destination *destination;
-    bool arbiter; /* both sides can reach it */
-    bool storage; /* disks that are not shared are copied */
-    struct migrate_disks disks;
-
-    struct address address; /* where a source is waited for */
-    int listen_fd;
-    struct loop_source *listening;
-    bool serving; /* a session is under way */
-    struct result {
-        enum destination_outcome outcome;
-        struct err err;
-    } result;    /* of the session that is over */
-    int next_fd; /* who came meanwhile; -1: nobody */
-
-    enum machine_status status_before; /* the stop */
-
-    pthread_mutex_t lock; /* of the members below */
-    pthread_cond_t changed;
-    struct call *call;         /* waits for the loop's thread */
-    struct news *news;         /* to be told, oldest first */
-    struct flushing *flushing; /* of the disks; NULL: none under way */
-    bool ending;
 };
 
 /* --- from a migration thread to the loop's and back ----------------------------------------------------- */
@@ -150,53 +112,6 @@ static int release_work(struct migrate *migrate, void *argument, struct err *err
 static int release_disks(void *ctx, struct err *err)
 {
     return migrate_in_loop(ctx, release_work, NULL, err);
-}
-
-/* A flush of the disks under way; the last of migrate and loop to let it go frees it. */
-struct flushing {
-    struct migrate *migrate; /* NULL: gone, or no longer waiting */
-};
-
-static void flush_done(void *ctx)
-{
-    struct flushing *flushing = ctx;
-
-    if (flushing->migrate != NULL) {
-        pthread_mutex_lock(&flushing->migrate->lock);
-        flushing->migrate->flushing = NULL;
-        pthread_cond_broadcast(&flushing->migrate->changed);
-        pthread_mutex_unlock(&flushing->migrate->lock);
-    }
-    free(flushing);
-}
-
-static int flush_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    struct flushing *flushing = migrate->flushing == NULL ? malloc(sizeof(*flushing)) : NULL;
-
-    if (flushing == NULL)
-        return 0;
-    flushing->migrate = migrate;
-    pthread_mutex_lock(&migrate->lock);
-    migrate->flushing = flushing;
-    pthread_mutex_unlock(&migrate->lock);
-    board_flush_disks(migrate->machine->board, flush_done, flushing);
-    return 0;
-}
-
-static void flush_disks(void *ctx)
-{
-    struct migrate *migrate = ctx;
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += FLUSH_SECONDS;
-    migrate_in_loop(migrate, flush_work, NULL, NULL);
-    pthread_mutex_lock(&migrate->lock);
-    while (migrate->flushing != NULL && !migrate->ending)
-        if (pthread_cond_timedwait(&migrate->changed, &migrate->lock, &until) == ETIMEDOUT)
-            break;
-    pthread_mutex_unlock(&migrate->lock);
 }
 
 static int disks_work(struct migrate *migrate, void *argument, struct err *err)
@@ -338,258 +253,7 @@ static void passed(void *ctx, unsigned round)
     send_news(ctx, MIGRATION_NONE, round);
 }
 
-/* --- the source ----------------------------------------------------------------------------------------- */
-
-static int examine_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    struct buffer *description = argument;
-
-    return describe_examine(migrate->machine, description->data, description->size, migrate->storage, &migrate->arbiter,
-                            err);
-}
-
-static int examine(void *ctx, const void *description, size_t size, struct err *err)
-{
-    struct buffer view = {.data = (void *)description, .size = size};
-
-    return migrate_in_loop(ctx, examine_work, &view, err);
-}
-
-static int stop_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    struct machine *machine = migrate->machine;
-    int r = machine_hold(machine, &migrate->status_before);
-
-    if (r < 0)
-        return err_set(err, r, "the VM is %s", machine_status_name(machine));
-    *(bool *)argument = migrate->status_before == MACHINE_RUNNING;
-    return 0;
-}
-
-static int stop(void *ctx, bool *ret_running, struct err *err)
-{
-    return migrate_in_loop(ctx, stop_work, ret_running, err);
-}
-
-static int save_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    return machine_save_sections(migrate->machine, argument, err);
-}
-
-static int save(void *ctx, struct buffer *out, struct err *err)
-{
-    return migrate_in_loop(ctx, save_work, out, err);
-}
-
-static int resume_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    machine_unhold(migrate->machine, migrate->status_before);
-    return 0;
-}
-
-static void resume(void *ctx)
-{
-    migrate_in_loop(ctx, resume_work, NULL, NULL);
-}
-
-static int gone_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    machine_unhold(migrate->machine, MACHINE_POSTMIGRATE);
-    return 0;
-}
-
-static void gone(void *ctx)
-{
-    migrate_in_loop(ctx, gone_work, NULL, NULL);
-}
-
-static int throttle_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    machine_throttle(migrate->machine, *(unsigned *)argument);
-    return 0;
-}
-
-static void throttle(void *ctx, unsigned percent)
-{
-    migrate_in_loop(ctx, throttle_work, &percent, NULL);
-}
-
-/* --- the destination ------------------------------------------------------------------------------------ */
-
-static int check_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    struct buffer *description = argument;
-
-    return describe_check(migrate->machine, description->data, description->size, &migrate->arbiter, err);
-}
-
-static int check(void *ctx, const void *description, size_t size, struct err *err)
-{
-    struct buffer view = {.data = (void *)description, .size = size};
-
-    return migrate_in_loop(ctx, check_work, &view, err);
-}
-
-static int load_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    struct buffer *state = argument;
-
-    return machine_load_sections(migrate->machine, state->data, state->size, err);
-}
-
-static int load(void *ctx, const void *state, size_t size, struct err *err)
-{
-    struct buffer view = {.data = (void *)state, .size = size};
-
-    return migrate_in_loop(ctx, load_work, &view, err);
-}
-
-static int run_work(struct migrate *migrate, void *argument, struct err *err)
-{
-    struct machine *machine = migrate->machine;
-    bool running = *(bool *)argument && !machine->config->paused;
-
-    machine->announce_when_running = true;
-    machine_unhold(machine, running ? MACHINE_RUNNING : MACHINE_PAUSED);
-    return 0;
-}
-
-static void run(void *ctx, bool running)
-{
-    migrate_in_loop(ctx, run_work, &running, NULL);
-}
-
-static int accept_late(void *ctx)
-{
-    struct migrate *migrate = ctx;
-
-    int fd = -1;
-
-    pthread_mutex_lock(&migrate->lock);
-    if (migrate->listen_fd >= 0)
-        fd = accept4(migrate->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-    pthread_mutex_unlock(&migrate->lock);
-    return fd;
-}
-
-static void stop_listening(struct migrate *migrate)
-{
-    loop_remove(migrate->listening);
-    migrate->listening = NULL;
-    if (migrate->listen_fd >= 0 && migrate->address.kind == ADDRESS_UNIX)
-        unlink(migrate->address.path);
-    fd_close(&migrate->listen_fd);
-    fd_close(&migrate->next_fd);
-}
-
-static migration_finished_fn finished;
-
-static int serve(struct migrate *migrate, int fd, struct err *err)
-{
-    int r;
-
-    r = migration_destination_start(&migrate->interface, fd, migrate->address.tls, CHANNELS_MAX, finished, migrate,
-                                    &migrate->destination, err);
-    migrate->serving = r == 0;
-    return r;
-}
-
-static void serve_next(struct migrate *migrate)
-{
-    struct err err = ERR_INIT;
-    int fd = migrate->next_fd;
-
-    migrate->next_fd = -1;
-    if (serve(migrate, fd, &err) < 0)
-        log_error("%s", err.message);
-}
-
-static void give_up(struct migrate *migrate, const struct err *err)
-{
-    struct machine *machine = migrate->machine;
-
-    if (machine->crash_message[0] == 0)
-        text_format(machine->crash_message, sizeof(machine->crash_message),
-                    "the migration to here failed: %s; the VM did not run here", err->message);
-    machine_exit(machine, MACHINE_EXIT_BAD_INPUT, false);
-}
-
-static void session_over(void *ctx)
-{
-    struct migrate *migrate = ctx;
-    const struct result *result = &migrate->result;
-
-    if (result->outcome != DESTINATION_AGAIN || migrate->listen_fd < 0)
-        stop_listening(migrate);
-    if (result->outcome == DESTINATION_ENDED || (result->outcome == DESTINATION_AGAIN && migrate->listen_fd < 0)) {
-        give_up(migrate, &result->err);
-    } else if (result->outcome == DESTINATION_AGAIN) {
-        if (result->err.code != -EPIPE) /* it only asked, or was refused before */
-            log_warning("a migration to here was not begun: %s; waiting for another", result->err.message);
-        migration_destination_free(migrate->destination);
-        migrate->destination = NULL;
-        migrate->serving = false;
-        if (migrate->next_fd >= 0)
-            serve_next(migrate);
-    }
-}
-
-static void finished(void *ctx, enum destination_outcome outcome, const struct err *err)
-{
-    struct migrate *migrate = ctx;
-
-    migrate->result = (struct result){.outcome = outcome, .err = *err};
-    loop_defer(migrate->machine->loop, session_over, migrate);
-}
-
-static void on_connection(void *ctx, unsigned events)
-{
-    struct migrate *migrate = ctx;
-    struct err err = ERR_INIT;
-    int fd = accept4(migrate->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-
-    if (fd < 0 || (migrate->serving && migration_destination_add(migrate->destination, fd)))
-        return;
-    if (migrate->serving) {
-        fd_close(&migrate->next_fd);
-        migrate->next_fd = fd;
-    } else if (serve(migrate, fd, &err) < 0) {
-        log_error("%s", err.message);
-    }
-}
-
-int migrate_incoming(struct machine *machine, const char *uri, struct err *err)
-{
-    struct migrate *migrate = machine->migrate;
-    int r;
-
-    if (machine->status != MACHINE_INMIGRATE)
-        return err_set(err, -EINVAL, "the VM was not started with --incoming, so none can come here");
-    if (migrate->listen_fd >= 0 || migrate->serving)
-        return err_set(err, -EBUSY, "a migration is waited for already");
-    if (text_equal(uri, "defer"))
-        return 0;
-    r = address_parse(uri, &migrate->address, err);
-    if (r == 0 && migrate->address.kind == ADDRESS_FD)
-        return serve(migrate, migrate->address.fd, err);
-    if (r == 0)
-        r = address_listen(&migrate->address, &migrate->listen_fd, err);
-    if (r == 0) {
-        r = loop_add(machine->loop, migrate->listen_fd, LOOP_READ, on_connection, migrate, &migrate->listening);
-        if (r < 0)
-            err_set(err, r, "cannot watch the socket for migrations: %s", strerror(-r));
-    }
-    if (r < 0)
-        stop_listening(migrate);
-    return r;
-}
-
 /* --- commands ------------------------------------------------------------------------------------------- */
-
-static bool source_active(const struct migrate *migrate)
-{
-    return migrate->source != NULL && !migration_status_over(migration_source_progress(migrate->source)->status);
-}
 
 int migrate_check_idle(const struct machine *machine, struct err *err)
 {
@@ -599,35 +263,9 @@ int migrate_check_idle(const struct machine *machine, struct err *err)
         return err_set(err, -EBUSY, "the VM has gone to another host");
     if (migrate_lacks_memory(machine))
         return err_set(err, -EBUSY, "memory of this VM is still on its way from another host");
-    if (source_active(machine->migrate))
+    if (migrate_source_active(machine->migrate))
         return err_set(err, -EBUSY, "the VM is being migrated: wait for its end, or migrate_cancel");
     return 0;
-}
-
-int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, bool storage, struct err *err)
-{
-    struct migrate *migrate = machine->migrate;
-    struct migration_parameters parameters = migrate->parameters;
-    struct address address;
-    int r = migrate_check_idle(machine, err);
-
-    if (r == 0 && machine->unusable)
-        r = err_set(err, -EINVAL, "the VM's state is incomplete since a load failed");
-    if (r == 0)
-        r = address_parse(uri, &address, err);
-    if (r < 0)
-        return r;
-    migration_source_free(migrate->source);
-    migrate->source = NULL;
-    migrate->storage = parameters.storage = parameters.storage || storage;
-    describe_forget_copies(machine);
-    migrate->arbiter = describe_can_arbitrate(machine, migrate->storage);
-    return migration_source_start(&migrate->interface, &address, &parameters, dry_run, &migrate->source, err);
-}
-
-int migrate_cancel(struct machine *machine, struct err *err)
-{
-    return source_active(machine->migrate) ? migration_source_cancel(machine->migrate->source, err) : 0;
 }
 
 int migrate_settle(struct machine *machine, bool run_here, struct err *err)
@@ -641,71 +279,6 @@ int migrate_settle(struct machine *machine, bool run_here, struct err *err)
     if (machine->status == MACHINE_INMIGRATE && !run_here) /* nobody has come */
         return 0;
     return err_set(err, -EINVAL, "there is nothing to settle: there was no migration");
-}
-
-int migrate_start_postcopy(struct machine *machine, struct err *err)
-{
-    struct migrate *migrate = machine->migrate;
-
-    if (migrate->source == NULL)
-        return err_set(err, -EINVAL, "there is no migration");
-    return migration_source_start_postcopy(migrate->source, err);
-}
-
-int migrate_pause(struct machine *machine, struct err *err)
-{
-    struct migrate *migrate = machine->migrate;
-
-    if (migrate->source == NULL)
-        return err_set(err, -EINVAL, "there is no migration from here to pause");
-    return migration_source_pause(migrate->source, err);
-}
-
-/* At another address than before. The migration's thread looks at the descriptor too. */
-static int listen_instead(struct migrate *migrate, const struct address *address, struct err *err)
-{
-    int fd, r = address_listen(address, &fd, err);
-
-    if (r < 0)
-        return r;
-    pthread_mutex_lock(&migrate->lock);
-    stop_listening(migrate);
-    migrate->listen_fd = fd;
-    pthread_mutex_unlock(&migrate->lock);
-    migrate->address = *address;
-    r = loop_add(migrate->machine->loop, fd, LOOP_READ, on_connection, migrate, &migrate->listening);
-    return r < 0 ? err_set(err, r, "cannot watch the socket for migrations: %s", strerror(-r)) : 0;
-}
-
-int migrate_recover(struct machine *machine, const char *uri, struct err *err)
-{
-    struct migrate *migrate = machine->migrate;
-    const struct migration_progress *progress =
-        migrate->destination != NULL ? migration_destination_progress(migrate->destination) : NULL;
-    struct address address;
-    int r = address_parse(uri, &address, err);
-
-    if (r < 0)
-        return r;
-    if (progress == NULL || progress->status != MIGRATION_POSTCOPY_PAUSED)
-        return err_set(err, -EINVAL, "there is nothing to recover: no post-copy to here has lost its connection");
-    if (address.kind == ADDRESS_FD || address.tls != migrate->address.tls)
-        return err_set(err, -EINVAL, "post-copy began %s TLS and goes on so, at an address that can be listened at",
-                       migrate->address.tls ? "with" : "without");
-    return listen_instead(migrate, &address, err);
-}
-
-int migrate_resume(struct machine *machine, const char *uri, struct err *err)
-{
-    struct migrate *migrate = machine->migrate;
-    struct address address;
-    int r = address_parse(uri, &address, err);
-
-    if (r < 0)
-        return r;
-    if (migrate->source == NULL)
-        return err_set(err, -EINVAL, "there is no migration to resume");
-    return migration_source_resume(migrate->source, &address, err);
 }
 
 bool migrate_lacks_memory(const struct machine *machine)
@@ -779,19 +352,11 @@ int migrate_new(struct machine *machine, struct err *err)
         .copied_disks = copied_disks,
         .changed = changed,
         .passed = passed,
-        .examine = examine,
-        .flush_disks = flush_disks,
-        .stop = stop,
-        .save = save,
-        .resume = resume,
-        .gone = gone,
-        .throttle = throttle,
-        .check = check,
-        .load = load,
-        .run = run,
-        .accept = accept_late,
     };
+    migrate_fill_source(&migrate->interface);
+    migrate_fill_destination(&migrate->interface);
     pthread_mutex_init(&migrate->lock, NULL);
+    pthread_mutex_init(&migrate->stand_in_lock, NULL);
     pthread_cond_init(&migrate->changed, NULL);
     machine->migrate = migrate;
     return 0;
@@ -804,12 +369,12 @@ void migrate_free(struct migrate *migrate)
     end_calls(migrate);
     migration_source_free(migrate->source);
     migration_destination_free(migrate->destination);
-    stop_listening(migrate);
+    migrate_stop_listening(migrate);
     for (struct news *news; (news = take_news(migrate)) != NULL;)
         free(news);
-    if (migrate->flushing != NULL)
-        migrate->flushing->migrate = NULL;
+    migrate_abandon_flush(migrate);
     pthread_cond_destroy(&migrate->changed);
+    pthread_mutex_destroy(&migrate->stand_in_lock);
     pthread_mutex_destroy(&migrate->lock);
     free(migrate);
 }

@@ -24,8 +24,8 @@ void migrate_free(struct migrate *migrate);
 /* Waits for a source at the URI; "defer": for migrate-incoming. The machine is MACHINE_INMIGRATE. */
 int migrate_incoming(struct machine *machine, const char *uri, struct err *err);
 
-/* Begins. dry_run: only asks whether it would work, and measures. storage: disks that are not shared are copied, also if the
- * parameters don't say so. */
+/* Begins. dry_run: only asks whether it would work, and measures. storage: disks that are not shared are copied, also
+ * if the parameters don't say so. */
 int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, bool storage, struct err *err);
 
 int migrate_cancel(struct machine *machine, struct err *err);
@@ -40,6 +40,13 @@ int migrate_pause(struct machine *machine, struct err *err);
  * there. */
 int migrate_recover(struct machine *machine, const char *uri, struct err *err);
 int migrate_resume(struct machine *machine, const char *uri, struct err *err);
+
+/* What is done every 50 ms or so from the migration's thread while the loop's thread does not come round: in post-copy
+ * whose connection is lost, a device may have touched what is missing, and the thread, or one that has the machine's
+ * lock, waits for it. fn may call migrate_recover(), migrate_progress(), migrate_message() and what only reads. NULL:
+ * nothing more, when this returns. Any thread. */
+typedef void migrate_stand_in_fn(void *ctx);
+void migrate_set_stand_in(struct machine *machine, migrate_stand_in_fn *fn, void *ctx);
 
 /* Whether memory of this VM is still on another host, so that the guest can't outlive this process and must not be
  * waited for. */

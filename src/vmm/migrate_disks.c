@@ -64,7 +64,8 @@ static int track_work(struct migrate *migrate, void *argument, struct err *err)
         int r = block_track(disks->image[i]);
 
         if (r < 0)
-            return err_set(err, r, "no memory for the map of changed blocks of disk %.200s", block_path(disks->image[i]));
+            return err_set(err, r, "no memory for the map of changed blocks of disk %.200s",
+                           block_path(disks->image[i]));
     }
     return 0;
 }

@@ -2,17 +2,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Post-copy: a guest that no way is fast enough for runs on the destination before its memory is there; and goes on after the
 connection was lost in the middle."""
+import subprocess
 import sys
 import time
 
-from migration import ENGINES, MigrationTest, free_port, main, wait_over
+from migration import ENGINES, GUESTS, MigrationTest, free_port, main, wait_over, without_userfaultfd
 from proxy import Proxy
 
 
 class Postcopy(MigrationTest):
-    def begin(self, uri, listen=None, engines=(ENGINES[0], ENGINES[0]), options=()):
+    def begin(self, uri, listen=None, engines=(ENGINES[0], ENGINES[0]), options=(), guest="dirty"):
         """A migration that is in its first round and told to switch."""
-        source, target, out, into = self.pair(listen or uri, *options, engines=engines, guest="dirty")
+        source, target, out, into = self.pair(listen or uri, *options, engines=engines, guest=guest)
         self.type(source, "ab")
         out.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
         out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0})
@@ -37,29 +38,34 @@ class Postcopy(MigrationTest):
                 self.doCleanups()
                 self.setUp()
 
+    def begin_behind(self, until, **more):
+        """The same through a proxy that holds pages back."""
+        proxy = Proxy(self.place / "p", self.place / "m", until, Proxy.cut, channels=2, **more)
+        self.addCleanup(proxy.close)
+        return proxy, *self.begin(f"unix:{self.place}/p", listen=f"unix:{self.place}/m")
+
+    def assert_recovered(self, source, target, out, into):
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.assertEqual(wait_over(into)["status"], "completed")
+        self.type(target, "cdefghijkl")
+        self.assertTrue(source.process.poll() is None)
+
     def test_connection_lost(self):
-        place = self.place
-        lost = Proxy(place / "p", place / "m", "TAKEN", Proxy.cut, after=True, channels=2)
-        self.addCleanup(lost.close)
-        source, target, out, into = self.begin(f"unix:{place}/p", listen=f"unix:{place}/m")
+        _, source, target, out, into = self.begin_behind("TAKEN", after=True)
         answer = wait_over(out, ("postcopy-paused", "completed"))
         self.assertEqual(answer["status"], "postcopy-paused", answer)
         self.assertIn("migrate with resume", answer["error-desc"])
         wait_over(into, ("postcopy-paused",))
         self.assertIn("still on its way", into.execute("stop")["error"]["desc"])
         self.assertIn("cannot connect", self.failed_resume(out))
-        out.call("migrate", uri=f"unix:{place}/m", resume=True)
-        self.assertEqual(wait_over(out)["status"], "completed")
-        self.assertEqual(wait_over(into)["status"], "completed")
-        self.type(target, "cdefghijkl")
-        self.assertTrue(source.process.poll() is None)
+        self.assertIn("runs on the destination", out.execute("x-ferry-migrate-settle", outcome="run")["error"]["desc"])
+        out.call("migrate", uri=f"unix:{self.place}/m", resume=True)
+        self.assert_recovered(source, target, out, into)
 
     def test_pause_and_recover(self):
         """The operator breaks the connection off, and it goes on at another address."""
         place = self.place
-        slow = Proxy(place / "p", place / "m", lambda *_: False, Proxy.cut, channels=2)
-        self.addCleanup(slow.close)
-        source, target, out, into = self.begin(f"unix:{place}/p", listen=f"unix:{place}/m")
+        slow, source, target, out, into = self.begin_behind(lambda *_: False)
         self.assertIn("nothing to recover", into.execute("migrate-recover", uri=f"unix:{place}/new")["error"]["desc"])
         wait_over(out, ("postcopy-active",))
         out.call("migrate-pause")
@@ -73,23 +79,77 @@ class Postcopy(MigrationTest):
         into.call("migrate-recover", uri=new)
         self.assertFalse((place / "m").exists())
         out.call("migrate", uri=new, resume=True)
-        self.assertEqual(wait_over(out)["status"], "completed")
-        self.assertEqual(wait_over(into)["status"], "completed")
-        self.type(target, "cdefghijkl")
-        self.assertTrue(source.process.poll() is None)
+        self.assert_recovered(source, target, out, into)
+
+    def lose_while_a_device_waits(self):
+        """The page to which the guest has its disk read is lost on its way, and so is the connection when somebody asks for it. Mostly that
+        is the disk, so that the VM's loop waits."""
+        symbols = subprocess.run(["nm", GUESTS / "disk.elf"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        block = int(next(line.split()[0] for line in symbols.splitlines() if line.endswith(" block")), 16)
+        disk = self.place / "disk"
+        for _ in range(20):
+            disk.write_bytes(bytes(1 << 20))
+            proxy = Proxy(self.place / "p", self.place / "m",
+                          lambda name, _: name == "WANT" and int.from_bytes(proxy.body, "little") == block // 4096, Proxy.cut, channels=2,
+                          let=1 << 30, lost=block)
+            self.addCleanup(proxy.close)
+            begun = self.begin(f"unix:{self.place}/p", listen=f"unix:{self.place}/m", guest="disk", options=("--disk", disk))
+            wait_over(begun[3], ("postcopy-paused",))
+            deadline = time.monotonic() + 1
+            while time.monotonic() < deadline:
+                if "a device of this VM waits" in begun[3].execute("query-block").get("error", {}).get("desc", ""):
+                    return begun
+                time.sleep(0.05)
+            self.doCleanups()
+            self.setUp()
+            disk = self.place / "disk"
+        return self.fail("the disk never waits")
+
+    def test_device_waits(self):
+        """What is needed to go on is answered all the same, on connections that are there and on new ones; and everything behind it."""
+        source, target, out, into = self.lose_while_a_device_waits()
+        later = self.control("target")
+        self.assertEqual(later.call("query-status")["status"], "running")
+        new = f"unix:{self.place}/new"
+        later.call("migrate-recover", uri=new)
+        out.call("migrate", uri=new, resume=True)
+        self.assert_recovered(source, target, out, into)
+        for qmp in into, later:
+            self.assertNotEqual(qmp.call("query-block"), [])
+        self.assertNotEqual(self.control("target").call("query-block"), [])
+
+    def test_device_waits_for_ever(self):
+        """It can be ended, by a command or a signal."""
+        for end in (lambda target, into: into.call("quit"), 0), (lambda target, _: target.terminate(), 128 + 15):
+            with self.subTest(end=end):
+                _, target, _, into = self.lose_while_a_device_waits()
+                try:
+                    end[0](target, into)
+                except EOFError:
+                    pass  # it may be faster than its answer
+                self.assertEqual(target.finish(), end[1])
+                self.doCleanups()
+                self.setUp()
 
     def test_source_dies(self):
         """In post-copy, its memory is lost: the destination says so, waits and ends when it is told to."""
-        place = self.place
-        slow = Proxy(place / "p", place / "m", lambda *_: False, Proxy.cut, channels=2)
-        self.addCleanup(slow.close)
-        source, target, out, into = self.begin(f"unix:{place}/p", listen=f"unix:{place}/m")
+        slow, source, target, out, into = self.begin_behind(lambda *_: False)
         wait_over(out, ("postcopy-active",))
         source.process.kill()
+        slow.cut()  # it holds pages back, and does not see the source go
         answer = wait_over(into, ("postcopy-paused",))
         self.assertIn("lacks memory that is on the source", answer["error-desc"])
         target.terminate()
         self.assertEqual(target.finish(), 128 + 15)
+
+    def test_last_answer_lost(self):
+        """The destination has everything, and the source is told so."""
+        _, source, target, out, into = self.begin_behind("ALL", release="TAKEN")
+        self.assertEqual(wait_over(into, ("completed", "postcopy-paused"))["status"], "completed")
+        self.assertIn("lacks nothing", wait_over(out, ("postcopy-paused",))["error-desc"])
+        self.failed_resume(out)
+        out.call("x-ferry-migrate-settle", outcome="discard")
+        self.assert_recovered(source, target, out, into)
 
     def failed_resume(self, out):
         out.call("migrate", uri=f"unix:{self.place}/nowhere", resume=True)
@@ -101,10 +161,7 @@ class Postcopy(MigrationTest):
 
     def test_destination_ends(self):
         """The guest is lost then, and nothing pretends otherwise."""
-        place = self.place
-        lost = Proxy(place / "p", place / "m", "TAKEN", Proxy.cut, after=True, channels=2)
-        self.addCleanup(lost.close)
-        _, target, out, into = self.begin(f"unix:{place}/p", listen=f"unix:{place}/m")
+        _, _, target, out, into = self.begin_behind("TAKEN", after=True)
         wait_over(out, ("postcopy-paused",))
         wait_over(into, ("postcopy-paused",))
         target.terminate()
@@ -124,8 +181,8 @@ class Postcopy(MigrationTest):
 
 
 if __name__ == "__main__":
-    with open("/proc/self/status", encoding="ascii") as status, open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as allowed:
-        if "\nUid:\t0\t" not in status.read() and allowed.read().strip() != "1":
-            print("no userfaultfd for ordinary users here")
-            sys.exit(77)
+    why = without_userfaultfd()
+    if why is not None:
+        print(why)
+        sys.exit(77)
     main()
