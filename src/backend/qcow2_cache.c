@@ -31,7 +31,7 @@ void qcow2_cache_clear(struct qcow2_cache *cache)
     }
 }
 
-bool qcow2_cache_dirty(const struct qcow2_cache *cache)
+static bool is_dirty(const struct qcow2_cache *cache)
 {
     for (unsigned i = 0; i < cache->count; i++) {
         if (cache->table[i].dirty)
@@ -40,7 +40,7 @@ bool qcow2_cache_dirty(const struct qcow2_cache *cache)
     return false;
 }
 
-int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache)
+static int write_cache(struct qcow2 *q, struct qcow2_cache *cache)
 {
     for (unsigned i = 0; i < cache->count; i++) {
         struct qcow2_table *table = &cache->table[i];
@@ -128,7 +128,7 @@ static int write_entries(struct qcow2 *q, const uint64_t *entries, uint64_t coun
 
 static int write_counts(struct qcow2 *q)
 {
-    int r = qcow2_cache_write(q, &q->refcounts);
+    int r = write_cache(q, &q->refcounts);
 
     if (r == 0)
         r = block_medium_flush(q->medium); /* the clusters' data too */
@@ -144,7 +144,7 @@ static int write_counts(struct qcow2 *q)
 
 static int write_maps(struct qcow2 *q)
 {
-    int r = qcow2_cache_write(q, &q->l2);
+    int r = write_cache(q, &q->l2);
 
     if (r == 0)
         r = block_medium_flush(q->medium);
@@ -162,7 +162,7 @@ int qcow2_write_back(struct qcow2 *q)
 {
     int r = write_counts(q);
 
-    if (r == 0 && (q->l1_dirty || qcow2_cache_dirty(&q->l2)))
+    if (r == 0 && (q->l1_dirty || is_dirty(&q->l2)))
         r = write_maps(q);
     return r;
 }

@@ -71,8 +71,6 @@ int qcow2_cache_new(struct qcow2 *q, struct qcow2_cache *cache, unsigned count);
 void qcow2_cache_free(struct qcow2_cache *cache);
 void qcow2_cache_clear(struct qcow2_cache *cache);
 int qcow2_cache_get(struct qcow2 *q, struct qcow2_cache *cache, uint64_t offset, bool new, struct qcow2_table **ret_table);
-int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache);
-bool qcow2_cache_dirty(const struct qcow2_cache *cache);
 /* Everything in memory to the disk, in order. */
 int qcow2_write_back(struct qcow2 *q);
 

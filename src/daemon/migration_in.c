@@ -85,7 +85,7 @@ xmlDoc *migration_read_cookie(const void *cookie, size_t size)
     return doc;
 }
 
-int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err)
+static int check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err)
 {
     char uuid[UUID_TEXT_SIZE];
 
@@ -346,7 +346,7 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
     struct definition *definition = NULL, *persistent = NULL;
     struct domain *domain;
     char listen_at[512];
-    int r = migration_check_cookie(daemon, cookie, cookie_size, err);
+    int r = check_cookie(daemon, cookie, cookie_size, err);
 
     if (r == 0 && request->xml == NULL)
         r = err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "destination_xml is missing");

@@ -84,7 +84,7 @@ static uint64_t number(const json_t *object, const char *name)
     return value > 0 ? (uint64_t)value : 0;
 }
 
-void migration_take_figures(struct migration *migration, const json_t *answer)
+static void take_figures(struct migration *migration, const json_t *answer)
 {
     const json_t *ram = json_object_get(answer, "ram");
 
@@ -116,7 +116,7 @@ int migration_query(struct domain *domain, char ret_status[static 32], struct er
     text = json_string_value(json_object_get(answer, "status"));
     text_format(ret_status, 32, "%s", text != NULL ? text : "none");
     if (domain->migration != NULL)
-        migration_take_figures(domain->migration, answer);
+        take_figures(domain->migration, answer);
     text = json_string_value(json_object_get(answer, "error-desc"));
     if (text != NULL)
         err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "%s", text);

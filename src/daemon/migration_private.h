@@ -15,7 +15,6 @@ int migration_record(struct domain *domain, const struct client *client, uint32_
 /* The VM's own word on its migration: QEMU's names of the states, and figures into the record; err gets its sentence, if there is
  * one. */
 int migration_query(struct domain *domain, char ret_status[static 32], struct err *err);
-void migration_take_figures(struct migration *migration, const json_t *answer);
 
 bool migration_owns_job(const struct domain *domain, const struct client *client);
 /* What the domain is after a migration that went nowhere. */
@@ -49,7 +48,6 @@ void migration_settle_alone(struct domain *domain);
 int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, struct err *err);
 /* The document of either side; NULL: there is none, or it can't be read. The caller's. */
 xmlDoc *migration_read_cookie(const void *cookie, size_t size);
-int migration_check_cookie(const struct daemon *daemon, const void *cookie, size_t size, struct err *err);
 
 /* migration_disks.c: the source's part of the cookie; and the destination, which makes the files that the copies need. Those that are
  * there stay as they are. */

@@ -305,7 +305,8 @@ static bool is_terminal(const char *name)
     return text_starts_with(name, prefix) && text_parse_u64(name + sizeof(prefix) - 1, &number) == 0;
 }
 
-int process_describe(struct domain *domain, struct err *err)
+/* The VM's terminals into domain->live, from what it says about itself. */
+static int describe(struct domain *domain, struct err *err)
 {
     json_t *list = NULL, *entry;
     size_t i;
@@ -367,7 +368,7 @@ int process_start(struct domain *domain, const struct process_options *options, 
     if (r == 0)
         r = watch_process(domain, err);
     if (r == 0)
-        r = process_describe(domain, err);
+        r = describe(domain, err);
     if (r == 0 && options->incoming == NULL)
         r = plug_set_links(domain, err);
     if (r < 0) {
@@ -377,7 +378,8 @@ int process_start(struct domain *domain, const struct process_options *options, 
     return r;
 }
 
-bool process_lives(struct domain *domain)
+/* By its lock. */
+static bool lives(struct domain *domain)
 {
     char path[PATH_MAX];
     bool held;
@@ -409,7 +411,7 @@ bool process_find(struct domain *domain, struct err *err)
 {
     int r = -ESRCH;
 
-    while (process_lives(domain) && (r = connect_monitor(domain, locked_pid(domain), err)) < 0 && (r == -ENOENT || r == -ECONNREFUSED))
+    while (lives(domain) && (r = connect_monitor(domain, locked_pid(domain), err)) < 0 && (r == -ENOENT || r == -ECONNREFUSED))
         coroutine_sleep(domain->daemon->scheduler, POLL_NS);
     if (r < 0)
         return false;
@@ -422,7 +424,7 @@ static bool gone(struct domain *domain)
     siginfo_t info;
 
     waitid(P_PID, domain->pid, &info, WEXITED | WNOHANG); /* collects our own child; of another's there is nothing to collect */
-    return kill(domain->pid, 0) < 0 || !process_lives(domain);
+    return kill(domain->pid, 0) < 0 || !lives(domain);
 }
 
 static bool gone_within(struct domain *domain, int64_t nanoseconds)
@@ -438,7 +440,7 @@ static bool gone_within(struct domain *domain, int64_t nanoseconds)
 void process_kill(struct domain *domain)
 {
     if (domain->pid <= 0)
-        domain->pid = process_lives(domain) ? locked_pid(domain) : -1;
+        domain->pid = lives(domain) ? locked_pid(domain) : -1;
     if (domain->pid <= 0)
         return;
     loop_remove(domain->pid_source);

@@ -21,9 +21,6 @@ int process_start(struct domain *domain, const struct process_options *options, 
 /* A VM that an earlier ferryd started: true when it lives and is connected. Waits for one that is just starting. */
 bool process_find(struct domain *domain, struct err *err);
 
-/* Whether the VM's process lives, by its lock. */
-bool process_lives(struct domain *domain);
-
 /* Kills it and waits for its end. */
 void process_kill(struct domain *domain);
 
@@ -32,8 +29,5 @@ void process_clear(struct domain *domain);
 
 /* Makes a path the property of the user that VMs run as. */
 int process_give(const struct daemon *daemon, const char *path, struct err *err);
-
-/* The VM's terminals into domain->live, from what it says about itself. */
-int process_describe(struct domain *domain, struct err *err);
 
 #endif

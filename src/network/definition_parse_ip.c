@@ -77,7 +77,7 @@ int read_host(const xmlNode *node, struct network_host *ret_host, struct err *er
     return r;
 }
 
-int parse_bootp(const xmlNode *node, struct network_definition *definition, struct err *err)
+static int parse_bootp(const xmlNode *node, struct network_definition *definition, struct err *err)
 {
     int r = xml_check(node, ALLOW_ATTRIBUTES("file", "server"), err);
     if (r == 0)

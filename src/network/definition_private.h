@@ -29,7 +29,6 @@ int read_mac(const xmlNode *node, const char *attribute, bool *ret_has, uint8_t 
 int parse_dns(const xmlNode *node, struct network_definition *definition, struct err *err);
 int parse_ip(const xmlNode *node, struct network_definition *definition, struct err *err);
 int parse_route(const xmlNode *node, struct network_definition *definition, struct err *err);
-int parse_bootp(const xmlNode *node, struct network_definition *definition, struct err *err);
 /* Elements of other namespaces: read, kept, or refused. */
 int parse_foreign(const xmlNode *root, struct network_definition *definition, struct err *err);
 

@@ -115,7 +115,6 @@ bool nfs_status_is_patience(int status); /* to be tried again a little later */
 void nfs_io_begin(struct nfs_file *file, struct nfs_io *io); /* cuts it into parts that are ready */
 void nfs_io_start(struct nfs_file *file);                    /* starts ready parts */
 void nfs_io_fail(struct nfs_file *file, int result);         /* ends all that is ready */
-bool nfs_io_idle(const struct nfs_file *file);
 
 /* Writes again what a server that is gone had not committed. -EPIPE: the connection is lost. */
 int nfs_io_replay(struct nfs_file *file);

@@ -137,11 +137,6 @@ void nfs_io_begin(struct nfs_file *file, struct nfs_io *io)
         io->done(io);
 }
 
-bool nfs_io_idle(const struct nfs_file *file)
-{
-    return file->ready == NULL && file->in_flight == 0;
-}
-
 void nfs_io_fail(struct nfs_file *file, int result)
 {
     while (file->ready != NULL)

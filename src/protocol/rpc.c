@@ -125,7 +125,7 @@ void rpc_put_volume(struct xdr_writer *writer, const char *pool, const char *nam
     xdr_put_string(writer, key);
 }
 
-void rpc_put_param(struct xdr_writer *writer, const struct rpc_param *param)
+static void put_param(struct xdr_writer *writer, const struct rpc_param *param)
 {
     xdr_put_string(writer, param->name);
     xdr_put_u32(writer, param->type);
@@ -175,7 +175,7 @@ static void add_param(struct rpc_param_list *list, struct rpc_param *param, cons
 
     vsnprintf(name, sizeof(name), format, args);
     param->name = name;
-    rpc_put_param(list->writer, param);
+    put_param(list->writer, param);
     list->count++;
 }
 

@@ -164,7 +164,6 @@ int rpc_decode(const char *layout, struct xdr_reader *reader, struct arena *aren
 void rpc_put_domain(struct xdr_writer *writer, const char *name, const uint8_t uuid[16], int32_t id);
 void rpc_put_named(struct xdr_writer *writer, const char *name, const uint8_t uuid[16]); /* N */
 void rpc_put_volume(struct xdr_writer *writer, const char *pool, const char *name, const char *key);
-void rpc_put_param(struct xdr_writer *writer, const struct rpc_param *param);
 
 /* Typed parameters under construction: their number stands in front and is known last. */
 struct rpc_param_list {

@@ -24,7 +24,7 @@ extern char **environ;
 struct ssh_command {
     const char *arguments[ARGUMENTS_MAX];
     unsigned count;
-    char identity[PATH_MAX + 16], known_hosts[PATH_MAX + 32], script[1024];
+    char known_hosts[PATH_MAX + 32], script[1024];
 };
 
 static void add(struct ssh_command *command, const char *argument)

@@ -51,8 +51,6 @@ int pool_url(const struct pool_definition *definition, char *out, size_t size);
 
 enum volume_format { VOLUME_RAW, VOLUME_QCOW2, VOLUME_ISO };
 const char *volume_format_name(enum volume_format format);
-/* -ENOTSUP: another, or none. */
-int volume_format_parse(const char *name, enum volume_format *ret_format);
 
 struct volume_definition { /* what a client wishes for */
     char name[256];

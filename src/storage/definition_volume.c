@@ -23,7 +23,8 @@ const char *volume_format_name(enum volume_format format)
     return format_names[format];
 }
 
-int volume_format_parse(const char *name, enum volume_format *ret_format)
+/* -ENOTSUP: another, or none. */
+static int parse_format(const char *name, enum volume_format *ret_format)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(format_names); i++) {
         if (text_equal(name, format_names[i])) {
@@ -88,7 +89,7 @@ static int read_format(const xmlNode *parent, enum volume_format *ret_format, st
     const char *type = xml_attribute(node, "type");
     int r = check(node, NAMES("type"), NULL, err);
 
-    if (r == 0 && type != NULL && volume_format_parse(type, ret_format) < 0)
+    if (r == 0 && type != NULL && parse_format(type, ret_format) < 0)
         r = err_set(err, -ENOTSUP, "volumes of format '%.40s' are not made here; there are: raw, qcow2", type);
     return r;
 }

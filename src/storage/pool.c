@@ -9,7 +9,7 @@
 #include "base/err.h"
 #include "storage/pool_private.h"
 
-void pool_tell(const struct pool *pool, enum pool_event event)
+static void tell(const struct pool *pool, enum pool_event event)
 {
     if (pool->pools->options.event != NULL)
         pool->pools->options.event(pool->pools->options.ctx, pool, event);
@@ -105,7 +105,7 @@ int pool_start(struct pool *pool, bool build, struct err *err)
         return r;
     }
     pool->wanted = false;
-    pool_tell(pool, POOL_STARTED);
+    tell(pool, POOL_STARTED);
     return 0;
 }
 
@@ -134,7 +134,7 @@ int pool_destroy(struct pool *pool, struct err *err)
     if (pool->wanted) {
         r = forget_wanted(pool, err);
         if (r == 0)
-            pool_tell(pool, POOL_STOPPED);
+            tell(pool, POOL_STOPPED);
         if (r == 0 && !pool->persistent)
             pools_drop(pool);
         return r;
@@ -165,7 +165,7 @@ int pool_destroy(struct pool *pool, struct err *err)
         pool->definition = pool->redefined;
         pool->redefined = NULL;
     }
-    pool_tell(pool, POOL_STOPPED);
+    tell(pool, POOL_STOPPED);
     if (!pool->persistent)
         pools_drop(pool);
     return r;
@@ -198,7 +198,7 @@ int pool_define(struct pools *pools, const char *xml, struct pool **ret_pool, st
         same->definition = definition;
     }
     same->persistent = true;
-    pool_tell(same, POOL_DEFINED);
+    tell(same, POOL_DEFINED);
     *ret_pool = same;
     return 0;
 }
@@ -237,7 +237,7 @@ int pool_build(struct pool *pool, struct err *err)
         return err_set(err, -EISCONN, "storage pool '%s' is already active", pool->definition->name);
     r = pool->definition->kind == POOL_DIRECTORY ? pool_make_directory(pool->definition, err) : 0;
     if (r == 0)
-        pool_tell(pool, POOL_CREATED);
+        tell(pool, POOL_CREATED);
     return r;
 }
 
@@ -253,7 +253,7 @@ int pool_undefine(struct pool *pool, struct err *err)
         r = pool_forget_config(pool->pools, pool->definition->name, err);
     if (r < 0)
         return r;
-    pool_tell(pool, POOL_UNDEFINED);
+    tell(pool, POOL_UNDEFINED);
     pools_drop(pool);
     return 0;
 }
@@ -264,7 +264,7 @@ int pool_delete(struct pool *pool, struct err *err)
         return err_set(err, -EISCONN, "storage pool '%s' is still active", pool->definition->name);
     if (pool->definition->kind == POOL_DIRECTORY && rmdir(pool->definition->target) < 0)
         return err_set(err, -errno, "cannot remove directory '%s': %s", pool->definition->target, strerror(errno));
-    pool_tell(pool, POOL_DELETED);
+    tell(pool, POOL_DELETED);
     return 0;
 }
 
@@ -275,7 +275,7 @@ int pool_refresh(struct pool *pool, struct err *err)
     if (r == 0)
         r = pool_look_at_volumes(pool, err);
     if (r == 0)
-        pool_tell(pool, POOL_REFRESHED);
+        tell(pool, POOL_REFRESHED);
     return r;
 }
 

@@ -43,7 +43,6 @@ void pools_drop(struct pool *pool);
 int pools_check_clash(const struct pools *pools, const struct pool_definition *definition, struct pool **ret_same, struct err *err);
 
 /* pool.c */
-void pool_tell(const struct pool *pool, enum pool_event event);
 int pool_need_active(const struct pool *pool, struct err *err);
 /* mounted: its target is already. */
 int pool_activate(struct pool *pool, bool build, bool mounted, struct err *err);

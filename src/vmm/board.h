@@ -66,11 +66,6 @@ void board_announce(struct board *board);
 
 void board_power_button(struct board *board);
 
-/* The n-th disk's image and the n-th network card, in the order of PCI slots; NULL past the last. Numbers change when
- * devices are added or removed. */
-struct block_image *board_disk(const struct board *board, unsigned number);
-struct dev *board_nic(const struct board *board, unsigned number);
-
 /* The devices that can be added and removed, for plug.h. */
 struct plug *board_plug(struct board *board);
 

@@ -447,20 +447,6 @@ void board_power_button(struct board *board)
     acpi_pm_power_button(board->acpi_pm);
 }
 
-struct block_image *board_disk(const struct board *board, unsigned number)
-{
-    const struct plug_card *card = plug_disk(board, number);
-
-    return card != NULL ? card->backend->image : NULL;
-}
-
-struct dev *board_nic(const struct board *board, unsigned number)
-{
-    const struct plug_card *card = plug_nic(board, number);
-
-    return card != NULL ? card->dev : NULL;
-}
-
 struct plug *board_plug(struct board *board)
 {
     return &board->plug;

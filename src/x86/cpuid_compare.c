@@ -22,7 +22,8 @@ struct comparison {
     struct err *err;
 };
 
-void cpuid_brand(const struct cpuid_table *table, char ret_name[static 49])
+/* The name that the CPU tells of itself, at most 48 characters; "" when it tells none. */
+static void brand(const struct cpuid_table *table, char ret_name[static 49])
 {
     memset(ret_name, 0, 49);
     for (unsigned i = 0; i < 3; i++) {
@@ -199,8 +200,8 @@ int cpuid_compare(const struct cpuid_table *source, const struct cpuid_table *de
     struct comparison c = {.source = source, .destination = destination, .err = err};
     int r;
 
-    cpuid_brand(source, c.source_name);
-    cpuid_brand(destination, c.destination_name);
+    brand(source, c.source_name);
+    brand(destination, c.destination_name);
     r = compare_vendors(&c);
     if (r == 0)
         r = compare_features(&c, long_mode);

@@ -15,7 +15,4 @@
  * without long mode, and without what exists in long mode only. */
 int cpuid_compare(const struct cpuid_table *source, const struct cpuid_table *destination, bool long_mode, struct err *err);
 
-/* The name that the CPU tells of itself, at most 48 characters; "" when it tells none. */
-void cpuid_brand(const struct cpuid_table *table, char ret_name[static 49]);
-
 #endif

@@ -90,7 +90,6 @@ void lapic_send_self(struct lapic *lapic, uint8_t vector);
 /* lapic_timer.c */
 void lapic_timer_expired(void *ctx);
 void lapic_timer_start(struct lapic *lapic);   /* initial count was written */
-void lapic_timer_rearm(struct lapic *lapic);   /* from the present state */
 void lapic_timer_set_divide(struct lapic *lapic, uint32_t value);
 void lapic_timer_set_lvt(struct lapic *lapic, uint32_t value);
 void lapic_timer_loaded(struct lapic *lapic);

@@ -85,7 +85,8 @@ static void arm_deadline(struct lapic *lapic)
     timer_set(&lapic->timer, clock_now(lapic->dev.env->clock) + (int64_t)wait);
 }
 
-void lapic_timer_rearm(struct lapic *lapic)
+/* From the present state. */
+static void rearm(struct lapic *lapic)
 {
     timer_cancel(&lapic->timer);
     if (lapic_timer_mode(lapic) == LAPIC_TIMER_DEADLINE)
@@ -135,7 +136,7 @@ void lapic_timer_start(struct lapic *lapic)
 {
     lapic->s.timer_start = clock_now(lapic->dev.env->clock);
     lapic->timer_stopped = false;
-    lapic_timer_rearm(lapic);
+    rearm(lapic);
 }
 
 /* The count goes on from where it is, at the new speed. */
@@ -149,7 +150,7 @@ void lapic_timer_set_divide(struct lapic *lapic, uint32_t value)
     if (current != 0)
         lapic->s.timer_start = clock_now(lapic->dev.env->clock) -
                                (int64_t)((uint64_t)(lapic->s.timer_initial - current) << divide_shift(lapic));
-    lapic_timer_rearm(lapic);
+    rearm(lapic);
 }
 
 /* A change into or out of TSC deadline mode disarms; between one-shot and periodic the count goes on. */
@@ -165,7 +166,7 @@ void lapic_timer_set_lvt(struct lapic *lapic, uint32_t value)
         lapic->s.timer_initial = 0;
         lapic->s.tsc_deadline = 0;
     }
-    lapic_timer_rearm(lapic);
+    rearm(lapic);
 }
 
 void lapic_timer_set_deadline(struct lapic *lapic, uint64_t value)
@@ -173,7 +174,7 @@ void lapic_timer_set_deadline(struct lapic *lapic, uint64_t value)
     if (lapic_timer_mode(lapic) != LAPIC_TIMER_DEADLINE)
         return;
     lapic->s.tsc_deadline = value;
-    lapic_timer_rearm(lapic);
+    rearm(lapic);
 }
 
 /* A saved deadline waits for the CPU's TSC to be in place: that is so when the VM runs, at the latest. */
@@ -181,7 +182,7 @@ void lapic_timer_loaded(struct lapic *lapic)
 {
     lapic->timer_stopped = false;
     if (lapic_timer_mode(lapic) != LAPIC_TIMER_DEADLINE)
-        lapic_timer_rearm(lapic);
+        rearm(lapic);
     else
         timer_set(&lapic->timer, clock_now(lapic->dev.env->clock));
 }
@@ -191,5 +192,5 @@ void lapic_timer_set_running(struct dev *dev, bool running)
     struct lapic *lapic = lapic_of(dev);
 
     if (running && lapic_timer_mode(lapic) == LAPIC_TIMER_DEADLINE)
-        lapic_timer_rearm(lapic);
+        rearm(lapic);
 }

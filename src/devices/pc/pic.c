@@ -79,11 +79,6 @@ void pic_set_line(struct dev *dev, unsigned pin, bool level)
     update(pic);
 }
 
-bool pic_output(const struct dev *dev)
-{
-    return CONTAINER_OF(dev, struct pic, dev)->level;
-}
-
 static void take_into_service(struct pic *pic, unsigned pin)
 {
     struct pic_state *s = &pic->s;

@@ -25,9 +25,6 @@ extern const struct dev_type pic_type;
 /* Drives pin 0..7 of one chip. */
 void pic_set_line(struct dev *pic, unsigned pin, bool level);
 
-/* The level of INT. */
-bool pic_output(const struct dev *pic);
-
 /* The CPU's INTA cycle at the primary chip: the vector of the highest request of the pair, which goes into service; a
  * spurious one (pin 7 of the secondary) when its request has gone. -1 when INT is low. */
 int pic_acknowledge(struct dev *primary);
