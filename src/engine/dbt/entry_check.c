@@ -193,6 +193,6 @@ void dbt_emit_entry_check(struct translator *t, const struct translation *entry)
     e = dbt_translations_allocate(t->v, sizeof(*e));
     *e = (struct checked_entry){.entry = entry, .whole = t->out, .bytes = t->out->bytes + offset,
                                 .size = (uint32_t)(last->next_rip - entry->linear), .seen = t->v->entry_check->flushes};
-    emit_call_to(&t->e, dbt_translations_trampolines(t->v)->entered);
+    dbt_emit_call_c(t, dbt_translations_trampolines(t->v)->entered);
     emit_bytes(&t->e, &e, sizeof(e));
 }

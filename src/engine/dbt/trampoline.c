@@ -124,6 +124,13 @@ static void emit_refill(struct emitter *e)
     emit_memory(e, 0, 0x89, HOST_RCX, indexed(VCPU(jump_page), SCRATCH, 2));
 }
 
+/* From an offset in the arena to the address. */
+static void emit_add_arena(struct emitter *e, const struct code_arena *arena, unsigned reg, unsigned uses)
+{
+    emit_constant(e, uses, (uint64_t)(uintptr_t)arena->execute);
+    emit_registers(e, EMIT_W, 0x03, reg, uses);
+}
+
 /* Where the jump table has other code for the address in ADDRESS the reserve may have the right one. RAX and RCX are borrowed. Goes on
  * behind this if not, or if somebody wants attention: that code would come back here. */
 static void emit_reserve(struct emitter *e, const struct code_arena *arena)
@@ -147,8 +154,7 @@ static void emit_reserve(struct emitter *e, const struct code_arena *arena)
     emit_memory(e, 0, 0x3b, SCRATCH, at_base(HOST_RAX, offsetof(struct jump_reserve, generation)));
     not_there[1] = emit_jump_if(e, IF_NE);
     emit_load32(e, HOST_RAX, at_base(HOST_RAX, offsetof(struct jump_reserve, code)));
-    emit_constant(e, SCRATCH, (uint64_t)(uintptr_t)arena->execute);
-    emit_registers(e, EMIT_W, 0x03, HOST_RAX, SCRATCH);
+    emit_add_arena(e, arena, HOST_RAX, SCRATCH);
     emit_refill(e);
     emit_move(e, SCRATCH, HOST_RAX);
     emit_load(e, HOST_RAX, VCPU(saved_rax));
@@ -171,12 +177,13 @@ static void emit_exit(struct emitter *e, bool avx)
 }
 
 /* Calls function(vCPU, cold data, ADDRESS) with all of the guest's state in memory. */
-static void emit_call_c(struct emitter *e, bool avx, uintptr_t function)
+static void emit_call_c(struct emitter *e, const struct code_arena *arena, bool avx, uintptr_t function)
 {
     uint8_t *leave, *jump, *flags, *no_vectors;
 
     emit_pop(e, SCRATCH);
     emit_guest_registers(e, false);
+    emit_add_arena(e, arena, SCRATCH, HOST_RAX);
     emit_load32(e, HOST_RAX, VCPU(vectors_away));
     emit_memory(e, 0, 0x89, HOST_RAX, VCPU(vectors_were_away));
     emit_put_vectors_away(e, avx);
@@ -262,13 +269,14 @@ static void emit_exchange_stacks(struct emitter *e)
 
 /* The stack's page as the TLB has it: if the guest may write there the window opens; if it only reads, the page serves this once.
  * Else, or if the operand does not lie in it as it should, it is an access like any other. RAX is borrowed. */
-static void emit_stack(struct emitter *e, const uint8_t *access)
+static void emit_stack(struct emitter *e, const struct code_arena *arena, const uint8_t *access)
 {
     uint8_t *not_there[2], *read_only, *found, *not_whole, *not_aligned;
 
     emit_pop(e, SCRATCH);
-    emit_store(e, VCPU(resume), SCRATCH);
     emit_store(e, VCPU(saved_rax), HOST_RAX);
+    emit_add_arena(e, arena, SCRATCH, HOST_RAX);
+    emit_store(e, VCPU(resume), SCRATCH);
     dbt_emit_tlb_entry(e, HOST_RAX);
     emit_move(e, SCRATCH, ADDRESS);
     emit_alu_constant(e, EMIT_W, ALU_AND, SCRATCH, -4096);
@@ -311,8 +319,11 @@ static void emit_stack(struct emitter *e, const uint8_t *access)
     emit_memory(e, EMIT_W, 0x03, ADDRESS, VCPU(stack_base));
     emit_patch(not_there[0], e->at);
     emit_patch(not_there[1], e->at);
+    emit_load(e, SCRATCH, VCPU(resume));
+    emit_constant(e, HOST_RAX, (uint64_t)(uintptr_t)arena->execute);
+    emit_registers(e, EMIT_W, 0x2b, SCRATCH, HOST_RAX);
     emit_load(e, HOST_RAX, VCPU(saved_rax));
-    emit_memory(e, 0, 0xff, 6, VCPU(resume)); /* push */
+    emit_push(e, SCRATCH);
     emit_jump_to(e, access);
 }
 
@@ -355,15 +366,15 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     ret_trampolines->exit = e.at;
     emit_exit(&e, avx);
     ret_trampolines->interpret = e.at;
-    emit_call_c(&e, avx, (uintptr_t)dbt_translated_interpret);
+    emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_interpret);
     ret_trampolines->access = e.at;
-    emit_call_c(&e, avx, (uintptr_t)dbt_translated_access);
+    emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_access);
     ret_trampolines->shared = e.at;
-    emit_call_c(&e, avx, (uintptr_t)dbt_translated_shared);
+    emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_shared);
     ret_trampolines->entered = e.at;
-    emit_call_c(&e, avx, (uintptr_t)dbt_translated_entered);
+    emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_entered);
     ret_trampolines->stack = e.at;
-    emit_stack(&e, ret_trampolines->access);
+    emit_stack(&e, arena, ret_trampolines->access);
     for (unsigned write = 0; write < 2; write++) {
         ret_trampolines->missed[write] = emit_missed(&e, write, ret_trampolines->access);
         ret_trampolines->missed_shared[write] = emit_missed(&e, write, ret_trampolines->shared);

@@ -228,6 +228,9 @@ struct cold *dbt_cold(struct translator *t, enum cold_kind kind, const struct gu
 /* Calls the interpreter's handler, then goes on (or leaves, if that stopped the block). */
 void dbt_emit_interpret(struct translator *t, const struct guest_instruction *g);
 void dbt_emit_cold(struct translator *t);
+/* The way to a trampoline that calls C, with the data that follows. Not by the host's CALL, which would want a RET: without one the host's
+ * return stack is one off and the guest's next returns go wrong; with one each of these is predicted to go on here. */
+void dbt_emit_call_c(struct translator *t, const uint8_t *trampoline);
 
 /* --- control flow: translate_control.c --- */
 

@@ -32,13 +32,26 @@ static void describe(struct translator *t, const struct guest_instruction *g, st
     data->offset = (uint16_t)(g->next_rip - g->op.length - t->out->linear);
 }
 
-/* The code behind the instruction is at `next`, or behind the call if NULL. */
+void dbt_emit_call_c(struct translator *t, const uint8_t *trampoline)
+{
+    uint8_t *number;
+    uint32_t offset;
+
+    emit8(&t->e, 0x68); /* push */
+    number = t->e.at;
+    emit32(&t->e, 0);
+    emit_jump_to(&t->e, trampoline);
+    offset = (uint32_t)(t->e.at - dbt_translations_start(t->v));
+    memcpy(number, &offset, sizeof(offset));
+}
+
+/* The code behind the instruction is at `next`, or behind the data if NULL. */
 static void emit_call(struct translator *t, const struct guest_instruction *g, const struct cold *cold, const uint8_t *next,
                       uint8_t *trampoline)
 {
     struct cold_data data = {.next = (int32_t)sizeof(data)};
 
-    emit_call_to(&t->e, trampoline);
+    dbt_emit_call_c(t, trampoline);
     describe(t, g, &data);
     if (next != NULL)
         data.next = (int32_t)(next - t->e.at);

@@ -112,6 +112,7 @@ void dbt_emit_through_table(struct emitter *e, const struct translation *from, u
 /* Where the next translation's code goes, in the writable view, and how far it went. */
 uint8_t *dbt_translations_code(const struct dbt_vcpu *v);
 void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end);
+const uint8_t *dbt_translations_start(const struct dbt_vcpu *v); /* of the arena, in the writable view */
 uint8_t *dbt_translations_cold_code(const struct dbt_vcpu *v); /* the same of what seldom runs */
 void dbt_translations_commit_cold(struct dbt_vcpu *v, const uint8_t *end);
 
@@ -137,7 +138,7 @@ struct code_arena;
 struct trampolines { /* in the writable view */
     uint8_t *exit;           /* everything in host registers; SCRATCH: the link, or 0; v->gpr[GPR_RIP] is set */
     uint8_t *exit_to_address; /* the same with RIP in ADDRESS and no link */
-    /* Called: cold data stands behind the call. */
+    /* Jumped to, with the offset of the cold data in the arena pushed: it stands behind the jump. */
     uint8_t *interpret;
     uint8_t *access;         /* ADDRESS: linear */
     uint8_t *shared;         /* ADDRESS: linear address of the range */
@@ -150,7 +151,7 @@ struct trampolines { /* in the writable view */
 };
 typedef struct link *enter_fn(struct dbt_vcpu *v, const void *code);
 
-/* What stands behind a call of `interpret` and the like. There are more of these than of anything else in the arena: they are small. */
+/* What stands behind a jump to `interpret` and the like. There are more of these than of anything else in the arena: they are small. */
 struct cold_data {
     int32_t retry, next;  /* where the code goes on, as distances from here: with the access, or behind the instruction */
     uint32_t number;      /* of the translation, or where `in_memory` of a translated_op */

@@ -78,6 +78,11 @@ void dbt_translations_commit(struct dbt_vcpu *v, const uint8_t *end)
     v->translations->hot.at = (size_t)(end - v->translations->arena->write);
 }
 
+const uint8_t *dbt_translations_start(const struct dbt_vcpu *v)
+{
+    return v->translations->arena->write;
+}
+
 uint8_t *dbt_translations_cold_code(const struct dbt_vcpu *v)
 {
     return v->translations->arena->write + v->translations->cold.at;
