@@ -225,10 +225,10 @@ static bool numbers_do_not_matter(struct dbt_vcpu *v, const struct decoded *d)
     struct op op, expected = d->op;
     uint8_t bytes[16];
 
-    put_numbers(d, d->bytes, &expected);
+    put_numbers(d, d->zydis->bytes, &expected);
     if (memcmp(&expected, &d->op, sizeof(op)) != 0)
         return false;
-    memcpy(bytes, d->bytes, sizeof(bytes));
+    memcpy(bytes, d->zydis->bytes, sizeof(bytes));
     for (unsigned i = 0; i < d->displacement_size; i++)
         bytes[d->displacement_at + i] ^= 0xff;
     for (unsigned i = 0; i < d->immediate_size; i++)
@@ -310,7 +310,8 @@ static uint32_t hash_of(const uint64_t key[2], uint32_t mode)
 
 static bool is_same(const struct decoded *d, const uint64_t key[2], uint32_t mode, const uint8_t *bytes)
 {
-    return d->key[0] == key[0] && d->key[1] == key[1] && d->mode == mode && (!d->whole || memcmp(d->bytes, bytes, d->op.length) == 0);
+    return d->key[0] == key[0] && d->key[1] == key[1] && d->mode == mode &&
+           (!d->whole || memcmp(d->zydis->bytes, bytes, d->op.length) == 0);
 }
 
 static struct decoded *find(const struct decoded_cache *cache, const uint64_t key[2], uint32_t mode, const uint8_t *bytes)
@@ -354,10 +355,11 @@ static struct decoded *decode(struct dbt_vcpu *v, const uint8_t *bytes, unsigned
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     size_t operands_size;
 
-    *d = (struct decoded){.mode = mode, .zydis = zydis};
+    *d = (struct decoded){.mode = (uint16_t)mode, .zydis = zydis};
     if (dbt_decode_all(v, bytes, avail, mode, &d->op, &zydis->instruction, operands) == 0)
         return NULL;
-    memcpy(d->bytes, bytes, avail);
+    memset(zydis->bytes, 0, sizeof(zydis->bytes));
+    memcpy(zydis->bytes, bytes, avail);
     operands_size = zydis->instruction.operand_count * sizeof(operands[0]);
     memcpy(zydis->operand, operands, operands_size);
     cache->used += align_up(sizeof(*zydis) + operands_size, 16);

@@ -15,29 +15,45 @@ struct guest_instruction;
 /* Emits one instruction (translate.h). */
 typedef void translate_fn(struct translator *t, const struct guest_instruction *g);
 
+/* How a plain instruction is written for the host (translate_integer.c). */
+#define IN_NO_REGISTER 0xff
+struct recipe {
+    uint8_t opcode, reg, rm; /* of ModRM, as host registers */
+    uint8_t immediate_at, immediate_size; /* in the instruction's bytes */
+    uint8_t access, align;   /* of the memory operand */
+    uint8_t in_scratch, in_address; /* guest registers without a host register that stand in SCRATCH and ADDRESS, or IN_NO_REGISTER */
+    bool stores_scratch : 1, stores_address : 1; /* and go back from there */
+    bool modrm : 1, memory : 1, byte_register : 1, in_opcode : 1;
+    bool wide : 1, word : 1; /* 64-bit, 16-bit operands */
+    bool escape : 1, escape38 : 1;
+};
+
 struct decoded {             /* two cache lines; what Zydis said stands elsewhere, most users do without */
     uint64_t key[2];         /* bytes that were compared */
-    uint32_t mode;
+    uint16_t mode;
     uint8_t displacement_at, displacement_size, immediate_at, immediate_size; /* numbers that were not; size 0: none */
-    bool immediate_signed;
-    bool whole;              /* the numbers were compared, too */
+    bool immediate_signed : 1;
+    bool whole : 1;          /* the numbers were compared, too */
 
     /* The translator's notes; it fills them at first use. */
-    bool chosen, vector, sharable, peeked, plain, call, relative;
+    bool chosen : 1, vector : 1, sharable : 1, peeked : 1, plain : 1, call : 1, relative : 1, changes_flags : 1;
+    bool by_base : 1;        /* its memory operand is off a base register, 64 bits wide, and of at most 32 bytes */
+    bool memory_written : 1;
     uint16_t flags_read, flags_written, flags_tested, flags_overwritten;
     uint16_t written;        /* general registers, by number */
     int8_t condition;        /* of a conditional jump; -1: it is none */
     uint8_t memory;          /* the explicit memory operand; MEMORY_NONE */
-    bool changes_flags;
     translate_fn *translate;
 
     const struct zydis *zydis;
     struct op op __attribute__((aligned(64)));
-    uint8_t bytes[16];
+    struct recipe recipe;
 };
+_Static_assert(sizeof(struct decoded) == 128 && MODE_BITS <= 16, "two cache lines");
 
 struct zydis {
     ZydisDecodedInstruction instruction; /* all zeros where the op raises for want of any */
+    uint8_t bytes[16];
     ZydisDecodedOperand operand[];       /* instruction.operand_count of them */
 };
 

@@ -42,11 +42,22 @@ static uint16_t written_registers(const struct guest_instruction *g)
     return (uint16_t)written;
 }
 
+static bool is_by_base(const struct guest_instruction *g, const ZydisDecodedOperand *operand)
+{
+    const ZydisDecodedOperandMem *m = &operand->mem;
+
+    return operand->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM && g->decoded->address_width == 64 && m->base != ZYDIS_REGISTER_NONE &&
+           m->base != ZYDIS_REGISTER_RIP && m->segment != ZYDIS_REGISTER_FS && m->segment != ZYDIS_REGISTER_GS &&
+           operand->size != 0 && operand->size <= 32 * 8;
+}
+
 /* What holds whatever translates it. */
 static void describe(struct guest_instruction *g, struct decoded *d)
 {
     d->memory = memory_operand(g);
     d->written = written_registers(g);
+    d->by_base = d->memory != MEMORY_NONE && is_by_base(g, &g->operand[d->memory]);
+    d->memory_written = d->memory != MEMORY_NONE && (g->operand[d->memory].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
     d->condition = (int8_t)dbt_jump_condition(g->decoded->mnemonic);
     d->call = g->decoded->mnemonic == ZYDIS_MNEMONIC_CALL;
     d->relative = g->decoded->operand_count_visible > 0 && g->operand[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
@@ -91,6 +102,9 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
     if (!d->chosen)
         describe(g, d);
     g->memory = d->memory != MEMORY_NONE ? &g->operand[d->memory] : NULL;
+    g->recipe = &d->recipe;
+    g->by_base = d->by_base;
+    g->memory_written = d->memory_written;
     g->written = d->written;
     g->condition = d->condition;
     g->call = d->call;

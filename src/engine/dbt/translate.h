@@ -37,6 +37,8 @@ struct guest_instruction {
     uint64_t next_rip;
     translate_fn *translate; /* NULL: the interpreter's handler is called */
     const ZydisDecodedOperand *memory; /* the explicit operand there; NULL: none. The stack is none */
+    struct recipe *recipe;
+    bool by_base, memory_written; /* as in decoded.h */
     uint16_t written;        /* general registers, by number */
     int8_t condition;        /* of a conditional jump; -1: it is none */
     bool call;               /* a call of any kind */

@@ -47,12 +47,6 @@ void dbt_emit_map_store(struct translator *t, const struct register_map *map)
 
 /* --- encoding ------------------------------------------------------------------------------------------------------------- */
 
-struct encoding {
-    unsigned reg, rm;
-    bool modrm, memory, byte_register, in_opcode;
-    uint8_t opcode;
-};
-
 static unsigned host_number(ZydisRegister reg, const struct register_map *map)
 {
     unsigned guest = dbt_thunk_gpr_number(reg);
@@ -60,119 +54,143 @@ static unsigned host_number(ZydisRegister reg, const struct register_map *map)
     return dbt_thunk_is_high_byte(reg) ? guest + 4 : map->host[guest];
 }
 
-static struct encoding find_encoding(const struct guest_instruction *g, const struct register_map *map)
+static void place_register(const ZydisDecodedOperand *o, const struct register_map *map, struct recipe *r)
 {
-    const ZydisDecodedInstruction *in = g->decoded;
-    struct encoding c = {.opcode = in->opcode, .modrm = (in->attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0,
-                         .reg = in->raw.modrm.reg, .rm = in->raw.modrm.rm};
+    unsigned number;
 
-    for (unsigned i = 0; i < in->operand_count; i++) {
+    if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !dbt_thunk_is_gpr(o->reg.value))
+        return;
+    number = host_number(o->reg.value, map);
+    if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
+        r->reg = (uint8_t)number;
+    else if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM)
+        r->rm = (uint8_t)number;
+    else if (o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE) {
+        r->rm = (uint8_t)number;
+        r->in_opcode = true;
+    } else
+        return;
+    if (ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_GPR8 && !dbt_thunk_is_high_byte(o->reg.value) && number >= 4)
+        r->byte_register = true;
+}
+
+static void place_operands(const struct guest_instruction *g, const struct register_map *map, struct recipe *r)
+{
+    for (unsigned i = 0; i < g->decoded->operand_count; i++) {
         const ZydisDecodedOperand *o = &g->operand[i];
-        unsigned number;
 
         if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
-            c.memory = true;
-            c.rm = ADDRESS;
+            r->memory = true;
+            r->rm = ADDRESS;
         }
-        if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !dbt_thunk_is_gpr(o->reg.value))
-            continue;
-        number = host_number(o->reg.value, map);
-        if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
-            c.reg = number;
-        else if (o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM)
-            c.rm = number;
-        else if (o->encoding == ZYDIS_OPERAND_ENCODING_OPCODE) {
-            c.rm = number;
-            c.in_opcode = true;
-        } else
-            continue;
-        if (ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_GPR8 && !dbt_thunk_is_high_byte(o->reg.value) && number >= 4)
-            c.byte_register = true;
+        place_register(o, map, r);
     }
-    return c;
 }
 
 /* What 64-bit code has no room for: INC and DEC in one byte, a second opcode of group 1, MOV without ModRM. */
-static void modernise(const struct guest_instruction *g, struct encoding *c)
+static void modernise(const struct guest_instruction *g, struct recipe *r)
 {
     if (g->decoded->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
         return;
-    if (c->opcode >= 0x40 && c->opcode <= 0x4f) {
-        c->reg = c->opcode >> 3 & 1;
-        c->modrm = true;
-        c->in_opcode = false;
-        c->opcode = 0xff;
-    } else if (c->opcode == 0x82) {
-        c->opcode = 0x80;
-    } else if (c->opcode >= 0xa0 && c->opcode <= 0xa3) {
+    if (r->opcode >= 0x40 && r->opcode <= 0x4f) {
+        r->reg = r->opcode >> 3 & 1;
+        r->modrm = true;
+        r->in_opcode = false;
+        r->opcode = 0xff;
+    } else if (r->opcode == 0x82) {
+        r->opcode = 0x80;
+    } else if (r->opcode >= 0xa0 && r->opcode <= 0xa3) {
         static const uint8_t modern[] = {0x8a, 0x8b, 0x88, 0x89};
 
-        c->opcode = modern[c->opcode - 0xa0];
-        c->modrm = c->memory = true;
-        c->reg = HOST_RAX;
-        c->rm = ADDRESS;
+        r->opcode = modern[r->opcode - 0xa0];
+        r->modrm = r->memory = true;
+        r->reg = HOST_RAX;
+        r->rm = ADDRESS;
     }
 }
 
-static void emit_encoding(struct emitter *e, const struct guest_instruction *g, const struct encoding *c, int32_t displacement)
+static bool has_offset(const struct guest_instruction *g) /* MOV without ModRM: its bytes are no immediate */
+{
+    return g->operand[0].encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64 || g->operand[1].encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64;
+}
+
+static void place_scratch(const struct register_map *map, struct recipe *r)
+{
+    r->in_scratch = r->in_address = IN_NO_REGISTER;
+    for (unsigned i = 0; i < 16; i++) {
+        bool stored = (map->stored & 1u << i) != 0;
+
+        if (!(map->loaded & 1u << i))
+            continue;
+        if (map->host[i] == SCRATCH) {
+            r->in_scratch = (uint8_t)i;
+            r->stores_scratch = stored;
+        } else {
+            r->in_address = (uint8_t)i;
+            r->stores_address = stored;
+        }
+    }
+}
+
+static struct recipe find_recipe(const struct guest_instruction *g, const struct register_map *map)
 {
     const ZydisDecodedInstruction *in = g->decoded;
-    unsigned rex = (unsigned)(in->raw.rex.W << 3) | (c->modrm ? c->reg >> 3 << 2 : 0) |
-                   (c->modrm || c->in_opcode ? c->rm >> 3 : 0);
+    struct recipe r = {.opcode = in->opcode, .modrm = (in->attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0,
+                       .reg = in->raw.modrm.reg, .rm = in->raw.modrm.rm,
+                       .wide = in->raw.rex.W != 0, .word = in->operand_width == 16,
+                       .escape = in->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT, .escape38 = in->opcode_map == ZYDIS_OPCODE_MAP_0F38,
+                       .access = g->memory_written ? ACCESS_WRITE : ACCESS_READ,
+                       .align = in->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 15 : 0};
+
+    place_operands(g, map, &r);
+    place_scratch(map, &r);
+    modernise(g, &r);
+    if (!has_offset(g)) {
+        r.immediate_at = in->raw.imm[0].offset;
+        r.immediate_size = (uint8_t)((in->raw.imm[0].size + in->raw.imm[1].size) / 8);
+    }
+    return r;
+}
+
+static void emit_guest_instruction(struct emitter *e, const struct guest_instruction *g, const struct recipe *r, int32_t displacement)
+{
+    unsigned rex = r->wide * 8u | (r->modrm ? r->reg / 8u * 4u : 0) | (r->modrm || r->in_opcode ? r->rm / 8u : 0);
 
     if (g->op.flags & OP_LOCK)
         emit8(e, 0xf0);
-    if (in->operand_width == 16)
+    if (r->word)
         emit8(e, 0x66);
-    if (rex != 0 || c->byte_register)
+    if (rex != 0 || r->byte_register)
         emit8(e, 0x40 | rex);
-    if (in->opcode_map != ZYDIS_OPCODE_MAP_DEFAULT)
+    if (r->escape)
         emit8(e, 0x0f);
-    if (in->opcode_map == ZYDIS_OPCODE_MAP_0F38)
+    if (r->escape38)
         emit8(e, 0x38);
-    emit8(e, c->in_opcode ? (c->opcode & ~7u) | (c->rm & 7) : c->opcode);
-    if (c->memory)
-        emit_operand(e, c->reg, at_base(ADDRESS, displacement));
-    else if (c->modrm)
-        emit8(e, 0xc0 | (c->reg & 7) << 3 | (c->rm & 7));
-    if (g->operand[0].encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64 || g->operand[1].encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64)
-        return;
-    for (unsigned i = 0; i < 2; i++)
-        emit_bytes(e, g->bytes + in->raw.imm[i].offset, in->raw.imm[i].size / 8u);
-}
-
-static void emit_guest_instruction(struct translator *t, const struct guest_instruction *g, const struct register_map *map,
-                                   int32_t displacement)
-{
-    struct encoding c = find_encoding(g, map);
-
-    modernise(g, &c);
-    emit_encoding(&t->e, g, &c, displacement);
-}
-
-static int32_t emit_memory_access(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *memory,
-                                  unsigned align)
-{
-    unsigned access = memory->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE ? ACCESS_WRITE : ACCESS_READ;
-
-    return dbt_emit_operand(t, g, memory, memory->size / 8u, access, align);
+    emit8(e, r->in_opcode ? (r->opcode & ~7u) | (r->rm & 7u) : r->opcode);
+    if (r->memory)
+        emit_operand(e, r->reg, at_base(ADDRESS, displacement));
+    else if (r->modrm)
+        emit8(e, 0xc0u | (r->reg & 7u) << 3 | (r->rm & 7u));
+    emit_bytes(e, g->bytes + r->immediate_at, r->immediate_size);
 }
 
 static void translate_plain(struct translator *t, const struct guest_instruction *g)
 {
-    const ZydisDecodedOperand *memory = g->memory;
-    struct register_map map;
-    int32_t displacement = 0;
+    const struct recipe *r = g->recipe;
+    int32_t displacement = g->memory != NULL ? dbt_emit_operand(t, g, g->memory, g->op.memory_size, r->access, r->align) : 0;
 
-    dbt_map_registers(g, memory != NULL, &map);
-    if (memory != NULL)
-        displacement = emit_memory_access(t, g, memory, g->decoded->mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B ? 15 : 0);
-    if (map.uses_address)
-        t->address_holds = 0;
     dbt_flags_provide(t, g);
-    dbt_emit_map_load(t, &map);
-    emit_guest_instruction(t, g, &map, displacement);
-    dbt_emit_map_store(t, &map);
+    if (r->in_scratch != IN_NO_REGISTER)
+        emit_load(&t->e, SCRATCH, dbt_guest_slot(r->in_scratch));
+    if (r->in_address != IN_NO_REGISTER) {
+        emit_load(&t->e, ADDRESS, dbt_guest_slot(r->in_address));
+        t->address_holds = 0;
+    }
+    emit_guest_instruction(&t->e, g, r, displacement);
+    if (r->stores_scratch)
+        emit_store(&t->e, dbt_guest_slot(r->in_scratch), SCRATCH);
+    if (r->stores_address)
+        emit_store(&t->e, dbt_guest_slot(r->in_address), ADDRESS);
     dbt_flags_done(t, g);
 }
 
@@ -216,7 +234,7 @@ static void translate_divide(struct translator *t, const struct guest_instructio
 
     dbt_flags_spare(t, g);
     if (memory != NULL) {
-        emit_memory(e, flags, 0x8b, SCRATCH, at_base(ADDRESS, emit_memory_access(t, g, memory, 0)));
+        emit_memory(e, flags, 0x8b, SCRATCH, at_base(ADDRESS, dbt_emit_operand(t, g, memory, g->op.memory_size, ACCESS_READ, 0)));
     } else if (dbt_host_of[guest] == IN_MEMORY) {
         emit_load(e, SCRATCH, dbt_guest_slot(guest));
     } else {
@@ -366,5 +384,6 @@ translate_fn *dbt_choose_integer(struct translator *t, struct guest_instruction 
         return NULL;
     g->sharable = g->decoded->mnemonic != ZYDIS_MNEMONIC_CMPXCHG16B && !(g->op.flags & OP_LOCK) &&
                   g->decoded->mnemonic != ZYDIS_MNEMONIC_XCHG;
+    *g->recipe = find_recipe(g, &map);
     return translate_plain;
 }

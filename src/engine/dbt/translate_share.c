@@ -8,19 +8,15 @@
 
 #define RANGE_MAX 200 /* bytes; fits in cold_data.size */
 
-/* The operand that may take part, or NULL. */
-static const ZydisDecodedOperand *candidate(const struct guest_instruction *g)
+static bool is_on_stack(const struct op *op) /* as dbt_is_on_stack() finds it */
 {
-    const ZydisDecodedOperand *operand = g->translate != NULL && g->sharable ? g->memory : NULL;
-    const ZydisDecodedOperandMem *m;
+    return op->index == GPR_ZERO && (op->base == X86_RSP || (op->base == X86_RBP && op->displacement < 0));
+}
 
-    if (operand == NULL || operand->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM || g->decoded->address_width != 64)
-        return NULL;
-    m = &operand->mem;
-    if (m->base == ZYDIS_REGISTER_NONE || m->base == ZYDIS_REGISTER_RIP ||
-        m->segment == ZYDIS_REGISTER_FS || m->segment == ZYDIS_REGISTER_GS || operand->size > 32 * 8 || operand->size == 0)
-        return NULL;
-    return dbt_is_on_stack(g, operand, operand->size / 8u) ? NULL : operand;
+/* Whether the operand may take part. */
+static bool is_candidate(const struct guest_instruction *g)
+{
+    return g->translate != NULL && g->sharable && g->by_base && !is_on_stack(&g->op);
 }
 
 /* Whether what was looked up before the instruction holds behind it. */
@@ -29,56 +25,49 @@ static bool is_transparent(const struct guest_instruction *g)
     return g->sharable || (g->translate != NULL && g->condition >= 0);
 }
 
-static bool writes_memory(const ZydisDecodedOperand *operand)
-{
-    return (operand->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-}
-
 struct range {
     int64_t first, end; /* displacements may lie 4 GiB apart */
 };
 
-static struct range extend(struct range r, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
+static struct range extend(struct range r, const struct guest_instruction *g)
 {
-    int64_t first = g->op.displacement, end = first + operand->size / 8;
+    int64_t first = g->op.displacement, end = first + g->op.memory_size;
 
     return (struct range){first < r.first ? first : r.first, end > r.end ? end : r.end};
 }
 
-static bool same_registers(const ZydisDecodedOperandMem *a, const ZydisDecodedOperandMem *b)
+static bool same_registers(const struct op *a, const struct op *b)
 {
     return a->base == b->base && a->index == b->index && a->scale == b->scale;
 }
 
 /* In a mirror the host's MMU watches over what is written behind a look that reads. */
-static bool may_join(const struct translator *t, const ZydisDecodedOperand *leader, const ZydisDecodedOperand *other)
+static bool may_join(const struct translator *t, const struct guest_instruction *leader, const struct guest_instruction *other)
 {
-    return same_registers(&leader->mem, &other->mem) && (t->mirror || writes_memory(leader) || !writes_memory(other));
+    return same_registers(&leader->op, &other->op) && (t->mirror || leader->memory_written || !other->memory_written);
 }
 
 /* Gathers those that can share with the instruction at `leader`. */
 static void gather(struct translator *t, unsigned leader, unsigned slot)
 {
     struct guest_instruction *first = &t->instruction[leader];
-    const ZydisDecodedOperand *operand = candidate(first);
-    struct range range = {first->op.displacement, (int64_t)first->op.displacement + operand->size / 8};
+    struct range range = {first->op.displacement, (int64_t)first->op.displacement + first->op.memory_size};
     unsigned last = leader, members = 1;
 
     for (unsigned i = leader; i < t->count; i++) {
         struct guest_instruction *g = &t->instruction[i];
-        const ZydisDecodedOperand *other = i > leader ? candidate(g) : NULL;
 
         if (!is_transparent(g))
             break;
-        if (other != NULL && g->share == 0 && may_join(t, operand, other)) {
-            struct range longer = extend(range, g, other);
+        if (i > leader && g->share == 0 && is_candidate(g) && may_join(t, first, g)) {
+            struct range longer = extend(range, g);
 
             if (longer.end - longer.first <= RANGE_MAX) {
                 range = longer;
                 last = i;
                 members++;
                 g->share = (uint8_t)slot;
-                first->share_writes = first->share_writes || writes_memory(other);
+                first->share_writes = first->share_writes || g->memory_written;
             }
         }
         if (g->written & (1u << first->op.base | 1u << first->op.index))
@@ -87,7 +76,7 @@ static void gather(struct translator *t, unsigned leader, unsigned slot)
     if (members == 1)
         return;
     first->share = (uint8_t)slot;
-    first->share_writes = first->share_writes || writes_memory(operand);
+    first->share_writes = first->share_writes || first->memory_written;
     first->share_last = (uint8_t)last;
     for (unsigned i = leader; i <= last; i++)
         if (t->instruction[i].share == slot) {
@@ -114,7 +103,7 @@ void dbt_share_operands(struct translator *t)
     unsigned slot = 1;
 
     for (unsigned i = 0; i < t->count && slot <= SHARED_SLOTS; i++) {
-        if (t->instruction[i].share != 0 || candidate(&t->instruction[i]) == NULL)
+        if (t->instruction[i].share != 0 || !is_candidate(&t->instruction[i]))
             continue;
         gather(t, i, slot);
         slot += t->instruction[i].share == slot;
@@ -135,7 +124,7 @@ int32_t dbt_emit_shared(struct translator *t, const struct guest_instruction *g,
     if (g->share_last != 0 || !t->mirror) /* others in a mirror leave the flags alone */
         dbt_flags_spare(t, g);
     if (g->share_last != 0) { /* the first */
-        unsigned own = writes_memory(operand) ? 0 : ACCESS_READ; /* it may fault as a read only */
+        unsigned own = g->memory_written ? 0 : ACCESS_READ; /* it may fault as a read only */
 
         dbt_emit_offset_at(t, g, operand, g->share_first);
         dbt_emit_look(t, g, operand, g->share_size, g->share_writes ? own | ACCESS_WRITE : ACCESS_READ, 0);
@@ -145,7 +134,7 @@ int32_t dbt_emit_shared(struct translator *t, const struct guest_instruction *g,
         emit_load(e, ADDRESS, dbt_shared_slot(g->share));
     }
     if (t->mirror && g->share_last == 0)
-        dbt_cold_mirrored(t, g, operand->size / 8u);
+        dbt_cold_mirrored(t, g, g->op.memory_size);
     t->address_holds = g->share;
     return g->op.displacement - g->share_first;
 }
