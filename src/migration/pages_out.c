@@ -25,6 +25,8 @@
 #define DELTA_GUESS_NS 500000 /* what differences take for a MiB of pages, before it is measured */
 #define DELTA_SHARE 2         /* differences are made while they take at most one part in so many of the way's time */
 #define WEIGHT 4              /* of the past in what is measured */
+#define MEASURABLE KIB(64)    /* of less, overhead is all there is to measure */
+#define TRY_EVERY 64          /* a message the other way, so that it is measured */
 
 void rate_init(struct rate *rate, uint64_t limit)
 {
@@ -98,13 +100,24 @@ static int64_t mixed(int64_t past, int64_t ns, size_t size)
     return past == 0 ? now : past + (now - past) / WEIGHT;
 }
 
-/* Of short messages, overhead is all there is to measure. */
-static void measure(struct page_sender *sender, size_t size, int64_t ns)
+/* Of the CPU alone: whoever else uses it does not make differences dearer. */
+static int64_t cpu_ns(void)
 {
-    if (size > KIB(16))
-        sender->way_ns = mixed(sender->way_ns, ns, size);
-    if (sender->staged_pages >= 64)
-        sender->delta_ns = mixed(sender->delta_ns, sender->staging_ns, (size_t)sender->staged_pages * MEMORY_PAGE_SIZE);
+    struct timespec now;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
+}
+
+/* A message that held so many bytes of pages, size when packed: ns on the way, pack_ns for packing them. */
+static void measure(struct page_sender *sender, size_t plain, size_t size, int64_t ns, int64_t pack_ns)
+{
+    size_t staged = (size_t)sender->staged_pages * MEMORY_PAGE_SIZE;
+
+    if (staged == 0 && plain >= MEASURABLE)
+        sender->whole_ns = mixed(sender->whole_ns, ns + pack_ns, plain);
+    if (staged >= MEASURABLE)
+        sender->delta_ns = mixed(sender->delta_ns, sender->staging_ns, staged);
     if (sender->compressor != NULL)
         compressor_sent(sender->compressor, size, ns);
 }
@@ -113,8 +126,9 @@ static void measure(struct page_sender *sender, size_t size, int64_t ns)
 static bool choose_delta(struct page_sender *sender)
 {
     int64_t cost = sender->delta_ns != 0 ? sender->delta_ns : DELTA_GUESS_NS;
+    bool other = ++sender->messages % TRY_EVERY == 0;
 
-    if (sender->delta == NULL || sender->skip_zero || sender->way_ns < cost * DELTA_SHARE)
+    if (sender->delta == NULL || sender->skip_zero || (sender->whole_ns >= cost * DELTA_SHARE) == other)
         return false;
     if (sender->staging == NULL)
         sender->staging = malloc(STAGING);
@@ -124,13 +138,14 @@ static bool choose_delta(struct page_sender *sender)
 static int flush(struct page_sender *sender)
 {
     struct message message = {.type = MESSAGE_PAGES, .argument = sender->runs};
-    size_t table = (size_t)sender->runs * STREAM_RUN_SIZE;
-    int64_t start;
+    size_t table = (size_t)sender->runs * STREAM_RUN_SIZE, plain = sender->contents;
+    int64_t start = host_monotonic_ns(), pack_ns;
     int r;
 
     if (sender->runs == 0)
         return 0;
     pack(sender, &message);
+    pack_ns = host_monotonic_ns() - start;
     message.size = (uint32_t)(table + sender->contents);
     message_pack(&message, sender->head);
     sender->iov[0] = (struct iovec){sender->head, STREAM_HEADER_SIZE + table};
@@ -139,7 +154,7 @@ static int flush(struct page_sender *sender)
         sender->waited_ns += rate_wait(sender->rate, STREAM_HEADER_SIZE + message.size, sender->cancel);
     r = atomic_load(sender->cancel) ? -ECANCELED
                                     : channel_send(sender->channel, sender->iov, 1 + sender->iov_count, NULL);
-    measure(sender, message.size, host_monotonic_ns() - start);
+    measure(sender, plain, message.size, host_monotonic_ns() - start, pack_ns);
     sender->progress->transferred += STREAM_HEADER_SIZE + message.size;
     sender->runs = 0;
     sender->iov_count = 0;
@@ -215,7 +230,7 @@ static void begin_run(struct page_sender *sender, uint64_t address, const uint8_
 static void add_difference(struct page_sender *sender, uint64_t number, uint64_t address, const uint8_t *page)
 {
     uint8_t *staged = sender->staging + sender->staged, delta[DELTA_SIZE_MAX];
-    int64_t start = host_monotonic_ns();
+    int64_t start = cpu_ns();
     int size;
 
     memcpy(staged, page, MEMORY_PAGE_SIZE);
@@ -236,7 +251,7 @@ static void add_difference(struct page_sender *sender, uint64_t number, uint64_t
     sender->staged += (size_t)size;
     sender->contents += (size_t)size;
     sender->staged_pages++;
-    sender->staging_ns += host_monotonic_ns() - start;
+    sender->staging_ns += cpu_ns() - start;
 }
 
 static void add_whole(struct page_sender *sender, uint64_t number, uint64_t address, const uint8_t *page, bool zero)

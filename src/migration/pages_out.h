@@ -40,12 +40,13 @@ struct page_sender {
     unsigned round;                /* for it */
     bool skip_zero;                /* the other side's memory is zero where nothing was sent */
     int64_t waited_ns;             /* for the limit, since it was last set to 0 */
-    /* Measured, nanoseconds a MiB: on the way; making differences. */
-    int64_t way_ns, delta_ns;
+    /* Measured, nanoseconds a MiB of pages: sending them whole; the CPU's time for making differences. */
+    int64_t whole_ns, delta_ns;
+    unsigned messages;  /* sent with whole pages or differences as these two say */
     bool by_delta;      /* the message under way may hold differences: the way is slow enough */
     uint8_t *staging;   /* pages as they are sent, where they may be; NULL: not needed yet */
     size_t staged;      /* bytes */
-    int64_t staging_ns; /* time spent on this message's differences */
+    int64_t staging_ns; /* the CPU's time spent on this message's differences */
     unsigned staged_pages;
     /* The message under way: */
     unsigned runs, iov_count;

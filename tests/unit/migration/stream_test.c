@@ -186,7 +186,7 @@ static void send_deltas(enum migration_compression compression)
                 from->region[i].host[at + (unsigned)random() % 64] = (uint8_t)random();
         memset(from->region[0].host + (sender->round % 5) * KIB(16), 0, KIB(8));
         sender->skip_zero = sender->round == 1;
-        sender->way_ns = sender->round == 7 ? 1 : INT64_C(1000000000);
+        sender->whole_ns = sender->round == 7 ? 1 : INT64_C(1000000000);
         assert_int_equal(page_sender_send(sender, bitmap, 0, 2), 0);
         receive_pages(line, to, &in);
         for (unsigned i = 0; i < 2; i++)
