@@ -84,7 +84,6 @@ static const struct reason {
      "pages are packed without a cache, so there is none of any size"},
     {REMOTE_DOMAIN_MIGRATE_SET_COMPRESSION_CACHE, RPC_OPERATION_UNSUPPORTED,
      "pages are packed without a cache, so there is none of any size"},
-    {REMOTE_DOMAIN_MIGRATE_START_POST_COPY, RPC_OPERATION_INVALID, "the migration was not begun with post-copy"},
     {REMOTE_DOMAIN_PM_SUSPEND_FOR_DURATION, RPC_OPERATION_UNSUPPORTED, SLEEP},
     {REMOTE_DOMAIN_PM_WAKEUP, RPC_OPERATION_UNSUPPORTED, SLEEP},
     {REMOTE_DOMAIN_CREATE_WITH_FILES, RPC_OPERATION_UNSUPPORTED, FILES},

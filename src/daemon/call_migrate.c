@@ -104,6 +104,13 @@ static int confirm(struct call *call)
     return domain == NULL ? call->err.code : migration_confirm(domain, call->client, call->arg[3].u, call->arg[4].i != 0, &call->err);
 }
 
+static int start_postcopy(struct call *call)
+{
+    struct domain *domain = call_domain(call, call->arg[0].object);
+
+    return domain == NULL ? call->err.code : migration_start_postcopy(domain, &call->err);
+}
+
 static uint64_t elapsed_ms(const struct domain *domain)
 {
     return (uint64_t)(host_monotonic_ns() - domain->job_start_ns) / 1000000;
@@ -167,6 +174,8 @@ static void put_figures(struct call *call, int32_t operation, uint64_t elapsed, 
         rpc_params_u64(&list, figures->dirty_pages, "memory_dirty_rate");
         rpc_params_u64(&list, figures->rounds, "memory_iteration");
         rpc_params_u64(&list, 4096, "memory_page_size");
+        if (figures->requests > 0)
+            rpc_params_u64(&list, figures->requests, "memory_postcopy_requests");
     }
     if (figures->disk_total > 0) {
         rpc_params_u64(&list, figures->disk_total, "disk_total");
@@ -236,7 +245,7 @@ static int set_max_speed(struct call *call)
     if (domain == NULL)
         return call->err.code;
     if (call->arg[2].u != 0)
-        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: there is no post-copy");
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: post-copy has no limit of its own");
     if (mib > UINT64_C(1) << 30)
         mib = 0;
     domain->limits.bandwidth_mib = mib;
@@ -281,6 +290,7 @@ const struct call_handler migrate_calls[] = {
     {REMOTE_DOMAIN_MIGRATE_PERFORM3_PARAMS, perform},
     {REMOTE_DOMAIN_MIGRATE_FINISH3_PARAMS, finish},
     {REMOTE_DOMAIN_MIGRATE_CONFIRM3_PARAMS, confirm},
+    {REMOTE_DOMAIN_MIGRATE_START_POST_COPY, start_postcopy},
     {REMOTE_DOMAIN_GET_JOB_INFO, get_job_info},
     {REMOTE_DOMAIN_GET_JOB_STATS, get_job_stats},
     {REMOTE_DOMAIN_ABORT_JOB, abort_job},

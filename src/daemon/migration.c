@@ -26,8 +26,8 @@ static int refuse_flags(uint32_t flags, struct err *err)
         const char *what;
     } unsupported[] = {
         {0x4, "tunnelled migration"},        {0x400, "offline migration"},           {0x800, "compression"},
-        {0x4000, "RDMA"},                    {0x8000, "post-copy"},                  {0x10000, "TLS of its own"},
-        {0x20000, "parallel connections"},   {0x80000, "post-copy"},                 {0x100000, "zero-copy"},
+        {0x4000, "RDMA"},                    {0x10000, "TLS of its own"},
+        {0x20000, "parallel connections"},   {0x80000, "resuming of post-copy by hand"},                 {0x100000, "zero-copy"},
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(unsupported); i++) {

@@ -33,6 +33,7 @@ enum migration_flag {
     MIGRATE_UNSAFE = 0x200,
     MIGRATE_ABORT_ON_ERROR = 0x1000,
     MIGRATE_AUTO_CONVERGE = 0x2000,
+    MIGRATE_POSTCOPY = 0x8000,
 };
 
 enum migration_result { MIGRATION_UNDER_WAY, MIGRATION_DONE, MIGRATION_NOT_DONE };
@@ -41,7 +42,7 @@ enum migration_result { MIGRATION_UNDER_WAY, MIGRATION_DONE, MIGRATION_NOT_DONE 
 struct migration_figures {
     uint64_t elapsed_ms, downtime_ms;
     uint64_t total, transferred, remaining; /* bytes of memory */
-    uint64_t rounds, dirty_pages, bandwidth;
+    uint64_t rounds, dirty_pages, bandwidth, requests;
     uint64_t disk_total, disk_remaining; /* bytes of disks that are copied */
     bool known;
 };
@@ -77,6 +78,8 @@ int migration_read_request(const struct rpc_param *params, size_t count, uint32_
 int migration_begin(struct domain *domain, const struct client *client, const struct migration_request *request, struct buffer *xml,
                     struct err *err);
 int migration_perform(struct domain *domain, const struct client *client, const struct migration_request *request, struct err *err);
+/* While it performs, if it was begun with MIGRATE_POSTCOPY: the guest goes to the other side now, and the rest of its memory behind it. */
+int migration_start_postcopy(struct domain *domain, struct err *err);
 int migration_confirm(struct domain *domain, const struct client *client, uint32_t flags, bool cancelled, struct err *err);
 
 /* All of it at once, as a client of the other daemon. */

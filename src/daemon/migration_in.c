@@ -197,6 +197,21 @@ static void make_persistent(struct domain *domain)
     domain_send_event(domain, EVENT_DEFINED, DEFINED_ADDED);
 }
 
+/* The guest runs here already, and the rest of its memory comes behind; lost: it does not for now. */
+static void note_postcopy(struct domain *domain, bool lost)
+{
+    int reason = lost ? (int)PAUSED_POSTCOPY_FAILED : (int)RUNNING_POSTCOPY;
+    enum domain_state state = lost ? DOMAIN_PAUSED : DOMAIN_RUNNING;
+    bool first = domain->state != DOMAIN_RUNNING && domain->reason == PAUSED_MIGRATION;
+
+    if (domain->state == state && domain->reason == reason)
+        return;
+    domain_set_state(domain, state, reason);
+    if (first)
+        domain_send_event(domain, EVENT_STARTED, STARTED_MIGRATED);
+    domain_send_event(domain, lost ? EVENT_SUSPENDED : EVENT_RESUMED, lost ? SUSPENDED_POSTCOPY_FAILED : RESUMED_POSTCOPY);
+}
+
 /* The guest is here. */
 static void arrived(struct domain *domain)
 {
@@ -207,8 +222,9 @@ static void arrived(struct domain *domain)
     json_decref(status);
     if (!domain_active(domain))
         return;
+    if (domain->reason == PAUSED_MIGRATION && domain->state == DOMAIN_PAUSED)
+        domain_send_event(domain, EVENT_STARTED, STARTED_MIGRATED);
     domain_set_state(domain, running ? DOMAIN_RUNNING : DOMAIN_PAUSED, running ? RUNNING_MIGRATED : PAUSED_MIGRATION);
-    domain_send_event(domain, EVENT_STARTED, STARTED_MIGRATED);
     if (running)
         domain_send_event(domain, EVENT_RESUMED, RESUMED_MIGRATED);
     else
@@ -263,8 +279,11 @@ static void watch(void *ctx)
             refused(domain, why.message);
         else if (orphaned(domain, status, &orphan_ns))
             end_waiting(domain, "whoever conducted the migration has gone");
-        else
+        else {
+            if (text_equal(status, "postcopy-active") || text_equal(status, "postcopy-paused"))
+                note_postcopy(domain, text_equal(status, "postcopy-paused"));
             wait_queue_wait(&domain->changed, domain->daemon->scheduler, LOOK_NS);
+        }
     }
     domain_end_job(domain);
     domain_release(domain);
@@ -394,6 +413,9 @@ static int give_up(struct domain *domain, struct err *err)
     struct migration *migration = domain->migration;
 
     while (migration->result == MIGRATION_UNDER_WAY) {
+        if (domain->state == DOMAIN_PAUSED && domain->reason == PAUSED_POSTCOPY_FAILED)
+            return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "domain '%s' is here and lacks memory that is on the source",
+                           domain_name(domain));
         if (domain_active(domain) && monitor_call(domain->monitor, "x-ferry-migrate-settle", json_pack("{s:s}", "outcome", "discard"),
                                                   NULL, NULL) == 0) {
             migration->never_ran = true;

@@ -14,6 +14,7 @@
 #include "daemon/client.h"
 #include "daemon/daemon.h"
 #include "daemon/domain.h"
+#include "daemon/events.h"
 #include "daemon/lifecycle.h"
 #include "daemon/migration.h"
 #include "daemon/migration_private.h"
@@ -23,6 +24,8 @@
 #include "protocol/rpc.h"
 
 #define POLL_NS (100 * INT64_C(1000000))
+#define RESUME_NS NANOSECONDS_PER_SECOND /* between two tries to go on with post-copy whose connection was lost */
+#define RESUME_TRIES 60
 
 int migration_record(struct domain *domain, const struct client *client, uint32_t flags, struct err *err)
 {
@@ -100,6 +103,7 @@ static void take_figures(struct migration *migration, const json_t *answer)
         .rounds = number(ram, "dirty-sync-count"),
         .dirty_pages = number(ram, "dirty-pages-rate"),
         .bandwidth = number(answer, "x-ferry-bandwidth"),
+        .requests = number(ram, "postcopy-requests"),
         .disk_total = number(json_object_get(answer, "disk"), "total"),
         .disk_remaining = number(json_object_get(answer, "disk"), "remaining"),
     };
@@ -124,11 +128,49 @@ int migration_query(struct domain *domain, char ret_status[static 32], struct er
     return 0;
 }
 
-/* Until the VM says that it is over, one way or the other. */
-static int watch(struct domain *domain, struct err *err)
+static void send_iteration(struct domain *domain, uint64_t round)
+{
+    struct buffer payload = BUFFER_INIT(RPC_MESSAGE_MAX);
+    struct xdr_writer writer = {.out = &payload};
+
+    rpc_put_domain(&writer, domain_name(domain), domain_uuid(domain), domain->id);
+    xdr_put_i32(&writer, (int32_t)round);
+    events_send(domain->daemon, EVENT_DOMAIN, EVENT_ID_MIGRATION_ITERATION, domain_uuid(domain),
+                REMOTE_DOMAIN_EVENT_MIGRATION_ITERATION, &payload);
+    buffer_fini(&payload);
+}
+
+/* What changes on the way: rounds, and where the guest runs. */
+static void note_progress(struct domain *domain, const char *status, uint64_t *rounds)
+{
+    bool lost = text_equal(status, "postcopy-paused");
+
+    while (*rounds < domain->migration->figures.rounds)
+        send_iteration(domain, ++*rounds);
+    if ((text_equal(status, "postcopy-active") || lost) &&
+        (domain->state != DOMAIN_PAUSED || domain->reason != (lost ? PAUSED_POSTCOPY_FAILED : PAUSED_POSTCOPY))) {
+        domain_set_state(domain, DOMAIN_PAUSED, lost ? PAUSED_POSTCOPY_FAILED : PAUSED_POSTCOPY);
+        domain_send_event(domain, EVENT_SUSPENDED, lost ? SUSPENDED_POSTCOPY_FAILED : SUSPENDED_POSTCOPY);
+    }
+}
+
+/* Goes on with post-copy, at the address where it began: the way may be there again. */
+static int resume(struct domain *domain, const char *address, unsigned *tries, const struct err *why, struct err *err)
+{
+    if (address == NULL || ++*tries > RESUME_TRIES)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: migration out job: %s", why->message);
+    monitor_call(domain->monitor, "migrate", json_pack("{s:s, s:b}", "uri", address, "resume", 1), NULL, NULL);
+    wait_queue_wait(&domain->changed, domain->daemon->scheduler, RESUME_NS);
+    return 0;
+}
+
+/* Until the VM says that it is over, one way or the other. address: where the destination's waits; NULL: not known any more. */
+static int watch(struct domain *domain, const char *address, struct err *err)
 {
     struct err why = ERR_INIT;
     char status[32] = "";
+    uint64_t rounds = 0;
+    unsigned tries = 0;
     int r;
 
     for (;;) {
@@ -137,6 +179,13 @@ static int watch(struct domain *domain, struct err *err)
             return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: domain is not running: %s", why.message);
         if (text_equal(status, "completed"))
             return 0;
+        note_progress(domain, status, &rounds);
+        if (text_equal(status, "postcopy-paused")) {
+            r = resume(domain, address, &tries, &why, err);
+            if (r < 0)
+                return r;
+            continue;
+        }
         if (text_equal(status, "failed") || text_equal(status, "cancelled") || text_equal(status, "none"))
             break;
         if (text_equal(status, "x-ferry-unsettled"))
@@ -173,17 +222,41 @@ static void vmm_address(const char *uri, char out[static 512])
         text_format(out, 512, "%s", uri);
 }
 
+/* A list of one, for every migration: what was asked for the last time does not count. */
+static int set_postcopy(struct domain *domain, bool on, struct err *err)
+{
+    json_t *arguments = json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "postcopy-ram", "state", on);
+
+    return monitor_call(domain->monitor, "migrate-set-capabilities", arguments, NULL, err);
+}
+
+int migration_start_postcopy(struct domain *domain, struct err *err)
+{
+    int r = domain_need_active(domain, err);
+
+    if (r < 0)
+        return r;
+    if (domain->job != JOB_MIGRATE_OUT || domain->migration == NULL || !domain->migration->performing)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "Requested operation is not valid: domain is not being migrated");
+    if ((domain->migration->flags & MIGRATE_POSTCOPY) == 0)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "Requested operation is not valid: switching to post-copy requires migration "
+                       "to be started with VIR_MIGRATE_POSTCOPY flag");
+    return monitor_call(domain->monitor, "migrate-start-postcopy", NULL, NULL, err);
+}
+
 static int transfer(struct domain *domain, const struct migration_request *request, struct err *err)
 {
     char address[512];
     int r = set_limits(domain, request, err);
 
+    if (r == 0)
+        r = set_postcopy(domain, (request->flags & MIGRATE_POSTCOPY) != 0, err);
     if (r < 0)
         return r;
     vmm_address(request->uri, address);
     r = monitor_call(domain->monitor, "migrate", json_pack("{s:s, s:b}", "uri", address, "blk", (request->flags & MIGRATE_COPY) != 0),
                      NULL, err);
-    return r < 0 ? r : watch(domain, err);
+    return r < 0 ? r : watch(domain, address, err);
 }
 
 int migration_perform(struct domain *domain, const struct client *client, const struct migration_request *request, struct err *err)
@@ -227,7 +300,7 @@ static void watch_alone(void *ctx)
 
     domain->migration->performing = true; /* speed and abort are this migration's */
     if (domain_active(domain))
-        watch(domain, &err);
+        watch(domain, NULL, &err);
     domain->migration->performing = false;
     migration_settle_alone(domain);
     domain_release(domain);
@@ -263,7 +336,7 @@ bool migration_adopt(struct domain *domain)
     if (text_equal(machine, "inmigrate")) {
         migration_watch_incoming(domain);
     } else if (text_equal(machine, "postmigrate") || text_equal(status, "active") || text_equal(status, "setup") ||
-               text_equal(status, "device") || text_equal(status, "cancelling")) {
+               text_equal(status, "device") || text_equal(status, "cancelling")) { /* post-copy is postmigrate */
         watch_outgoing(domain);
     }
     return domain_active(domain);

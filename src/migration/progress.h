@@ -36,6 +36,7 @@ struct migration_progress {
     _Atomic uint64_t delta_misses, delta_overflows; /* pages not in the cache; with differences that were too long */
     _Atomic uint64_t remaining;                     /* bytes of RAM still to be sent in this round */
     _Atomic uint64_t rounds;                        /* begun */
+    _Atomic uint64_t requests;                      /* pages that the destination has asked for, in post-copy */
     _Atomic uint64_t dirty_rate;                    /* pages a second in the last round */
     _Atomic uint64_t bandwidth;                     /* bytes a second, measured */
     _Atomic uint64_t throttle;                      /* percent */

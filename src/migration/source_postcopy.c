@@ -28,6 +28,7 @@ static int answer_want(struct migration_source *source, struct channel *channel,
     if (number >= pages)
         return err_set(err, -EBADMSG, "the destination wants page %llu of %llu", (unsigned long long)number,
                        (unsigned long long)pages);
+    source->progress.requests++;
     r = page_sender_take(sender, source->bitmap, number, number + AHEAD < pages ? number + AHEAD : pages);
     *cursor = number / 64;
     return r < 0 ? stream_lost(err, r, "destination") : 0;

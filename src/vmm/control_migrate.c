@@ -197,7 +197,7 @@ static json_t *ram(const struct migration_progress *progress, int64_t until_ns)
     set_integer(object, "dirty-pages-rate", progress->dirty_rate);
     json_object_set_new(object, "mbps", json_real(seconds > 0 ? (double)progress->transferred * 8 / 1e6 / seconds : 0));
     set_integer(object, "dirty-sync-count", progress->rounds);
-    set_integer(object, "postcopy-requests", 0);
+    set_integer(object, "postcopy-requests", progress->requests);
     set_integer(object, "page-size", MEMORY_PAGE_SIZE);
     return object;
 }

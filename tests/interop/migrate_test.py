@@ -155,7 +155,7 @@ class Migrate(InteropTest):
                 (("t1", "--p2p", self.daemon.uri), "same host"),
                 (("t1", "--p2p", "qemu+tcp://127.0.0.1:1/system"), "127.0.0.1:1"),
                 (("t1", "--p2p", "qemu+carrier://x/system"), "transport 'carrier' of the URI is not supported"),
-                (("t1", "--postcopy", self.tcp), "post-copy"),
+                (("t1", "--parallel", self.tcp), "parallel connections"),
                 (("t1", "--migrateuri", "rdma:127.0.0.1:1", self.tcp), "there is tcp only")):
             with self.subTest(arguments):
                 self.assertIn(sentence, self.refused("migrate", "--live", *arguments))
@@ -197,6 +197,58 @@ class Migrate(InteropTest):
         self.virsh("migrate-setspeed", "t1", "0")
         self.virsh("migrate", "--live", "t1", self.tcp)
         self.assertEqual(self.there("list", "--name"), "t1")
+
+    def test_postcopy(self):
+        """Begun when the operator says so; it would not end without."""
+        for options in ((), ("--p2p",)):
+            with self.subTest(options):
+                self.start("dirty", disk=False)
+                process = self.slow_migration("--postcopy", *options)
+                self.wait_for(lambda: "Memory remaining" in self.virsh("domjobinfo", "t1"), "figures")
+                self.virsh("migrate-postcopy", "t1")
+                self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
+                self.assert_moved()
+                self.assertIn("Memory processed", self.there("domjobinfo", "t1", "--completed") + self.virsh("domjobinfo", "t1", "--completed"))
+                self.there("destroy", "t1")
+                self.virsh("undefine", "t1")
+
+    def test_postcopy_after_the_first_round(self):
+        self.start("dirty", disk=False)
+        self.virsh("migrate-setspeed", "t1", "16")
+        self.virsh("migrate", "--live", "--postcopy", "--postcopy-after-precopy", "t1", self.tcp)
+        self.assert_moved()
+
+    def test_postcopy_that_was_not_prepared(self):
+        self.start("dirty", disk=False)
+        self.assertIn("not being migrated", self.refused("migrate-postcopy", "t1"))
+        process = self.slow_migration()
+        self.wait_for(lambda: "Memory remaining" in self.virsh("domjobinfo", "t1"), "figures")
+        self.assertIn("VIR_MIGRATE_POSTCOPY", self.refused("migrate-postcopy", "t1"))
+        self.virsh("domjobabort", "t1")
+        process.communicate(timeout=LIMIT)
+
+    def test_postcopy_whose_connection_is_lost(self):
+        """The source's daemon has it go on, as soon as there is a way again."""
+        port = free_port()
+        proxy = Proxy(("127.0.0.2", port), ("127.0.0.1", port), "PAGES", Proxy.cut, channels=2, let=0, release="TAKEN", pace=0.05)
+        proxy.until = lambda name, _: name == "PAGES" and proxy.passed.count("PAGES") > 3 and "TAKEN" in proxy.passed
+        self.addCleanup(proxy.close)
+        self.start("dirty", disk=False)
+        self.virsh("migrate-setspeed", "t1", "1")
+        process = subprocess.Popen(["virsh", "-c", self.daemon.uri, "migrate", "--live", "--postcopy", "--migrateuri",  # pylint: disable=consider-using-with
+                                    f"tcp:127.0.0.2:{port}", "--listen-address", "127.0.0.1", "t1", self.tcp], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(process.stdout.close)
+        self.wait_for(lambda: "Memory remaining" in self.virsh("domjobinfo", "t1"), "figures")
+        self.virsh("migrate-postcopy", "t1")
+        self.assertTrue(proxy.done.wait(LIMIT), proxy.seen)
+        self.wait_for(lambda: self.virsh("domstate", "t1", "--reason") == "paused (post-copy failed)", "the source's word")
+        self.wait_for(lambda: self.there("domstate", "t1", "--reason") == "paused (post-copy failed)", "the destination's word")
+        proxy.close()
+        again = Proxy(("127.0.0.2", port), ("127.0.0.1", port), lambda *_: False, Proxy.cut)
+        self.addCleanup(again.close)
+        self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
+        self.assert_moved()
 
     def test_client_dies_half_way(self):
         for options in ((), ("--p2p",)):

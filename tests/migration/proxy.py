@@ -43,6 +43,7 @@ class Proxy:
         self.act, self.after, self.seen, self.passed = act, after, [], []
         self.lock, self.stopped, self.done = threading.Lock(), False, threading.Event()
         self.server = _socket(path)
+        self.server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.server.bind(path if isinstance(path, tuple) else str(path))
         self.server.listen(channels)
         self.let, self.release, self.pace, self.lost, self.body = let, release, pace, lost, b""
