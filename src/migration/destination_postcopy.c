@@ -50,7 +50,7 @@ void destination_serve_pages(struct arrival *own)
             stream_lost(&err, r, "source");
     }
     if (r == 0)
-        r = postcopy_serve(postcopy, own->channel, &err);
+        r = postcopy_serve(postcopy, own->channel, own->compressor, &err);
     if (r < 0 && postcopy_complete(postcopy)) /* only the source does not know it */
         r = 0;
     pthread_mutex_lock(&destination->lock);
@@ -144,6 +144,10 @@ static bool recover(struct migration_destination *destination, int fd)
 
     if (channel_new(fd, &own.channel) < 0)
         return false;
+    if (compressor_new(COMPRESSION_NONE, &own.compressor) < 0) {
+        channel_free(own.channel);
+        return false;
+    }
     set_recovering(destination, own.channel);
     await_word(destination, own.channel);
     if (destination_join(&own) == CHANNEL_PAGES && own.resume) {
@@ -153,6 +157,7 @@ static bool recover(struct migration_destination *destination, int fd)
     }
     set_recovering(destination, NULL);
     channel_free(own.channel);
+    compressor_free(own.compressor);
     return served;
 }
 

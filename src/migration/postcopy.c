@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/pages_in.h"
 #include "migration/progress.h"
 #include "migration/stream.h"
 
@@ -167,55 +168,68 @@ static void arrived(struct postcopy *postcopy, uint64_t number, uint64_t pages)
     postcopy->progress->remaining = postcopy->left * MEMORY_PAGE_SIZE;
 }
 
-/* One run; contents of those that have any are received here. */
-static int place(struct postcopy *postcopy, struct channel *channel, const uint8_t *run, uint8_t *buffer,
-                 uint32_t *left, struct err *err)
-{
-    uint64_t address = load_le64(run), size = (uint64_t)load_le32(run + 8) * MEMORY_PAGE_SIZE;
-    const struct memory_region *region =
-        address % MEMORY_PAGE_SIZE == 0 ? memory_find(postcopy->memory, address) : NULL;
-    uint32_t kind = load_le32(run + 12);
-    uint8_t *host;
-    int r = 0;
+struct run {
+    const struct memory_region *region;
+    uint64_t address, size;
+    uint32_t kind;
+};
 
-    if (region == NULL || size == 0 || size > region->size - (address - region->address) ||
-        size > STREAM_CONTENTS_MAX || kind > RUN_ZERO || (kind == RUN_CONTENTS && size > *left))
+static int read_run(const struct postcopy *postcopy, const uint8_t *bytes, struct run *ret_run, struct err *err)
+{
+    struct run run = {.address = load_le64(bytes),
+                      .size = (uint64_t)load_le32(bytes + 8) * MEMORY_PAGE_SIZE,
+                      .kind = load_le32(bytes + 12)};
+
+    run.region = run.address % MEMORY_PAGE_SIZE == 0 ? memory_find(postcopy->memory, run.address) : NULL;
+    if (run.region == NULL || run.size == 0 || run.size > run.region->size - (run.address - run.region->address) ||
+        run.size > STREAM_CONTENTS_MAX || run.kind > RUN_ZERO)
         return err_set(err, -EBADMSG, "PAGES in post-copy holds a run of %llu bytes at %#llx, which is none",
-                       (unsigned long long)size, (unsigned long long)address);
-    host = region->host + (address - region->address);
-    if (kind == RUN_ZERO) {
-        for (uint64_t at = 0; at < size; at += MEMORY_PAGE_SIZE)
-            put_zero(postcopy, (uintptr_t)host + at, MEMORY_PAGE_SIZE);
-    } else {
-        r = channel_receive(channel, buffer, size);
-        if (r < 0)
-            return stream_lost(err, r, "source");
-        copy_to(postcopy, host, buffer, size);
-        *left -= (uint32_t)size;
-    }
-    arrived(postcopy, memory_page_number(region, address), size >> MEMORY_PAGE_SHIFT);
+                       (unsigned long long)run.size, (unsigned long long)run.address);
+    *ret_run = run;
     return 0;
 }
 
+static void place(struct postcopy *postcopy, const struct run *run, const uint8_t **data)
+{
+    uint8_t *host = run->region->host + (run->address - run->region->address);
+
+    if (run->kind == RUN_ZERO) {
+        for (uint64_t at = 0; at < run->size; at += MEMORY_PAGE_SIZE)
+            put_zero(postcopy, (uintptr_t)host + at, MEMORY_PAGE_SIZE);
+    } else {
+        copy_to(postcopy, host, *data, run->size);
+        *data += run->size;
+    }
+    arrived(postcopy, memory_page_number(run->region, run->address), run->size >> MEMORY_PAGE_SHIFT);
+}
+
 static int receive_pages(struct postcopy *postcopy, struct channel *channel, const struct message *message,
-                         uint8_t *buffer, struct err *err)
+                         struct compressor *compressor, struct err *err)
 {
     uint8_t table[STREAM_RUNS_MAX * STREAM_RUN_SIZE];
-    uint32_t size = message->argument * STREAM_RUN_SIZE, left;
+    uint32_t size = message->argument * STREAM_RUN_SIZE;
+    const uint8_t *data = NULL;
+    uint64_t contents = 0;
+    struct run run;
     int r;
 
-    if (message->argument == 0 || message->argument > STREAM_RUNS_MAX || message->size < size ||
-        message->flags != PAGES_PLAIN)
+    if (message->argument == 0 || message->argument > STREAM_RUNS_MAX || message->size < size)
         return err_set(err, -EBADMSG, "PAGES in post-copy claims %u runs in %u bytes", message->argument,
                        message->size);
-    left = message->size - size;
     r = channel_receive(channel, table, size);
     if (r < 0)
         return stream_lost(err, r, "source");
-    for (uint32_t at = 0; r == 0 && at < size; at += STREAM_RUN_SIZE)
-        r = place(postcopy, channel, table + at, buffer, &left, err);
-    if (r == 0 && left != 0)
-        r = err_set(err, -EBADMSG, "PAGES in post-copy has %u bytes too many", left);
+    for (uint32_t at = 0; r == 0 && at < size; at += STREAM_RUN_SIZE) {
+        r = read_run(postcopy, table + at, &run, err);
+        contents += r == 0 && run.kind == RUN_CONTENTS ? run.size : 0;
+    }
+    if (r == 0 && (contents > 0 || message->size > size))
+        r = pages_receive_contents(channel, message, compressor, contents, &data, err);
+    for (uint32_t at = 0; r == 0 && at < size; at += STREAM_RUN_SIZE) {
+        r = read_run(postcopy, table + at, &run, err);
+        if (r == 0)
+            place(postcopy, &run, &data);
+    }
     return r;
 }
 
@@ -230,14 +244,14 @@ static void use_channel(struct postcopy *postcopy, struct channel *channel)
     pthread_mutex_unlock(&postcopy->lock);
 }
 
-static int serve(struct postcopy *postcopy, struct channel *channel, uint8_t *buffer, struct err *err)
+static int serve(struct postcopy *postcopy, struct channel *channel, struct compressor *compressor, struct err *err)
 {
     for (;;) {
         struct message message;
         int r = stream_receive(channel, true, &message, err);
 
         if (r == 0 && message.type == MESSAGE_PAGES)
-            r = receive_pages(postcopy, channel, &message, buffer, err);
+            r = receive_pages(postcopy, channel, &message, compressor, err);
         else if (r == 0 && message.type == MESSAGE_DONE && postcopy->left == 0)
             return stream_send(channel, MESSAGE_ALL, 0, NULL, 0, NULL);
         else if (r == 0)
@@ -248,17 +262,13 @@ static int serve(struct postcopy *postcopy, struct channel *channel, uint8_t *bu
     }
 }
 
-int postcopy_serve(struct postcopy *postcopy, struct channel *channel, struct err *err)
+int postcopy_serve(struct postcopy *postcopy, struct channel *channel, struct compressor *compressor, struct err *err)
 {
-    uint8_t *buffer = malloc(STREAM_CONTENTS_MAX);
     int r;
 
-    if (buffer == NULL)
-        return err_set(err, -ENOMEM, "no memory for pages");
     use_channel(postcopy, channel);
-    r = serve(postcopy, channel, buffer, err);
+    r = serve(postcopy, channel, compressor, err);
     use_channel(postcopy, NULL);
-    free(buffer);
     if (r == 0)
         return 0;
     return err->code != 0 ? r : stream_lost(err, r, "source");

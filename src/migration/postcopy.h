@@ -11,6 +11,7 @@
 #include "base/err.h"
 
 struct channel;
+struct compressor;
 struct memory;
 struct migration_progress;
 struct postcopy;
@@ -26,9 +27,9 @@ int postcopy_new(struct memory *memory, const uint64_t *missing, struct migratio
 /* Accepts NULL. Pages that are still missing are zero then. */
 void postcopy_free(struct postcopy *postcopy);
 
-/* Serves one channel, which stays the caller's, until all pages are here (0, and the source knows), or it breaks (a
+/* Serves one channel, which stays the caller's as its compressor does, until all pages are here (0, and the source knows), or it breaks (a
  * negative errno and a sentence; may be called again with another channel). */
-int postcopy_serve(struct postcopy *postcopy, struct channel *channel, struct err *err);
+int postcopy_serve(struct postcopy *postcopy, struct channel *channel, struct compressor *compressor, struct err *err);
 
 /* Whether nothing is missing any more. Not while it serves. */
 bool postcopy_complete(const struct postcopy *postcopy);

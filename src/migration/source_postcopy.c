@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
+#include "migration/compress.h"
 #include "migration/source_internal.h"
 
 #define AHEAD 16      /* pages that go with one that is waited for: the guest will touch its neighbours */
@@ -85,16 +86,22 @@ static int push(struct migration_source *source, struct channel *channel, struct
 
 static int serve(struct migration_source *source, struct err *err)
 {
+    enum migration_compression compression = source_parameters(source).compression;
     struct page_sender *sender = calloc(1, sizeof(*sender));
-    int r;
+    int r = sender == NULL ? -ENOMEM : 0;
 
-    if (sender == NULL)
-        return err_set(err, -ENOMEM, "no memory for post-copy");
+    if (r == 0 && compression != COMPRESSION_NONE)
+        r = compressor_new(compression, &sender->compressor);
+    if (r < 0) {
+        free(sender);
+        return err_set(err, r, "no memory for post-copy");
+    }
     sender->channel = source->pages;
     sender->memory = source->machine.memory;
     sender->progress = &source->progress;
     sender->cancel = &source->ending;
     r = push(source, source->pages, sender, err);
+    compressor_free(sender->compressor);
     free(sender);
     return r;
 }

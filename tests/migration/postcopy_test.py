@@ -11,12 +11,13 @@ from proxy import Proxy
 
 
 class Postcopy(MigrationTest):
-    def begin(self, uri, listen=None, engines=(ENGINES[0], ENGINES[0]), options=(), guest="dirty"):
+    def begin(self, uri, listen=None, engines=(ENGINES[0], ENGINES[0]), options=(), guest="dirty",
+              method="none"):
         """A migration that is in its first round and told to switch."""
         source, target, out, into = self.pair(listen or uri, *options, engines=engines, guest=guest)
         self.type(source, "ab")
         out.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
-        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0})
+        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0, "multifd-compression": method})
         self.assertIn("no migration", out.execute("migrate-start-postcopy")["error"]["desc"])
         out.call("migrate", uri=uri)
         while out.call("query-migrate")["ram"]["normal"] == 0:
@@ -35,6 +36,17 @@ class Postcopy(MigrationTest):
                 self.type(target, "hijkl")
                 out.call("quit")
                 self.assertEqual(source.finish(), 0)
+                self.doCleanups()
+                self.setUp()
+
+    def test_packed(self):
+        for method in "zstd", "lz4", "auto":
+            with self.subTest(method=method):
+                source, target, out, into = self.begin(f"unix:{self.place}/m", method=method)
+                self.assert_recovered(source, target, out, into)
+                ram = out.call("query-migrate")["ram"]
+                if method != "auto":
+                    self.assertLess(ram["transferred"], ram["normal-bytes"] / 4)
                 self.doCleanups()
                 self.setUp()
 
@@ -94,7 +106,8 @@ class Postcopy(MigrationTest):
                           let=1 << 30, lost=block)
             self.addCleanup(proxy.close)
             begun = self.begin(f"unix:{self.place}/p", listen=f"unix:{self.place}/m", guest="disk", options=("--disk", disk))
-            wait_over(begun[3], ("postcopy-paused",))
+            for qmp in begun[2:]:
+                wait_over(qmp, ("postcopy-paused",))
             deadline = time.monotonic() + 1
             while time.monotonic() < deadline:
                 if "a device of this VM waits" in begun[3].execute("query-block").get("error", {}).get("desc", ""):
