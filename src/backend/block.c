@@ -342,6 +342,11 @@ int block_find_data(struct block_image *image, uint64_t offset, uint64_t *ret_st
     return 0;
 }
 
+int block_room(const struct block_image *image, struct block_room *ret_room)
+{
+    return image->medium->type->room != NULL ? image->medium->type->room(image->medium, ret_room) : -ENOTSUP;
+}
+
 int block_show_beacon(struct block_image *image, uint64_t *ret_beacon)
 {
     block_hide_beacon(image);

@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "backend/block_file.h"
@@ -77,6 +78,21 @@ static bool host_can_discard(struct block_medium *medium)
     return host_size(medium, &size) == 0 && block_file_can_discard(to_host(medium)->fd, size);
 }
 
+static int host_room(struct block_medium *medium, struct block_room *ret_room)
+{
+    int fd = to_host(medium)->fd;
+    struct statvfs fs;
+    struct stat st;
+
+    if (fstat(fd, &st) < 0 || fstatvfs(fd, &fs) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -ENOTSUP;
+    *ret_room = (struct block_room){
+        .device = st.st_dev, .used = (uint64_t)st.st_blocks * 512, .left = (uint64_t)fs.f_bavail * fs.f_frsize};
+    return 0;
+}
+
 static void host_find_data(struct block_medium *medium, uint64_t offset, uint64_t size, uint64_t *ret_start, uint64_t *ret_end)
 {
     int fd = to_host(medium)->fd;
@@ -126,6 +142,7 @@ static const struct block_medium_type host_type = {
     .size = host_size,
     .can_discard = host_can_discard,
     .find_data = host_find_data,
+    .room = host_room,
     .lock = host_lock,
     .look = host_look,
     .close = host_close,

@@ -19,6 +19,8 @@ struct block_medium_type {
     bool (*wait)(struct block_medium *medium);
     int (*size)(struct block_medium *medium, uint64_t *ret_size); /* bytes */
     bool (*can_discard)(struct block_medium *medium);
+    /* As block_room(). NULL: -ENOTSUP. */
+    int (*room)(struct block_medium *medium, struct block_room *ret_room);
     /* As block_find_data(): size is the medium's. NULL: nothing is known of holes. From any thread. */
     void (*find_data)(struct block_medium *medium, uint64_t offset, uint64_t size, uint64_t *ret_start, uint64_t *ret_end);
     /* Locks, by open file description: a later one replaces an earlier one on the same range. -EAGAIN: somebody else's is

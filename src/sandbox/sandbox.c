@@ -106,7 +106,7 @@ static const struct rule loop_rules[] = {
     RULE(access, "query-kvm"),
     RULE(symlink, "the decision of a handover"),
     RULE(readlink, "the same"),
-    RULE(statfs, "room for disks that are copied in a migration"),
+    RULE(fstatfs, "room for disks that are copied in a migration"),
     RULE(clone, "workers"),
     RULE(clone3, "workers"),
     RULE(eventfd2, "virtqueues, also of devices that are added"),

@@ -113,11 +113,9 @@ static json_t *describe_devices(const struct board *board)
 
 uint64_t describe_disk_used(const struct block_image *image)
 {
-    struct stat st;
+    struct block_room room;
 
-    if (stat(block_path(image), &st) < 0 || !S_ISREG(st.st_mode))
-        return block_size(image);
-    return (uint64_t)st.st_blocks * 512;
+    return block_room(image, &room) == 0 ? room.used : block_size(image);
 }
 
 json_t *describe_disks(const struct board *board, bool beacons)
@@ -127,9 +125,10 @@ json_t *describe_disks(const struct board *board, bool beacons)
 
     for (unsigned i = 0; (card = plug_disk(board, i)) != NULL; i++) {
         struct block_image *image = card->backend->image;
-        json_t *disk = json_pack("{s:s, s:s, s:I, s:b, s:b, s:I}", "path", block_path(image), "format", card->backend->format,
-                                 "size", (json_int_t)block_size(image), "readonly", block_readonly(image), "copied",
-                                 card->backend->copied, "used", (json_int_t)describe_disk_used(image));
+        json_t *disk =
+            json_pack("{s:s, s:s, s:I, s:b, s:b, s:I}", "path", block_path(image), "format", card->backend->format,
+                      "size", (json_int_t)block_size(image), "readonly", block_readonly(image), "copied",
+                      card->backend->copied, "used", (json_int_t)describe_disk_used(image));
         uint64_t beacon;
 
         if (beacons && block_show_beacon(image, &beacon) == 0)
@@ -192,7 +191,8 @@ static json_t *describe(struct machine *machine, bool source, bool storage, bool
     return object;
 }
 
-int describe_machine(struct machine *machine, bool source, bool storage, bool arbiter, struct buffer *out, struct err *err)
+int describe_machine(struct machine *machine, bool source, bool storage, bool arbiter, struct buffer *out,
+                     struct err *err)
 {
     json_t *object = describe(machine, source, storage, arbiter);
     char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;

@@ -3,8 +3,6 @@
  * change. */
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <time.h>
 
 #include "backend/block.h"
@@ -232,20 +230,23 @@ static int check_copied(struct plug_backend *backend, const json_t *there, struc
     const char *path = block_path(backend->image);
 
     if (number_of(there, "beacon") <= 0)
-        return err_set(err, -EOPNOTSUPP,
-                       "whether disk %.120s of the source is the same file as %.120s of the destination can't be told: the "
-                       "source's file system has no locks; move the image to one that has",
-                       text_of(there, "path"), path);
+        return err_set(
+            err, -EOPNOTSUPP,
+            "whether disk %.120s of the source is the same file as %.120s of the destination can't be told: the "
+            "source's file system has no locks; move the image to one that has",
+            text_of(there, "path"), path);
     if (size != own && text_equal(backend->format, "raw"))
-        return err_set(err, -EINVAL,
-                       "disk %.120s has %lld bytes on the source, and %.120s on the destination has %lld: truncate -s %lld "
-                       "%.120s there",
-                       text_of(there, "path"), size, path, own, size, path);
+        return err_set(
+            err, -EINVAL,
+            "disk %.120s has %lld bytes on the source, and %.120s on the destination has %lld: truncate -s %lld "
+            "%.120s there",
+            text_of(there, "path"), size, path, own, size, path);
     if (size != own)
-        return err_set(err, -EINVAL,
-                       "disk %.120s has %lld bytes on the source, and %.120s on the destination has %lld: make it anew with "
-                       "the source's size",
-                       text_of(there, "path"), size, path, own);
+        return err_set(
+            err, -EINVAL,
+            "disk %.120s has %lld bytes on the source, and %.120s on the destination has %lld: make it anew with "
+            "the source's size",
+            text_of(there, "path"), size, path, own);
     backend->copied = true;
     return 0;
 }
@@ -265,40 +266,40 @@ static int check_disk(const struct plug_card *card, unsigned number, const json_
     return check_shared(card, number, here, there, storage, err);
 }
 
-/* What the source's disk may take more than the file here has already. */
-static uint64_t room_needed(const struct plug_card *card, const json_t *there, uint64_t *ret_device)
+/* What the source's disk may take more than the file here has already; 0 also where that can't be told. */
+static uint64_t room_needed(const struct plug_card *card, const json_t *there, struct block_room *ret_room)
 {
-    uint64_t used = (uint64_t)number_of(there, "used"), own = describe_disk_used(card->backend->image);
-    struct stat st;
+    uint64_t used = (uint64_t)number_of(there, "used");
 
-    if (!card->backend->copied || stat(block_path(card->backend->image), &st) < 0 || !S_ISREG(st.st_mode))
+    if (!card->backend->copied || block_room(card->backend->image, ret_room) < 0)
         return 0;
-    *ret_device = st.st_dev;
-    return used > own ? used - own : 0;
+    return used > ret_room->used ? used - ret_room->used : 0;
 }
 
 /* For all disks of the same file system together. */
 static int check_room(const struct machine *machine, const json_t *there, struct err *err)
 {
     const struct plug_card *card, *other;
-    uint64_t device = 0, other_device = 0, needed;
-    struct statvfs fs;
+    struct block_room room = {0}, other_room = {0};
 
     for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++) {
-        needed = room_needed(card, json_array_get(there, i), &device);
-        if (needed == 0 || statvfs(block_path(card->backend->image), &fs) < 0)
-            continue;
-        for (unsigned k = 0; k < i && (other = plug_disk(machine->board, k)) != NULL; k++) {
-            uint64_t more = room_needed(other, json_array_get(there, k), &other_device);
+        uint64_t needed = room_needed(card, json_array_get(there, i), &room);
 
-            needed += other_device == device ? more : 0;
+        if (card->backend->copied && block_room(card->backend->image, &room) < 0)
+            log_warning("whether there is room for the copy of disk %.120s can't be told from here",
+                        block_path(card->backend->image));
+        for (unsigned k = 0; needed > 0 && k < i && (other = plug_disk(machine->board, k)) != NULL; k++) {
+            uint64_t more = room_needed(other, json_array_get(there, k), &other_room);
+
+            needed += other_room.device == room.device ? more : 0;
         }
-        if (needed / fs.f_frsize >= fs.f_bavail)
-            return err_set(err, -ENOSPC,
-                           "disk %.120s needs up to %llu MiB more on the destination, whose file system has %llu MiB: make "
-                           "room there",
-                           block_path(card->backend->image), (unsigned long long)needed >> 20,
-                           (unsigned long long)fs.f_bavail * fs.f_frsize >> 20);
+        if (needed > 0 && needed >= room.left)
+            return err_set(
+                err, -ENOSPC,
+                "disk %.120s needs up to %llu MiB more on the destination, whose file system has %llu MiB: make "
+                "room there",
+                block_path(card->backend->image), (unsigned long long)needed >> 20,
+                (unsigned long long)room.left >> 20);
     }
     return 0;
 }
@@ -317,7 +318,8 @@ static int check_disks(const struct machine *machine, const json_t *source, stru
             "the VM has %zu disks on the source and %zu on the destination: start it with the same --disk options",
             json_array_size(there), count);
     for (unsigned i = 0; r == 0 && i < count; i++)
-        r = check_disk(plug_disk(machine->board, i), i, json_array_get(here, i), json_array_get(there, i), storage, err);
+        r = check_disk(plug_disk(machine->board, i), i, json_array_get(here, i), json_array_get(there, i), storage,
+                       err);
     if (r == 0 && storage)
         r = check_room(machine, there, err);
     json_decref(here);

@@ -359,6 +359,23 @@ static void test_where_data_is(void **state)
     block_close(image);
 }
 
+/* By the open file: its name may be out of reach. */
+static void test_room(void **state)
+{
+    struct fixture *f = *state;
+    struct block_image *image = open_image(f, NULL, false);
+    struct block_room before = {0}, after = {0};
+    static char data[65536] = "x";
+
+    assert_int_equal(unlink(f->path), 0);
+    assert_int_equal(block_room(image, &before), 0);
+    assert_int_equal(run(f, image, BLOCK_WRITE, 0, data, sizeof(data)), 0);
+    assert_int_equal(run(f, image, BLOCK_FLUSH, 0, NULL, 0), 0);
+    assert_int_equal(block_room(image, &after), 0);
+    assert_true(before.left > 0 && after.device == before.device && after.used >= before.used && after.used >= sizeof(data));
+    block_close(image);
+}
+
 static void test_leftover_decisions(void **state)
 {
     struct fixture *f = *state;
@@ -415,7 +432,7 @@ int main(void)
         TEST(test_readonly),           TEST(test_drain_of_the_ring),     TEST(test_drain_of_workers),
         TEST(test_locks),              TEST(test_handover),              TEST(test_readers_keep_out_a_handover),
         TEST(test_decision_is_made_once), TEST(test_what_can_not_be_opened),
-        TEST(test_leftover_decisions), TEST(test_changed_blocks),     TEST(test_where_data_is),
+        TEST(test_room), TEST(test_leftover_decisions), TEST(test_changed_blocks),     TEST(test_where_data_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
