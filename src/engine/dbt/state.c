@@ -12,8 +12,6 @@
 #include "engine/dbt/tlb.h"
 #include "x86/xsave.h"
 
-#define ARITHMETIC_FLAGS (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)
-#define RFLAGS_WRITABLE UINT64_C(0x3f7fd5)
 
 static unsigned current_cpl(const struct dbt_vcpu *v)
 {

@@ -5,6 +5,9 @@
 
 #include "engine/dbt/vcpu.h"
 
+#define ARITHMETIC_FLAGS (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF) /* in v->flags; OF is in v->overflow */
+#define RFLAGS_WRITABLE UINT64_C(0x3f7fd5)
+
 struct err;
 
 /* From and to the common form; only while the vCPU is not running. set: -EINVAL with a sentence for a state that no CPU of this

@@ -5,10 +5,25 @@
 #include "engine/dbt/segment.h"
 #include "engine/dbt/state.h"
 
+static void flat(struct x86_segment ret[static 2], uint16_t cs, uint16_t ss, unsigned dpl, bool code64)
+{
+    ret[0] = dbt_flat_code((uint16_t)((cs & ~3u) | dpl), dpl, code64);
+    ret[1] = dbt_flat_data((uint16_t)((ss & ~3u) | dpl), dpl);
+}
+
 static void set_code_and_stack(struct dbt_vcpu *v, uint16_t cs, uint16_t ss, unsigned dpl, bool code64)
 {
-    v->segment[X86_CS] = dbt_flat_code((uint16_t)((cs & ~3u) | dpl), dpl, code64);
-    v->segment[X86_SS] = dbt_flat_data((uint16_t)((ss & ~3u) | dpl), dpl);
+    flat(&v->segment[X86_CS], cs, ss, dpl, code64);
+}
+
+void dbt_prepare_fast_call(struct dbt_vcpu *v)
+{
+    struct dbt_fast_call *c = &v->fast_call;
+    uint16_t kernel = (uint16_t)(v->msr.star >> 32), user = (uint16_t)(v->msr.star >> 48);
+
+    flat(c->syscall, kernel & ~3u, (uint16_t)((kernel & ~3u) + 8), 0, true);
+    flat(c->sysret, (uint16_t)(user + 16), (uint16_t)(user + 8), 3, true);
+    c->star = v->msr.star;
 }
 
 /* SYSCALL and SYSRET are there in 64-bit mode; on AMD in every protected mode. */
@@ -42,6 +57,8 @@ static void syscall(struct dbt_vcpu *v, const struct op *op)
     uint16_t cs = (uint16_t)(v->msr.star >> 32) & ~3u;
 
     check_enabled(v);
+    if (v->fast_call.star != v->msr.star)
+        dbt_prepare_fast_call(v);
     if (!dbt_long_mode(v)) {
         syscall_legacy(v);
     } else {

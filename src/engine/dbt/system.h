@@ -18,6 +18,9 @@ void dbt_require_supervisor(struct dbt_vcpu *v);
 /* Writes a control register with all checks: what MOV CR and a few others do. */
 void dbt_write_cr0(struct dbt_vcpu *v, uint64_t value);
 
+/* v->fast_call for the present STAR. */
+void dbt_prepare_fast_call(struct dbt_vcpu *v);
+
 /* 0, or -EINVAL for #GP; nothing changed then. */
 int dbt_read_msr(struct dbt_vcpu *v, uint32_t msr, uint64_t *ret_value);
 int dbt_write_msr(struct dbt_vcpu *v, uint32_t msr, uint64_t value);

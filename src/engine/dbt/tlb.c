@@ -386,7 +386,9 @@ void dbt_tlb_choose(struct dbt_vcpu *v)
     close_stack_window(v);
     dbt_mirror_choose(v);
     v->tlb = ready_tlb(v, v->tlb_mode);
-    if (v->cpl == 3)
+    v->user_tlb = v->space->tlb[TLB_USER].ready ? v->space->tlb[TLB_USER].entry : NULL;
+    v->supervisor_tlb[0] = NULL;
+    if (v->cpl == 3 && !(v->space->tlb[TLB_SUPERVISOR].ready && v->space->tlb[with_ac].ready))
         return;
     v->supervisor_tlb[0] = ready_tlb(v, TLB_SUPERVISOR);
     v->supervisor_tlb[1] = ready_tlb(v, with_ac);

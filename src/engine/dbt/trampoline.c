@@ -367,6 +367,7 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     emit_exit(&e, avx);
     ret_trampolines->interpret = e.at;
     emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_interpret);
+    dbt_emit_syscall_trampolines(&e, ret_trampolines);
     ret_trampolines->access = e.at;
     emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_access);
     ret_trampolines->shared = e.at;

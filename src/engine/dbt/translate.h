@@ -229,6 +229,8 @@ void dbt_emit_mirrored_address(struct translator *t, const struct cold *cold);
 struct cold *dbt_cold(struct translator *t, enum cold_kind kind, const struct guest_instruction *g, uint8_t *distance);
 /* Calls the interpreter's handler, then goes on (or leaves, if that stopped the block). */
 void dbt_emit_interpret(struct translator *t, const struct guest_instruction *g);
+/* By a trampoline that knows the instruction's common case. */
+void dbt_emit_interpret_by(struct translator *t, const struct guest_instruction *g, uint8_t *trampoline);
 void dbt_emit_cold(struct translator *t);
 /* The way to a trampoline that calls C, with the data that follows. Not by the host's CALL, which would want a RET: without one the host's
  * return stack is one off and the guest's next returns go wrong; with one each of these is predicted to go on here. */

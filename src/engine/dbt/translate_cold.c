@@ -69,8 +69,13 @@ static void emit_call(struct translator *t, const struct guest_instruction *g, c
 
 void dbt_emit_interpret(struct translator *t, const struct guest_instruction *g)
 {
+    dbt_emit_interpret_by(t, g, dbt_translations_trampolines(t->v)->interpret);
+}
+
+void dbt_emit_interpret_by(struct translator *t, const struct guest_instruction *g, uint8_t *trampoline)
+{
     dbt_flags_to_memory(t);
-    emit_call(t, g, NULL, NULL, dbt_translations_trampolines(t->v)->interpret);
+    emit_call(t, g, NULL, NULL, trampoline);
     t->host_flags = false;
     t->memory_flags = true;
 }

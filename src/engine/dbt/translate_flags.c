@@ -66,7 +66,7 @@ static uint32_t flags_overwritten(const ZydisDecodedInstruction *in)
 
 void dbt_describe_flags(struct guest_instruction *g)
 {
-    g->flags_read = flags_tested(g->decoded);
+    g->flags_read = g->decoded->mnemonic == ZYDIS_MNEMONIC_SYSCALL ? FLAGS_ALL : flags_tested(g->decoded); /* into R11 */
     g->flags_written = flags_overwritten(g->decoded);
     g->changes_flags = g->flags_written != 0 || may_shift_by_zero(g->decoded);
 }

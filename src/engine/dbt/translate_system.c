@@ -144,6 +144,28 @@ static void translate_rdtscp(struct translator *t, const struct guest_instructio
     emit_load32(&t->e, HOST_RCX, VCPU(msr.tsc_aux));
 }
 
+/* Both go on by jump tables, which lock-step has none of. */
+static void translate_syscall(struct translator *t, const struct guest_instruction *g)
+{
+    const struct trampolines *trampolines = dbt_translations_trampolines(t->v);
+
+    if (!(t->out->mode & MODE_USER) || (t->out->mode & MODE_MIRROR)) {
+        dbt_emit_interpret(t, g);
+        return;
+    }
+    dbt_flags_to_memory(t);
+    emit_constant(&t->e, ADDRESS, g->next_rip);
+    dbt_emit_interpret_by(t, g, trampolines->syscall);
+}
+
+/* Where any user space may be given a mirror C looks at each return there. */
+static void translate_sysret(struct translator *t, const struct guest_instruction *g)
+{
+    const struct trampolines *trampolines = dbt_translations_trampolines(t->v);
+
+    dbt_emit_interpret_by(t, g, t->v->vm->mirror == MIRROR_ALWAYS ? trampolines->interpret : trampolines->sysret);
+}
+
 bool dbt_is_sti(const struct guest_instruction *g)
 {
     return g->translate == translate_sti;
@@ -160,6 +182,8 @@ translate_fn *dbt_choose_system(struct translator *t, struct guest_instruction *
     case ZYDIS_MNEMONIC_PUSHFQ: return translate_pushf;
     case ZYDIS_MNEMONIC_CLD:
     case ZYDIS_MNEMONIC_STD: return translate_direction;
+    case ZYDIS_MNEMONIC_SYSCALL: return t->code64 && t->v->lockstep == NULL ? translate_syscall : NULL;
+    case ZYDIS_MNEMONIC_SYSRET: return t->code64 && g->op.size == 8 && t->v->lockstep == NULL ? translate_sysret : NULL;
     case ZYDIS_MNEMONIC_RDTSC: return translate_rdtsc;
     case ZYDIS_MNEMONIC_RDTSCP: return translate_rdtscp;
     default: return NULL;

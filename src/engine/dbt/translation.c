@@ -11,6 +11,7 @@
 #include "engine/dbt/emit.h"
 #include "engine/dbt/exception.h"
 #include "engine/dbt/fpu.h"
+#include "engine/dbt/system.h"
 #include "engine/dbt/thunk.h"
 #include "engine/dbt/tlb.h"
 #include "engine/dbt/translate.h"
@@ -64,6 +65,7 @@ int dbt_translations_new(struct dbt_vcpu *v, size_t code_size)
         dbt_translations_free(v);
         return r;
     }
+    dbt_prepare_fast_call(v);
     cache->enter = dbt_emit_trampolines(v, cache->arena, &cache->trampolines);
     cache->code_start = cache->arena->used;
     cache->table_count[0] = cache->table_count[1] = TABLE_LIST_MAX + 1;

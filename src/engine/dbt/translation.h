@@ -141,6 +141,7 @@ struct trampolines { /* in the writable view */
     /* Jumped to, with the offset of the cold data in the arena pushed: it stands behind the jump. */
     uint8_t *interpret;
     uint8_t *access;         /* ADDRESS: linear */
+    uint8_t *syscall, *sysret; /* as `interpret`, for these in 64-bit code; the former at CPL 3, with the next address in ADDRESS */
     uint8_t *shared;         /* ADDRESS: linear address of the range */
     uint8_t *stack;          /* the same, and opens the stack window there if it can */
     uint8_t *missed[2], *missed_shared[2]; /* for reading and writing; ADDRESS and SCRATCH as the look-up has left them; of an operand,
@@ -168,6 +169,9 @@ struct cold_data {
 
 const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v);
 
+struct emitter;
+/* Those of SYSCALL and SYSRET; `interpret` is there. In trampoline_syscall.c. */
+void dbt_emit_syscall_trampolines(struct emitter *e, struct trampolines *trampolines);
 enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, struct trampolines *ret_trampolines);
 
 /* Called by trampolines. What they return, if it isn't the host address to try again with: */

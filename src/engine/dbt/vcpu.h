@@ -163,6 +163,11 @@ enum { /* counters; names in engine.c */
     STATISTIC_HELPERS, STATISTIC_ACCESS_HELPERS, STATISTIC_MIRRORS, STATISTIC_MIRROR_PAGES, STATISTIC_MIRROR_FAULTS, STATISTIC_COUNT,
 };
 
+struct dbt_fast_call { /* CS and SS behind SYSCALL and 64-bit SYSRET, as `star` has them: dbt_prepare_fast_call() */
+    uint64_t star;
+    struct x86_segment syscall[2], sysret[2];
+};
+
 struct dbt_exception {
     uint8_t vector;
     bool has_error;
@@ -200,6 +205,8 @@ struct dbt_vcpu {
     uint64_t string_scratch;
     struct tlb_entry *supervisor_tlb[2]; /* of the present space without and with EFLAGS.AC, and their tlb_mode */
     uint32_t supervisor_tlb_mode[2];
+    struct tlb_entry *user_tlb;   /* of the present space; NULL, and while at CPL 3 supervisor_tlb[0]: not ready yet */
+    struct dbt_fast_call fast_call;
     uint64_t saved_rax;           /* of a trampoline */
     int32_t other_stack_runs;     /* how many more times it serves before the windows change places */
     int32_t pauses_left;          /* before PAUSE lets other threads run */
