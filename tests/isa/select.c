@@ -2,6 +2,12 @@
 /* Which instructions and which results the silicon can judge. */
 #include "isa.h"
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) /* clang's way to say what gcc defines */
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 static const uint8_t wanted_sets[ZYDIS_ISA_SET_MAX_VALUE + 1] = {
 #define SET(name) [ZYDIS_ISA_SET_##name] = 1
     SET(X87),   SET(FCMOV),        SET(PPRO),         SET(SSE3X87),  SET(PENTIUMMMX), SET(SSE2MMX),     SET(SSSE3MMX),

@@ -16,6 +16,12 @@
 #define READ_ONLY UINT64_C(0x70020000) /* a page */
 #define FLAGS 0xcd5u /* that are shown: those of arithmetic and DF */
 
+/* Pages at places where a translator may think that something begins or ends: stacks go there. */
+static const struct {
+    uint64_t address;
+    unsigned pages;
+} edges[] = {{UINT64_C(0x53fffffff000), 2}, {UINT64_C(0x57fffffff000), 1}, {UINT64_C(0x7bfffffff000), 2}, {UINT64_C(0x7e0000000000), 1}};
+
 struct snippet {
     const char *name;
     const uint8_t *begin, *end;
@@ -78,17 +84,20 @@ SNIPPET("x87 division by zero", "fninit; pushq $0x37b; fldcw (%rsp); fldz; fld1;
 SNIPPET("x87 stack underflow", "fninit; pushq $0x37e; fldcw (%rsp); fadd %st(1); nop; fld1");
 SNIPPET("x87 error and no wait", "fninit; pushq $0x37b; fldcw (%rsp); fldz; fld1; fdivp; fnstsw %ax; fnclex; nop");
 SNIPPET("SIMD division by zero",
-        "pushq $0x1d80; ldmxcsr (%rsp); xorps %xmm1, %xmm1; mov $1, %eax; cvtsi2sd %eax, %xmm0; cvtsi2sd %eax, %xmm2; divsd %xmm1, %xmm0");
+        "pushq $0x1d80; ldmxcsr (%rsp); xorps %xmm1, %xmm1; mov $1, %eax; cvtsi2sd %eax, %xmm0; "
+        "cvtsi2sd %eax, %xmm2; divsd %xmm1, %xmm0");
 SNIPPET("SIMD invalid in memory operand",
         "pushq $0x1f00; ldmxcsr (%rsp); pcmpeqd %xmm1, %xmm1; movupd %xmm1, (%rbx); sqrtpd (%rbx), %xmm2; addpd (%rbx), %xmm1; "
         "psrlq $1, %xmm1; psllq $53, %xmm1; mulpd %xmm1, %xmm1; divpd %xmm1, %xmm1");
 SNIPPET("mxcsr with reserved bits", "pushq $0x7fffffff; ldmxcsr (%rsp)");
 SNIPPET("maskmov over the end, masked", "vpxor %xmm0, %xmm0, %xmm0; vpcmpeqd %xmm1, %xmm1, %xmm1; vpsrldq $8, %xmm1, %xmm1; "
-        "vpmaskmovd %xmm2, %xmm1, (%rdi); vpmaskmovd (%rdi), %xmm1, %xmm3; vpcmpeqd %xmm1, %xmm1, %xmm1; vpmaskmovd %xmm2, %xmm1, (%rdi)");
+        "vpmaskmovd %xmm2, %xmm1, (%rdi); vpmaskmovd (%rdi), %xmm1, %xmm3; vpcmpeqd %xmm1, %xmm1, %xmm1; "
+        "vpmaskmovd %xmm2, %xmm1, (%rdi)");
 SNIPPET("alignment check", "pushf; orl $0x40000, (%rsp); popf; mov 8(%rbx), %rax; mov %rax, 1(%rbx)");
 SNIPPET("alignment check, aligned",
         "pushf; orl $0x40000, (%rsp); popf; mov %rax, (%rbx); pushf; andl $~0x40000, (%rsp); popf; mov %rax, 1(%rbx)");
-SNIPPET("steps", "pushf; orl $0x100, (%rsp); popf; nop; inc %eax; jmp 1f; nop; 1: call 2f; jmp 3f; 2: push %rax; pop %rdx; ret; 3: nop");
+SNIPPET("steps", "pushf; orl $0x100, (%rsp); popf; nop; inc %eax; jmp 1f; nop; 1: call 2f; jmp 3f; "
+        "2: push %rax; pop %rdx; ret; 3: nop");
 SNIPPET("steps through a loop", "mov $5, %ecx; pushf; orl $0x100, (%rsp); popf; 1: add %rcx, %rax; dec %ecx; jnz 1b; nop");
 SNIPPET("steps through repetition", "mov $4, %ecx; mov %rbx, %rdi; pushf; orl $0x100, (%rsp); popf; rep movsb; nop; rep stosq; nop");
 SNIPPET("steps turned off", "pushf; orl $0x100, (%rsp); popf; inc %eax; pushf; andl $~0x100, (%rsp); popf; inc %eax; inc %eax");
@@ -100,7 +109,8 @@ SNIPPET("system call and alignment check",
         "mov $39, %eax; syscall; pushf; orl $0x40000, (%rsp); popf; mov $39, %eax; syscall; mov $1, %eax; "
         "mov %rax, 8(%rbx); mov %rax, 1(%rbx)");
 SNIPPET("steps and a fault", "pushf; orl $0x100, (%rsp); popf; mov %rax, %rdx; mov %rax, (%rbp)");
-SNIPPET("flags of a fault in a loop", "xor %eax, %eax; 1: add $0x7f, %al; adc %rax, (%rbx); sbb %rdx, %rdx; lea 512(%rbx), %rbx; jmp 1b");
+SNIPPET("flags of a fault in a loop", "xor %eax, %eax; 1: add $0x7f, %al; adc %rax, (%rbx); sbb %rdx, %rdx; "
+        "lea 512(%rbx), %rbx; jmp 1b");
 SNIPPET("read and modify across the end", "lock incq (%r11)");
 SNIPPET("fxsave unaligned", "fxsave 8(%rbx)");
 SNIPPET("leave to read-only", "leave; pop %rax; push %rax");
@@ -109,6 +119,38 @@ SNIPPET("bit string over the end", "mov $64, %ecx; bts %rcx, (%rdi)");
 SNIPPET("gather over the end",
         "mov $8, %ecx; vmovd %ecx, %xmm1; vpslldq $4, %xmm1, %xmm1; vpcmpeqd %xmm2, %xmm2, %xmm2; "
         "vpgatherdd %xmm2, (%rdi,%xmm1,1), %xmm3");
+SNIPPET("stack at the first word of a mapping", "movabs $0x7e0000000008, %rsp; push %rax; push %rcx");
+SNIPPET("stack at the last word of a mapping", "movabs $0x57fffffffff8, %rsp; pop %rax; pop %rcx");
+SNIPPET("pushes and pops over 0x540000000000",
+        "movabs $0x540000000010, %rsp; push %rax; push %rbx; push %rcx; push %rdx; mov 8(%rsp), %r12; "
+        "pop %rdx; pop %rsi; pop %rdi; pop %r13");
+SNIPPET("pushes and pops over 0x7c0000000000",
+        "movabs $0x7c0000000010, %rsp; push %rax; push %rbx; push %rcx; push %rdx; mov 8(%rsp), %r12; "
+        "pop %rdx; pop %rsi; pop %rdi; pop %r13");
+SNIPPET("words that lie over a border", "movabs $0x7c0000000004, %rsp; push %rax; pop %rdx; movabs $0x540000000003, %rsp; push %rcx; "
+        "addq $1, (%rsp); lock incq (%rsp); pop %rsi");
+SNIPPET("calls over a border", "movabs $0x7c0000000008, %rsp; call 1f; jmp 2f; 1: call 3f; ret; "
+        "3: mov (%rsp), %r12; ret; 2: mov %rsp, %r13");
+SNIPPET("frames over a border", "movabs $0x540000000008, %rsp; push %rbp; mov %rsp, %rbp; sub $64, %rsp; movups %xmm0, -16(%rbp); "
+        "mov %rcx, -24(%rbp); mov -24(%rbp), %rdx; mov %rdx, 8(%rbp); leave; mov %rsp, %r12");
+SNIPPET("a stack that moves between places", "mov %rsp, %r12; movabs $0x7c0000000100, %r13; mov $20, %ecx; "
+        "1: push %rcx; xchg %rsp, %r13; push %rax; add %rcx, %rax; dec %ecx; jnz 1b; pop %rdx; xchg %rsp, %r13; pop %rsi");
+SNIPPET("a stack that grows out of its mapping", "movabs $0x7e0000000040, %rsp; 1: push %rcx; inc %ecx; jmp 1b");
+SNIPPET("a stack that shrinks out of its mapping", "movabs $0x57ffffffffb0, %rsp; 1: pop %rdx; add %rdx, %rax; inc %ecx; jmp 1b");
+SNIPPET("a stack nowhere", "mov $0x123, %esp; push %rax");
+SNIPPET("pop at no canonical address", "movabs $0x800000000000, %rsp; pop %rax");
+SNIPPET("pop over the top of addresses", "movabs $0x7ffffffffffc, %rsp; pop %rax");
+SNIPPET("push at no canonical address", "mov %r8, %rsp; sub $-64, %rsp; push %rax");
+SNIPPET("call at no canonical address", "mov %r8, %rsp; sub $-64, %rsp; call 1f; 1: nop");
+SNIPPET("leave to no canonical address", "mov %r8, %rbp; leave; nop");
+SNIPPET("operands that wrap around", "movabs $0x7c0000000000, %rax; mov $-8, %rdx; mov (%rax,%rdx), %rcx; mov -8(%rax,%rdx,2), %rsi; "
+        "movabs $0xffff800000000000, %rdi; mov %rdi, %r12; neg %r12; mov (%rax,%r12), %r13");
+SNIPPET("jumps into the midst with flags", "mov $40, %ecx; lea 2f(%rip), %r12; xor %edx, %edx; "
+        "1: add %rax, %rdx; sbb $3, %rax; 2: adc %rcx, %rax; "
+        "setc %dl; rcl $1, %rdx; dec %ecx; jz 3f; test $3, %cl; jz 1b; bt $5, %rax; jmp *%r12; 3: nop");
+SNIPPET("calls into the midst with flags", "mov $30, %ecx; lea 2f(%rip), %r12; 1: cmp %rax, %rdx; "
+        "2: adc %rcx, %rdx; lea -1(%rcx), %rcx; jrcxz 3f; "
+        "rol $3, %rax; call *%r12; jmp 1b; 3: cmc; sbb %rsi, %rsi");
 
 static const struct snippet *current = __start_snippets;
 static unsigned steps;
@@ -131,6 +173,8 @@ static void start(ucontext_t *uc)
         _exit(0);
     steps = 0;
     trace = 0;
+    for (unsigned i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
+        memset((void *)edges[i].address, (int)i + 1, edges[i].pages * PAGE);
     memset((void *)CODE, 0x90, PAGE);
     memcpy((void *)CODE, current->begin, (size_t)(current->end - current->begin));
     for (unsigned i = 0; i < 2 * PAGE; i++)
@@ -164,6 +208,8 @@ static void tell(int number, const siginfo_t *info, const ucontext_t *uc)
     uint16_t fsw, fcw;
     uint32_t mxcsr;
 
+    for (unsigned i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
+        memory = mix(memory, (const void *)edges[i].address, edges[i].pages * PAGE);
     for (unsigned i = 0; i < 16; i++)
         registers = mix(registers, &r[i], 8);
     memcpy(&fcw, fp, 2);
@@ -213,6 +259,8 @@ int main(void)
     map_at(CODE + PAGE, PAGE, PROT_READ | PROT_WRITE);
     map_at(DATA, 2 * PAGE, PROT_READ | PROT_WRITE);
     map_at(READ_ONLY, PAGE, PROT_READ);
+    for (unsigned i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
+        map_at(edges[i].address, edges[i].pages * PAGE, PROT_READ | PROT_WRITE);
     need(*(volatile uint8_t *)READ_ONLY == 0, "page of zeros"); /* present from now on */
     sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof(stack)}, NULL);
     sigfillset(&action.sa_mask);

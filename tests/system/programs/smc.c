@@ -3,6 +3,7 @@
  * the other CPU, from the kernel, by another mapping, by another process's copy, by a new mapping at the same place. */
 #include <pthread.h>
 #include <setjmp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -189,6 +190,137 @@ static void copied_on_write(void)
     report("a child's copy", good);
 }
 
+/* Two processes with other code at one address take turns on one CPU. */
+static void two_processes(void)
+{
+    bool good = true;
+    uint32_t own;
+    cpu_set_t all, one;
+    int status;
+    pid_t child;
+
+    need(sched_getaffinity(0, sizeof(all), &all) == 0, "affinity");
+    CPU_ZERO(&one);
+    CPU_SET(sched_getcpu(), &one);
+    need(sched_setaffinity(0, sizeof(one), &one) == 0, "affinity");
+    child = fork();
+    own = child == 0 ? 0x1111 : 0x2222;
+    write_constant(code + 32, own);
+    for (unsigned i = 0; i < 3000; i++) {
+        good &= run(code + 32) == own;
+        sched_yield();
+    }
+    if (child == 0)
+        _exit(good ? 0 : 1);
+    wait(&status);
+    report("two processes with other code at one address", good && status == 0);
+    sched_setaffinity(0, sizeof(all), &all);
+}
+
+/* --- Pages that are mapped anew beneath code that leads into them ------------------------------------------------------ */
+
+enum { VERSIONS = 64 };
+
+/* In each page of the file: the end of an instruction that began on the page before (the upper half of an immediate), and a function. */
+static int file_of_versions(void)
+{
+    int fd = memfd_create("versions", 0);
+    uint8_t page[PAGE] = {0};
+
+    need(fd >= 0, "file in memory");
+    for (uint32_t i = 0; i < VERSIONS; i++) {
+        page[0] = (uint8_t)i;
+        page[2] = 0xc3;
+        write_constant(page + 16, i);
+        need(pwrite(fd, page, PAGE, i * PAGE) == PAGE, "writing");
+    }
+    return fd;
+}
+
+static void map_version(uint8_t *at, int fd, uint32_t version)
+{
+    need(mmap(at, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, version * (off_t)PAGE) == at, "mapping");
+}
+
+/* On the page before: jmp to the function, call of it and ret, mov eax with an immediate over the border. */
+static uint8_t *write_ways(uint8_t *second)
+{
+    uint8_t *first = second - PAGE;
+    int32_t jump = PAGE + 16 - 0x105, call = PAGE + 16 - 0x205;
+
+    first[0x100] = 0xe9;
+    memcpy(first + 0x101, &jump, 4);
+    first[0x200] = 0xe8;
+    memcpy(first + 0x201, &call, 4);
+    first[0x205] = 0xc3;
+    memcpy(first + 0xffd, (const uint8_t[]){0xb8, 0, 0}, 3);
+    return first;
+}
+
+static void ways_into_mapped_anew(void)
+{
+    uint8_t *second = code + 5 * PAGE, *first = write_ways(second);
+    int fd = file_of_versions();
+    bool good = true;
+
+    for (uint32_t i = 0; i < 10 * VERSIONS; i++) {
+        map_version(second, fd, i % VERSIONS);
+        for (unsigned n = 0; n < 3; n++) {
+            good &= run(first + 0x100) == i % VERSIONS && run(first + 0x200) == i % VERSIONS;
+            good &= run(first + 0xffd) == (i % VERSIONS) << 16;
+        }
+    }
+    report("a page mapped anew beneath jumps, calls and an instruction over its border", good);
+    close(fd);
+}
+
+static atomic_uint begun, done;
+
+static void *way_walker(void *argument)
+{
+    const uint8_t *first = argument;
+    uintptr_t bad = 0;
+
+    for (;;) {
+        for (unsigned n = 0; n < 3; n++) {
+            uint32_t before = atomic_load(&done), value = run(first + (n == 0 ? 0x100 : n == 1 ? 0x200 : 0xffd));
+
+            value = n == 2 ? value >> 16 : value;
+            bad |= value < before || value > atomic_load(&begun);
+        }
+        if (atomic_load(&done) == VERSIONS - 1)
+            return (void *)bad;
+    }
+}
+
+/* Whoever has seen that the new mapping is there may not run the old page any more. */
+static void ways_into_mapped_anew_by_other_cpu(void)
+{
+    uint8_t *second = code + 5 * PAGE, *first = write_ways(second);
+    int fd = file_of_versions();
+    bool good = true;
+
+    for (unsigned turn = 0; turn < 5; turn++) {
+        pthread_t thread;
+        void *bad;
+
+        atomic_store(&begun, 0);
+        atomic_store(&done, 0);
+        map_version(second, fd, 0);
+        need(pthread_create(&thread, NULL, way_walker, first) == 0, "thread");
+        for (uint32_t i = 1; i < VERSIONS; i++) {
+            atomic_store(&begun, i);
+            map_version(second, fd, i);
+            atomic_store(&done, i);
+            usleep(i % 4 * 100);
+        }
+        pthread_join(thread, &bad);
+        good &= bad == NULL;
+    }
+    report("the same by another CPU", good);
+    close(fd);
+}
+
 /* --- Faults ------------------------------------------------------------------------------------------------------------ */
 
 static sigjmp_buf back;
@@ -337,7 +469,7 @@ int main(void)
 {
     struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
 
-    code = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    code = mmap(NULL, 6 * PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     need(code != MAP_FAILED, "memory to run");
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGILL, &action, NULL);
@@ -351,10 +483,13 @@ int main(void)
     by_system_call();
     mapped_anew();
     copied_on_write();
+    two_processes();
+    ways_into_mapped_anew();
     taken_away();
     made_invalid();
     changed_by_other_cpu();
     endless_loop_opened();
     two_writers();
+    ways_into_mapped_anew_by_other_cpu();
     return report_bad;
 }
