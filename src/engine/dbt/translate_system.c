@@ -166,6 +166,23 @@ static void translate_sysret(struct translator *t, const struct guest_instructio
     dbt_emit_interpret_by(t, g, t->v->vm->mirror == MIRROR_ALWAYS ? trampolines->interpret : trampolines->sysret);
 }
 
+/* Where it faults the interpreter does it. */
+static void translate_rdpkru(struct translator *t, const struct guest_instruction *g)
+{
+    struct emitter *e = &t->e;
+    struct cold *cold;
+
+    dbt_flags_spare(t, g);
+    emit_memory(e, EMIT_BYTE, 0xf6, 0, dbt_vcpu_at(offsetof(struct dbt_vcpu, cr4) + 2)); /* test */
+    emit8(e, X86_CR4_PKE >> 16);
+    cold = dbt_cold(t, COLD_INTERPRET, g, emit_jump_if(e, IF_E));
+    emit_registers(e, 0, 0x85, HOST_RCX, HOST_RCX); /* test */
+    cold->distance[cold->distances++] = emit_jump_if(e, IF_NE);
+    emit_load32(e, HOST_RAX, VCPU(pkru));
+    emit_registers(e, 0, 0x31, HOST_RDX, HOST_RDX);
+    t->host_flags = false;
+}
+
 bool dbt_is_sti(const struct guest_instruction *g)
 {
     return g->translate == translate_sti;
@@ -186,6 +203,7 @@ translate_fn *dbt_choose_system(struct translator *t, struct guest_instruction *
     case ZYDIS_MNEMONIC_SYSRET: return t->code64 && g->op.size == 8 && t->v->lockstep == NULL ? translate_sysret : NULL;
     case ZYDIS_MNEMONIC_RDTSC: return translate_rdtsc;
     case ZYDIS_MNEMONIC_RDTSCP: return translate_rdtscp;
+    case ZYDIS_MNEMONIC_RDPKRU: return translate_rdpkru;
     default: return NULL;
     }
 }
