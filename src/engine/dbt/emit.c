@@ -26,22 +26,25 @@ void emit_registers(struct emitter *e, unsigned flags, unsigned opcode, unsigned
 
 void emit_operand(struct emitter *e, unsigned reg, struct host_memory m)
 {
-    bool small = m.displacement >= -128 && m.displacement <= 127;
+    bool small = m.displacement >= -128 && m.displacement <= 127 && m.base != HOST_NONE;
     /* RBP and R13 as a base always take a displacement. */
-    unsigned mod = m.displacement == 0 && (m.base & 7) != HOST_RBP ? 0 : small ? 1 : 2;
-    bool sib = m.index != HOST_NONE || (m.base & 7) == HOST_RSP;
+    unsigned mod = m.base == HOST_NONE || (m.displacement == 0 && (m.base & 7) != HOST_RBP) ? 0 : small ? 1 : 2;
+    bool sib = m.index != HOST_NONE || m.base == HOST_NONE || (m.base & 7) == HOST_RSP;
+    unsigned base = m.base == HOST_NONE ? HOST_RBP : m.base & 7u;
 
     emit8(e, mod << 6 | (reg & 7) << 3 | (sib ? 4u : m.base & 7u));
     if (sib)
-        emit8(e, (unsigned)m.scale << 6 | (m.index == HOST_NONE ? 4u : m.index & 7u) << 3 | (m.base & 7u));
+        emit8(e, (unsigned)m.scale << 6 | (m.index == HOST_NONE ? 4u : m.index & 7u) << 3 | base);
     if (mod == 1)
         emit8(e, (uint8_t)m.displacement);
-    else if (mod == 2)
+    else if (mod == 2 || m.base == HOST_NONE)
         emit32(e, (uint32_t)m.displacement);
 }
 
 void emit_memory(struct emitter *e, unsigned flags, unsigned opcode, unsigned reg, struct host_memory m)
 {
+    if (m.gs)
+        emit8(e, EMIT_GS_PREFIX);
     emit_prefixes(e, flags, reg, m.index == HOST_NONE ? 0 : m.index, m.base, false);
     emit8(e, opcode);
     emit_operand(e, reg, m);
@@ -121,11 +124,11 @@ void emit_alu_memory_constant(struct emitter *e, unsigned flags, unsigned alu, s
     emit_alu_value(e, flags, value);
 }
 
-void emit_rotate(struct emitter *e, unsigned to, unsigned from, unsigned right)
+void emit_rotate(struct emitter *e, bool wide, unsigned to, unsigned from, unsigned right)
 {
     emit8(e, 0xc4);
     emit8(e, (to & 8 ? 0 : 0x80) | 0x40 | (from & 8 ? 0 : 0x20) | 3);
-    emit8(e, 0x7b);
+    emit8(e, wide ? 0xfb : 0x7b);
     emit8(e, 0xf0);
     emit8(e, 0xc0 | (to & 7) << 3 | (from & 7));
     emit8(e, right);

@@ -28,6 +28,8 @@ enum { /* how an opcode is encoded */
     EMIT_LOCK = 1 << 4,
 };
 
+#define EMIT_GS_PREFIX 0x65u
+
 enum { /* numbers of the ALU operations: opcode 8 * n + form, and /n of group 1 */
     ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP,
 };
@@ -36,8 +38,9 @@ enum { /* condition codes */
     IF_O, IF_NO, IF_B, IF_AE, IF_E, IF_NE, IF_BE, IF_A, IF_S, IF_NS, IF_P, IF_NP, IF_L, IF_GE, IF_LE, IF_G,
 };
 
-struct host_memory { /* [base + (index << scale) + displacement] */
+struct host_memory { /* [base + (index << scale) + displacement]; HOST_NONE: without */
     uint8_t base, index, scale;
+    bool gs; /* from the GS base on */
     int32_t displacement;
 };
 
@@ -82,7 +85,7 @@ void emit_constant(struct emitter *e, unsigned to, uint64_t value);             
 void emit_lea(struct emitter *e, bool wide, unsigned to, struct host_memory m);
 void emit_alu_constant(struct emitter *e, unsigned flags, unsigned alu, unsigned reg, int32_t value);
 void emit_alu_memory_constant(struct emitter *e, unsigned flags, unsigned alu, struct host_memory m, int32_t value);
-void emit_rotate(struct emitter *e, unsigned to, unsigned from, unsigned right); /* RORX, 32 bits: flags stay; BMI2 */
+void emit_rotate(struct emitter *e, bool wide, unsigned to, unsigned from, unsigned right); /* RORX: flags stay; BMI2 */
 void emit_jump_register(struct emitter *e, unsigned reg);
 
 /* Jumps with a 32-bit distance; the return value is where the distance stands, for emit_patch(). */

@@ -3,7 +3,9 @@
 #include "engine/dbt/mirror.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 #include <x86intrin.h>
@@ -16,6 +18,12 @@
 #define PAGE_HASH 16384u
 #define MIRRORED_CPUS 4u /* so many find room for their windows and mappings */
 #define NO_PHYSICAL UINT64_MAX
+#ifndef HWCAP2_FSGSBASE
+#define HWCAP2_FSGSBASE (1 << 1)
+#endif
+#define DISTRUSTED_BITS 65536u /* power of two */
+#define ASTRAYS_MAX 10u
+#define DISTANCE_STEPS 5u /* windows are moved down by twice their size, or more, among what is free there */
 
 /* Costs are in cycles of the TSC: a page's fault and its mapping, its end, and what may be spent at most: a share of the time, of which
  * some may be saved up. */
@@ -30,9 +38,9 @@
 static const struct {
     uint64_t base, size;
 } windows[MIRROR_WINDOWS] = {
-    {0, GIB(64)},
-    {UINT64_C(0x550000000000), UINT64_C(0x20000000000)},
-    {UINT64_C(0x7e0000000000), UINT64_C(0x20000000000)},
+    {0x10000, GIB(64) - 0x10000}, /* what is below is nobody's here either */
+    {(uint64_t)MIRROR_PROGRAMS << MIRROR_WINDOW_SHIFT, UINT64_C(1) << MIRROR_WINDOW_SHIFT},
+    {(uint64_t)MIRROR_LIBRARIES << MIRROR_WINDOW_SHIFT, UINT64_C(1) << MIRROR_WINDOW_SHIFT},
 };
 
 struct mirror_page {
@@ -40,9 +48,15 @@ struct mirror_page {
     unsigned access;
 };
 
+struct area {
+    uint8_t *start;
+    size_t size;
+};
+
 struct mirror {
-    uint8_t *reserved; /* all windows, one after the other */
-    size_t reserved_size;
+    struct area area[MIRROR_WINDOWS];     /* the windows, with what is kept free around it */
+    unsigned areas;
+    uint64_t distance;                    /* what the GS base is while guest code runs */
     const struct address_space *space; /* that is mirrored; NULL: none */
     bool paused;                       /* MIRROR_ALWAYS: between two interrupts of which every other pauses it */
     int64_t saved;
@@ -52,9 +66,14 @@ struct mirror {
     unsigned count;
     struct mirror_page page[PAGES_MAX];
     uint16_t hash[PAGE_HASH]; /* index of page[] + 1 */
+    bool astray;              /* RSP led elsewhere: not used until some interrupts have passed, */
+    unsigned astrays, astray_ticks; /* twice as many each time */
+    unsigned distrusted_count;
+    uint64_t distrusted[DISTRUSTED_BITS / 64]; /* instructions whose operands are not where the distance holds */
 };
 
 static _Thread_local struct dbt_vcpu *running;
+static atomic_bool low_taken; /* the host has such addresses only once */
 static struct sigaction previous;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -86,9 +105,17 @@ void dbt_mirror_prepare(void)
     pthread_once(&once, install);
 }
 
+/* C does not use GS. */
+static void set_distance(const struct mirror *m)
+{
+    __asm__ volatile("wrgsbase %0" : : "r"(m->distance));
+}
+
 void dbt_mirror_enter(struct dbt_vcpu *v)
 {
     running = v;
+    if (v->mirror_direct)
+        set_distance(v->mirror);
     dbt_mirror_choose(v);
 }
 
@@ -112,24 +139,88 @@ const uint8_t *dbt_mirror_address(const struct dbt_vcpu *v, unsigned number, uin
     return v->mirror_window[number].host + (linear - windows[number].base);
 }
 
-static bool reserve(struct dbt_vcpu *v, struct mirror *m)
+/* Nothing, where nothing else may be. */
+static bool reserve_at(struct mirror *m, uint64_t first, uint64_t size)
 {
-    size_t size = 0;
-    void *memory;
+    void *want = (void *)(uintptr_t)first, *memory;
 
-    for (unsigned i = 0; i < MIRROR_WINDOWS; i++)
-        size += windows[i].size;
-    memory = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    memory = mmap(want, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (first != 0 ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+    if (memory != MAP_FAILED && first != 0 && memory != want) { /* before Linux 4.17 */
+        munmap(memory, size);
+        memory = MAP_FAILED;
+    }
     if (memory == MAP_FAILED)
         return false;
-    m->reserved = memory;
-    m->reserved_size = size;
-    size = 0;
-    for (unsigned i = 0; i < MIRROR_WINDOWS; i++) {
-        v->mirror_window[i] = (struct mirror_window){windows[i].base, windows[i].size - MIRROR_SLACK, m->reserved + size};
-        size += windows[i].size;
-    }
+    m->area[m->areas++] = (struct area){memory, size};
     return true;
+}
+
+static void release(struct mirror *m, unsigned keep)
+{
+    while (m->areas > keep) {
+        m->areas--;
+        munmap(m->area[m->areas].start, m->area[m->areas].size);
+    }
+}
+
+static void set_window(struct dbt_vcpu *v, unsigned number, uint64_t host)
+{
+    v->mirror_window[number] =
+        (struct mirror_window){windows[number].base, windows[number].size - MIRROR_SLACK, (uint8_t *)(uintptr_t)host};
+}
+
+/* Both upper windows at one distance, with REACH of nothing around them. */
+static bool reserve_direct(struct dbt_vcpu *v, struct mirror *m)
+{
+    if (!(getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE))
+        return false;
+    for (uint64_t step = 2; step < 2 * DISTANCE_STEPS; step++) {
+        uint64_t distance = step << MIRROR_WINDOW_SHIFT;
+
+        for (unsigned i = 1; i < MIRROR_WINDOWS; i++)
+            if (!reserve_at(m, windows[i].base - distance - MIRROR_REACH, windows[i].size + 2 * MIRROR_REACH))
+                break;
+        if (m->areas == MIRROR_WINDOWS - 1) {
+            m->distance = -distance;
+            for (unsigned i = 1; i < MIRROR_WINDOWS; i++)
+                set_window(v, i, windows[i].base - distance);
+            v->mirror_direct = true;
+            return true;
+        }
+        release(m, 0);
+    }
+    return false;
+}
+
+/* The lower one where the guest has it. */
+static bool reserve_low(struct dbt_vcpu *v, struct mirror *m)
+{
+    if (!v->mirror_direct || atomic_exchange(&low_taken, true))
+        return false;
+    if (!reserve_at(m, windows[0].base, MIRROR_REACH)) {
+        atomic_store(&low_taken, false);
+        return false;
+    }
+    set_window(v, 0, windows[0].base);
+    v->mirror_low = true;
+    return true;
+}
+
+static bool reserve_anywhere(struct dbt_vcpu *v, struct mirror *m, unsigned number)
+{
+    if (!reserve_at(m, 0, windows[number].size))
+        return false;
+    set_window(v, number, (uint64_t)(uintptr_t)m->area[m->areas - 1].start);
+    return true;
+}
+
+static bool reserve(struct dbt_vcpu *v, struct mirror *m)
+{
+    if (!reserve_direct(v, m))
+        for (unsigned i = 1; i < MIRROR_WINDOWS; i++)
+            if (!reserve_anywhere(v, m, i))
+                return false;
+    return reserve_low(v, m) || reserve_anywhere(v, m, 0);
 }
 
 /* NULL: there is none to be had. */
@@ -144,9 +235,14 @@ static struct mirror *mirror_of(struct dbt_vcpu *v)
         return NULL;
     m = calloc(1, sizeof(*m));
     if (m == NULL || !reserve(v, m)) {
+        if (m != NULL)
+            release(m, 0);
         free(m);
+        v->mirror_direct = false;
         return NULL;
     }
+    if (v->mirror_direct)
+        set_distance(m);
     m->saved = SAVED_MAX;
     m->saved_at = __rdtsc();
     v->mirror = m;
@@ -156,8 +252,11 @@ static struct mirror *mirror_of(struct dbt_vcpu *v)
 void dbt_mirror_free(struct dbt_vcpu *v)
 {
     if (v->mirror != NULL)
-        munmap(v->mirror->reserved, v->mirror->reserved_size);
+        release(v->mirror, 0);
+    if (v->mirror_low)
+        atomic_store(&low_taken, false);
     free(v->mirror);
+    v->mirror_direct = v->mirror_low = false;
     v->mirror = NULL;
 }
 
@@ -182,8 +281,9 @@ static void unmap_all(struct mirror *m)
 {
     if (m->count == 0)
         return;
-    if (!unmap(m->reserved, m->reserved_size)) /* which frees mappings and needs none */
-        abort();                               /* the guest would keep what it has no right to */
+    for (unsigned i = 0; i < m->areas; i++)
+        if (!unmap(m->area[i].start, m->area[i].size)) /* which frees mappings and needs none */
+            abort();                                   /* the guest would keep what it has no right to */
     spend(m, (int64_t)m->count * UNMAP_COST);
     m->count = 0;
     memset(m->hash, 0, sizeof(m->hash));
@@ -311,7 +411,7 @@ static bool may_spend(const struct dbt_vcpu *v)
 
 static bool is_mirrored(const struct dbt_vcpu *v)
 {
-    return v->mirror->space == v->space && v->tlb_mode != TLB_USER_ALIGNED && !v->mirror->resting;
+    return v->mirror->space == v->space && v->tlb_mode != TLB_USER_ALIGNED && !v->mirror->resting && !v->mirror->astray;
 }
 
 void dbt_mirror_fill(struct dbt_vcpu *v, uint64_t linear, unsigned size)
@@ -368,12 +468,44 @@ void dbt_mirror_forget_all(struct dbt_vcpu *v)
         unmap_all(v->mirror);
 }
 
+/* --- instructions whose operands lie elsewhere ------------------------------------------------------------------------------ */
+
+static uint64_t *distrusted_bit(struct mirror *m, uint64_t linear, uint64_t *ret_mask)
+{
+    uint64_t bit = linear * UINT64_C(0x9e3779b97f4a7c15) >> 32 & (DISTRUSTED_BITS - 1);
+
+    *ret_mask = BIT(bit % 64);
+    return &m->distrusted[bit / 64];
+}
+
+bool dbt_mirror_distrusts(const struct dbt_vcpu *v, uint64_t linear)
+{
+    uint64_t mask;
+
+    return v->mirror != NULL && (*distrusted_bit(v->mirror, linear, &mask) & mask) != 0;
+}
+
+void dbt_mirror_distrust(struct dbt_vcpu *v, uint64_t linear)
+{
+    struct mirror *m = v->mirror;
+    uint64_t mask, *bits = distrusted_bit(m, linear, &mask);
+
+    if (m->distrusted_count == DISTRUSTED_BITS / 8) {
+        memset(m->distrusted, 0, sizeof(m->distrusted));
+        m->distrusted_count = 0;
+    }
+    m->distrusted_count += !(*bits & mask);
+    *bits |= mask;
+}
+
 /* --- which space ----------------------------------------------------------------------------------------------------------- */
 
 static void begin(struct dbt_vcpu *v, struct mirror *m)
 {
     end(v, m);
     m->space = v->space;
+    m->astray = false;
+    m->astrays = 0;
     v->statistics[STATISTIC_MIRRORS]++;
     set_mirrored(v, true);
 }
@@ -405,6 +537,27 @@ static void toggle(struct dbt_vcpu *v, struct mirror *m)
         end(v, m);
 }
 
+/* In turns it would cost more than it brings. */
+void dbt_mirror_astray(struct dbt_vcpu *v)
+{
+    struct mirror *m = v->mirror;
+
+    if (v->vm->mirror == MIRROR_ALWAYS)
+        return;
+    m->astray = true;
+    m->astray_ticks = 1u << m->astrays;
+    m->astrays += m->astrays < ASTRAYS_MAX;
+    set_mirrored(v, false);
+}
+
+static void pass_astray(struct dbt_vcpu *v, struct mirror *m)
+{
+    if (!m->astray || m->space != v->space || --m->astray_ticks > 0)
+        return;
+    m->astray = false;
+    set_mirrored(v, is_mirrored(v));
+}
+
 void dbt_mirror_tick(struct dbt_vcpu *v)
 {
     struct mirror *m;
@@ -418,11 +571,12 @@ void dbt_mirror_tick(struct dbt_vcpu *v)
         toggle(v, m);
         return;
     }
+    pass_astray(v, m);
     if (runs_new_code(v, m))
         v->space->ticks = 0;
     else if (!v->mirrored)
         v->space->ticks++;
-    if (v->mirrored || !(v->cr4 & X86_CR4_PCIDE) || v->space->ticks < TICKS_NEEDED)
+    if (v->mirrored || m->astray || !dbt_mirror_suits(v) || !(v->cr4 & X86_CR4_PCIDE) || v->space->ticks < TICKS_NEEDED)
         return;
     spend(m, 0);
     if (m->saved < SAVED_MAX / 2)

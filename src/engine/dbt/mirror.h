@@ -2,13 +2,15 @@
 /* Mirrors: the user space of one process, laid out in the host's own address space as the guest has it.
  *
  * Where the user TLB lets the guest at a page, that page of guest RAM is mapped once more, at the linear address plus a constant,
- * with the same rights. Translations for a mirrored space (MODE_MIRROR) find an operand by one comparison and one addition; what
- * is not mapped there is found out by the host's MMU. A SIGSEGV then leads from the instruction to its cold piece, which asks C for
+ * with the same rights. Translations for a mirrored space (MODE_MIRROR) find an operand by the guest's own registers and a GS prefix
+ * (translate_direct.c), or by one comparison and one addition; what is not mapped there is found out by the host's MMU. A SIGSEGV then leads from the instruction to its cold piece, which asks C for
  * the page as after any TLB miss, and C maps it. So a mirror is a large TLB filled on demand, and whatever takes rights from the user
  * TLB takes the page out of it.
  *
  * User space is mirrored in three windows, since it is as large as the host's own: programs at fixed addresses, programs at random ones,
- * and libraries, mappings and the stack, as Linux has them. What lies elsewhere goes by the TLB.
+ * and libraries, mappings and the stack, as Linux has them. What lies elsewhere goes by the TLB. The upper two are at one distance
+ * from the host's addresses, where room is found for that: the GS base holds it while the vCPU's thread runs, and MIRROR_REACH around them
+ * nothing else is mapped. The lower one is at the guest's own addresses, for the first vCPU that asks.
  *
  * Mapping a page costs thousands of accesses. So one space at a time is mirrored, one that interrupts keep meeting at work, and one that
  * asks for new pages all the time loses its mirror for a while.
@@ -20,6 +22,8 @@
 #include "engine/dbt/vcpu.h"
 
 #define MIRROR_SLACK 8192u /* an operand that begins in a window may reach so far; ends of windows are left out */
+#define MIRROR_REACH_BITS 38
+#define MIRROR_REACH (INT64_C(1) << MIRROR_REACH_BITS) /* bytes around windows at a distance where nothing else is mapped */
 
 /* v->mirror_window[] of the address if it lies in one, else -1; constant. */
 int dbt_mirror_window(uint64_t linear);
@@ -38,6 +42,14 @@ void dbt_mirror_choose(struct dbt_vcpu *v);
 
 /* An access to that many bytes has been granted by the user TLB, which has the pages still: mirrors them. */
 void dbt_mirror_fill(struct dbt_vcpu *v, uint64_t linear, unsigned size);
+
+/* The instruction at that address has had an operand where the distance of direct operands does not hold (translate_direct.c): it
+ * is to be translated otherwise from now on. Now and then all are forgotten. */
+void dbt_mirror_distrust(struct dbt_vcpu *v, uint64_t linear);
+bool dbt_mirror_distrusts(const struct dbt_vcpu *v, uint64_t linear);
+
+/* The guest's RSP is not where code for the mirror may run. */
+void dbt_mirror_astray(struct dbt_vcpu *v);
 
 /* The space's mappings may have changed: all of its pages go. over: it is another process now, perhaps. */
 void dbt_mirror_forget(struct dbt_vcpu *v, const struct address_space *space, bool over);

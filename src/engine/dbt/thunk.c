@@ -224,7 +224,7 @@ static void build(const struct decode *d, unsigned flags, struct code *c)
 
     c->size = 0;
     put_prologue(c, &r, legacy);
-    c->size += dbt_thunk_encode(d, r.host, RSI, 0, flags, c->byte + c->size);
+    c->size += dbt_thunk_encode(d, r.host, at_base(RSI, 0), flags, c->byte + c->size);
     put_epilogue(c, &r, legacy, avx512 ? 64 : 32);
 }
 

@@ -11,6 +11,7 @@
 #ifndef FERRY_ENGINE_DBT_THUNK_H
 #define FERRY_ENGINE_DBT_THUNK_H
 
+#include "engine/dbt/emit.h"
 #include "engine/dbt/op.h"
 
 /* memory: host address of the memory operand, NULL if the instruction has none. It must not be able to fault: the caller has
@@ -35,12 +36,12 @@ enum { THUNK_WITHOUT_REP = 1 << 0 };
 thunk_fn *dbt_thunk(const struct decode *d, unsigned flags);
 
 /* How a guest instruction stands in host code: the encoding half, for translations too.
- * gpr: which host register (0..15) stands for each guest register; memory: which one points to the memory operand, displacement bytes
- * before it; one that needs no SIB. Returns the length. */
-#define THUNK_INSTRUCTION_MAX 20
+ * gpr: which host register (0..15) stands for each guest register; memory: where the memory operand is (of EVEX: without displacement).
+ * Returns the length. */
+#define THUNK_INSTRUCTION_MAX 22
 #define THUNK_HIGH_BYTE 11 /* host register that holds a copy of AH, CH, DH or BH */
-unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], unsigned memory, int32_t displacement,
-                          unsigned flags, uint8_t ret_bytes[static THUNK_INSTRUCTION_MAX]);
+unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], struct host_memory memory, unsigned flags,
+                          uint8_t ret_bytes[static THUNK_INSTRUCTION_MAX]);
 
 /* Number of a general register operand's register, 0..15; AH CH DH BH count as the register they are in. */
 unsigned dbt_thunk_gpr_number(ZydisRegister reg);

@@ -3,11 +3,11 @@
  *
  * Everything is built from what the decoder understood, never copied blindly: prefixes that have no meaning for the instruction
  * vanish, and code of 16- and 32-bit guests comes out as 64-bit code of the same effect. */
-#include "base/bits.h"
 #include "engine/dbt/thunk.h"
 
 struct fields { /* register numbers for the ModRM and vvvv fields */
     unsigned reg, rm, vvvv;
+    unsigned index; /* of a memory operand with one, else 0 */
     bool memory;
     bool byte_register; /* needs a REX prefix to be told from AH and the like */
 };
@@ -37,13 +37,14 @@ static unsigned host_number(ZydisRegister reg, const uint8_t gpr[static 16])
     return dbt_thunk_is_high_byte(reg) ? THUNK_HIGH_BYTE : gpr[dbt_thunk_gpr_number(reg)];
 }
 
-static void place_operand(const ZydisDecodedOperand *o, const uint8_t gpr[static 16], unsigned memory, struct fields *f)
+static void place_operand(const ZydisDecodedOperand *o, const uint8_t gpr[static 16], struct host_memory memory, struct fields *f)
 {
     unsigned number;
 
     if (o->type == ZYDIS_OPERAND_TYPE_MEMORY && o->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
         f->memory = true;
-        f->rm = memory;
+        f->rm = memory.base & 15u;
+        f->index = memory.index == HOST_NONE ? 0 : memory.index;
     }
     if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
         return;
@@ -58,7 +59,7 @@ static void place_operand(const ZydisDecodedOperand *o, const uint8_t gpr[static
         f->byte_register = true;
 }
 
-static struct fields place_operands(const struct decode *d, const uint8_t gpr[static 16], unsigned memory)
+static struct fields place_operands(const struct decode *d, const uint8_t gpr[static 16], struct host_memory memory)
 {
     const ZydisDecodedInstruction *in = d->instruction;
     struct fields f = {.reg = in->raw.modrm.reg, .rm = in->raw.modrm.rm};
@@ -151,7 +152,7 @@ static unsigned legacy_opcode(const struct decode *d, const struct fields *f, un
 {
     const ZydisDecodedInstruction *in = d->instruction;
     unsigned n = legacy_prefixes(d, flags, out);
-    unsigned rex = (unsigned)(in->raw.rex.W << 3) | (f->reg >> 3 << 2) | f->rm >> 3;
+    unsigned rex = (unsigned)(in->raw.rex.W << 3) | (f->reg >> 3 << 2) | f->index >> 3 << 1 | f->rm >> 3;
 
     if (rex != 0 || f->byte_register)
         out[n++] = (uint8_t)(0x40 | rex);
@@ -170,7 +171,7 @@ static unsigned vex_opcode(const struct decode *d, const struct fields *f, uint8
     const ZydisDecodedInstruction *in = d->instruction;
 
     out[0] = 0xc4;
-    out[1] = (uint8_t)((f->reg & 8 ? 0 : 0x80) | 0x40 | (f->rm & 8 ? 0 : 0x20) | in->raw.vex.m_mmmm);
+    out[1] = (uint8_t)((f->reg & 8 ? 0 : 0x80) | (f->index & 8 ? 0 : 0x40) | (f->rm & 8 ? 0 : 0x20) | in->raw.vex.m_mmmm);
     out[2] = (uint8_t)(wide(d, in->raw.vex.W) << 7 | (~f->vvvv & 15) << 3 | in->raw.vex.L << 2 | in->raw.vex.pp);
     out[3] = in->opcode;
     return 4;
@@ -211,24 +212,28 @@ static unsigned immediates(const struct decode *d, uint8_t *out)
     return n;
 }
 
-unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], unsigned memory, int32_t displacement,
-                          unsigned flags, uint8_t ret_bytes[static THUNK_INSTRUCTION_MAX])
+unsigned dbt_thunk_encode(const struct decode *d, const uint8_t gpr[static 16], struct host_memory memory, unsigned flags,
+                          uint8_t ret_bytes[static THUNK_INSTRUCTION_MAX])
 {
     const ZydisDecodedInstruction *in = d->instruction;
     struct fields f = place_operands(d, gpr, memory);
-    unsigned n;
+    unsigned n = 0;
 
+    if (f.memory && memory.gs)
+        ret_bytes[n++] = EMIT_GS_PREFIX;
     if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
-        n = vex_opcode(d, &f, ret_bytes);
+        n += vex_opcode(d, &f, ret_bytes + n);
     else if (in->encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX)
-        n = evex_opcode(d, &f, ret_bytes);
+        n += evex_opcode(d, &f, ret_bytes + n);
     else
-        n = legacy_opcode(d, &f, flags, ret_bytes);
-    if (in->attributes & ZYDIS_ATTRIB_HAS_MODRM)
-        ret_bytes[n++] = (uint8_t)((!f.memory ? 0xc0 : displacement != 0 ? 0x80 : 0) | (f.reg & 7) << 3 | (f.rm & 7));
-    if (f.memory && displacement != 0) {
-        store_le32(ret_bytes + n, (uint32_t)displacement);
-        n += 4;
+        n += legacy_opcode(d, &f, flags, ret_bytes + n);
+    if (f.memory) {
+        struct emitter e = {.at = ret_bytes + n};
+
+        emit_operand(&e, f.reg, memory);
+        n = (unsigned)(e.at - ret_bytes);
+    } else if (in->attributes & ZYDIS_ATTRIB_HAS_MODRM) {
+        ret_bytes[n++] = (uint8_t)(0xc0 | (f.reg & 7) << 3 | (f.rm & 7));
     }
     return n + immediates(d, ret_bytes + n);
 }

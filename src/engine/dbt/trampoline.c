@@ -374,6 +374,8 @@ enter_fn *dbt_emit_trampolines(struct dbt_vcpu *v, struct code_arena *arena, str
     emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_shared);
     ret_trampolines->entered = e.at;
     emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_entered);
+    ret_trampolines->elsewhere = e.at;
+    emit_call_c(&e, arena, avx, (uintptr_t)dbt_translated_elsewhere);
     ret_trampolines->stack = e.at;
     emit_stack(&e, arena, ret_trampolines->access);
     for (unsigned write = 0; write < 2; write++) {

@@ -278,16 +278,22 @@ static void end_shared(struct translator *t, const struct guest_instruction *g)
 
 static void emit_instruction(struct translator *t, struct guest_instruction *g)
 {
-    unsigned first = t->colds;
+    unsigned first;
 
     if (t->skip > 0) {
         t->skip--;
+        dbt_direct_follow(t, g);
         return;
     }
-    if (g->label)
+    if (g->label) {
+        dbt_direct_settle(t, g->next_rip - g->op.length);
         dbt_emit_label(t, g);
+        dbt_direct_forget(t);
+    }
     if (!g->sharable)
         t->address_holds = 0;
+    dbt_direct_precede(t, g);
+    first = t->colds;
     if (g->translate != NULL)
         g->translate(t, g);
     else
@@ -300,6 +306,7 @@ static void emit_instruction(struct translator *t, struct guest_instruction *g)
     end_shared(t, g);
     if (t->mirror)
         dbt_mirror_follow(t, g);
+    dbt_direct_follow(t, g);
 }
 
 static void emit_all(struct translator *t)
@@ -316,6 +323,7 @@ static void emit_all(struct translator *t)
     if (!(last->op.flags & OP_END)) {
         if (last->flags_after != 0)
             dbt_flags_to_memory(t);
+        dbt_direct_settle(t, last->next_rip);
         dbt_emit_exit(t, last->next_rip, false);
     }
     dbt_emit_calls(t);
@@ -379,11 +387,12 @@ struct translation *dbt_translate(struct dbt_vcpu *v, uint64_t linear, uint64_t 
     out->bytes = keep_bytes(t);
     dbt_labels_find(t);
     dbt_flags_liveness(t);
-    if (!v->vm->exact_flags) /* which are right at each access */
-        dbt_share_operands(t);
-    dbt_labels_choose(t);
     if (t->mirror)
         dbt_mirror_begin(t);
+    dbt_direct_begin(t);
+    if (!v->vm->exact_flags && !dbt_operands_are_direct(t)) /* flags are right at each access */
+        dbt_share_operands(t);
+    dbt_labels_choose(t);
     t->e.at = dbt_translations_code(v);
     emit_all(t);
     if (UNLIKELY(v->lockstep != NULL))

@@ -61,12 +61,18 @@ struct guest_instruction {
     uint8_t *at;             /* of a label: its code */
 };
 
+#define STACK_RUN_MAX 8u /* stack instructions that share one look */
+
 enum cold_kind {
     COLD_ACCESS,    /* a TLB miss */
     COLD_STACK,     /* not in the stack window */
     COLD_SHARED,    /* a TLB miss of a range that several instructions share */
     COLD_KNOWN,     /* a TLB miss at a known address, `target` */
     COLD_MIRRORED,  /* an operand whose page the mirror turns out not to have, and which nothing was asked about before */
+    COLD_ELSEWHERE, /* an operand is not where the mirror's distance holds (translate_direct.c) */
+    COLD_WORDS,     /* COLD_MIRRORED of words that stack instructions push or pop, `run` of them */
+    COLD_ASTRAY,    /* RSP is not where such code may run: to `target` by other code */
+    COLD_TOUCHED,   /* or may be: its stack could not be touched */
     COLD_INTERPRET, /* the interpreter does the instruction, then on behind it */
     COLD_EXIT,      /* a side exit */
     COLD_LEAVE,     /* to the run loop, with RIP = `target` */
@@ -85,6 +91,10 @@ struct cold {
     uint64_t target;        /* COLD_EXIT, COLD_LEAVE, COLD_KNOWN */
     bool save_flags;
     bool mirror;            /* may fault from `retry` to `end` */
+    uint8_t where;          /* OPERAND_*, of what faults */
+    uint8_t window;         /* COLD_ELSEWHERE: that was compared with */
+    int8_t step;            /* COLD_WORDS: RSP from one to the next */
+    uint8_t *word[STACK_RUN_MAX]; /* and where the access of each begins */
     const uint8_t *by_tlb;  /* the look in the TLB instead; NULL: none */
     uint8_t *end;
     uint8_t address_holds;  /* at `next`: of the translator's */
@@ -94,6 +104,12 @@ struct cold {
 #define ADDRESS_KNOWN 0xff /* of address_holds: where the mirror has a constant address */
 #define LIVENESS_SLOTS 16384u
 #define COLD_MAX (BLOCK_OPS_MAX * 4 + 1)
+
+/* What is known of a register's value (translate_direct.c): it is from low to high, or as far from an address in a window. */
+struct place {
+    enum { PLACE_UNKNOWN, PLACE_NUMBER, PLACE_WINDOW } kind;
+    int64_t low, high;
+};
 
 struct head {            /* a way into the translation */
     uint64_t linear;
@@ -121,6 +137,14 @@ struct translator {
     bool code64;
     bool mirror;                     /* the code is for a mirror */
     int8_t window[16];               /* in which window of it a register's value is thought to point, or -1 */
+    bool direct;                     /* operands are found by the mirror's distance (translate_direct.c) */
+    struct place place[16];
+    bool segment_checked[2];         /* FS and GS point into a window */
+    struct place sum;                /* and of this base and index, without displacement */
+    uint8_t sum_base, sum_index, sum_scale;
+    struct cold *words;              /* of the stack instructions at hand */
+    int32_t words_offset;            /* from RSP */
+    unsigned words_done;
     unsigned count;
     unsigned colds, heads, calls, jumps;
     bool liveness_known;             /* anything in the next */
@@ -187,9 +211,12 @@ int32_t dbt_tag_offset(unsigned access);
 /* The same through the stack window; run: instructions that share it (else 1). */
 void dbt_emit_stack_access(struct translator *t, const struct guest_instruction *g, unsigned size, unsigned access, unsigned align,
                            unsigned run);
-/* Address and access of a memory operand. Flags are spared first. Returns the distance of the operand from ADDRESS. */
-int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
-                         unsigned access, unsigned align);
+/* Address and access of a memory operand, which then is where the return value says. May clobber ADDRESS and SCRATCH; the host's
+ * flags only where t->host_flags is false then, and spared. */
+struct host_memory dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand,
+                                    unsigned size, unsigned access, unsigned align);
+/* The host register that holds a guest register, loaded into `scratch` if it lives in memory. */
+unsigned dbt_in_register(struct translator *t, unsigned guest, unsigned scratch);
 bool dbt_is_on_stack(const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size);
 /* The end of every look: ADDRESS is the host's address now. */
 void dbt_finish_access(struct translator *t, struct cold *cold, unsigned size, unsigned access, unsigned align);
@@ -223,6 +250,37 @@ void dbt_emit_by_tlb(struct translator *t, struct cold *cold);
 void dbt_mirror_look_again(struct dbt_vcpu *v, const struct cold_data *at, uint64_t linear);
 /* ADDRESS as the code at cold->next expects it. */
 void dbt_emit_mirrored_address(struct translator *t, const struct cold *cold);
+
+/* Which window an operand is thought to lie in. */
+unsigned dbt_mirror_guess(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand);
+/* Whether the mirror serves the instruction's operand at all. */
+bool dbt_uses_mirror(const struct translator *t, const struct guest_instruction *g);
+
+/* --- by the mirror's distance: translate_direct.c --- */
+
+void dbt_direct_begin(struct translator *t);
+/* Most of them are: there is no use in sharing looks. */
+bool dbt_operands_are_direct(const struct translator *t);
+/* Operands off the registers that are known, or are compared here, to lie where the distance holds. false: by other ways. */
+bool dbt_emit_direct(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
+                     struct host_memory *ret_memory);
+/* Words of the stack, from RSP + offset on, that `run` instructions from g on push or pop. */
+void dbt_direct_words(struct translator *t, const struct guest_instruction *g, unsigned run, int32_t offset, bool push);
+/* The next of them, `offset` behind where they begin: to be accessed at once. */
+struct host_memory dbt_direct_next_word(struct translator *t, int32_t offset);
+/* Makes RBP + displacement a direct operand for LEAVE; false: it can't be. */
+bool dbt_emit_direct_frame(struct translator *t, const struct guest_instruction *g);
+/* Before the translation is left: RSP must be where whoever is next takes it to be. rip: of what comes next. */
+void dbt_direct_settle(struct translator *t, uint64_t rip);
+/* Somebody else comes here. */
+void dbt_direct_forget(struct translator *t);
+/* Before and behind each instruction. */
+void dbt_direct_precede(struct translator *t, const struct guest_instruction *g);
+void dbt_direct_follow(struct translator *t, const struct guest_instruction *g);
+/* The cold side. */
+void dbt_emit_elsewhere(struct translator *t, const struct cold *cold);
+void dbt_emit_astray(struct translator *t, const struct cold *cold);
+void dbt_emit_touched(struct translator *t, const struct cold *cold);
 
 /* --- translate_cold.c --- */
 

@@ -12,14 +12,11 @@ struct host_memory dbt_guest_slot(unsigned guest)
     return dbt_vcpu_at(offsetof(struct dbt_vcpu, gpr) + 8 * guest);
 }
 
-/* The host register that holds a guest register, loaded into `scratch` if it lives in memory. */
-static unsigned in_register(struct translator *t, ZydisRegister reg, unsigned scratch)
+unsigned dbt_in_register(struct translator *t, unsigned guest, unsigned scratch)
 {
-    unsigned number = (unsigned)ZydisRegisterGetId(reg);
-
-    if (dbt_host_of[number] != IN_MEMORY)
-        return dbt_host_of[number];
-    emit_load(&t->e, scratch, dbt_guest_slot(number));
+    if (dbt_host_of[guest] != IN_MEMORY)
+        return dbt_host_of[guest];
+    emit_load(&t->e, scratch, dbt_guest_slot(guest));
     return scratch;
 }
 
@@ -62,17 +59,9 @@ static void emit_sum(struct translator *t, const struct guest_instruction *g, co
     h.displacement = displacement;
     h.scale = op->scale;
     if (op->base != GPR_ZERO)
-        h.base = (uint8_t)in_register(t, m->base, ADDRESS);
+        h.base = (uint8_t)dbt_in_register(t, op->base, ADDRESS);
     if (op->index != GPR_ZERO)
-        h.index = (uint8_t)in_register(t, m->index, SCRATCH);
-    if (h.base == HOST_NONE) { /* an index alone: [index * scale + disp32] */
-        emit8(&t->e, 0x40 | (wide ? 8u : 0) | 4 | (h.index >> 3 & 1u) << 1);
-        emit8(&t->e, 0x8d);
-        emit8(&t->e, (ADDRESS & 7) << 3 | 4);
-        emit8(&t->e, (unsigned)h.scale << 6 | (h.index & 7u) << 3 | 5);
-        emit32(&t->e, (uint32_t)h.displacement);
-        return;
-    }
+        h.index = (uint8_t)dbt_in_register(t, op->index, SCRATCH);
     if (wide && h.index == HOST_NONE && h.displacement == 0)
         emit_move(&t->e, ADDRESS, h.base);
     else
@@ -113,7 +102,7 @@ int32_t dbt_tag_offset(unsigned access)
 void dbt_emit_tlb_entry(struct emitter *e, unsigned entry)
 {
     if (__builtin_cpu_supports("bmi2")) { /* page number times the size of an entry */
-        emit_rotate(e, entry, ADDRESS, 12 - TLB_ENTRY_SHIFT);
+        emit_rotate(e, false, entry, ADDRESS, 12 - TLB_ENTRY_SHIFT);
     } else {
         emit_registers(e, 0, 0x8b, entry, ADDRESS);
         emit_registers(e, 0, 0xc1, 5, entry);
@@ -221,29 +210,32 @@ static void emit_known_access(struct translator *t, const struct guest_instructi
     dbt_finish_access(t, cold, size, access, 0);
 }
 
-int32_t dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
-                         unsigned access, unsigned align)
+struct host_memory dbt_emit_operand(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand,
+                                    unsigned size, unsigned access, unsigned align)
 {
+    struct host_memory direct;
     uint64_t linear;
     bool known;
 
     if (g->share != 0)
-        return dbt_emit_shared(t, g, operand);
+        return at_base(ADDRESS, dbt_emit_shared(t, g, operand));
+    if (t->direct && dbt_emit_direct(t, g, operand, size, &direct))
+        return direct;
     known = has_known_address(t, g, operand, &linear);
     if (known && dbt_is_mirrored_at(t, g, operand, linear))
-        return dbt_emit_known_mirrored(t, g, linear, size);
+        return at_base(ADDRESS, dbt_emit_known_mirrored(t, g, linear, size));
     dbt_flags_spare(t, g);
     t->address_holds = 0;
     if (known && (linear & 0xfff) <= 4096 - size && !(linear & align)) {
         emit_known_access(t, g, linear, size, access);
-        return 0;
+        return at_base(ADDRESS, 0);
     }
     dbt_emit_address(t, g, operand);
     if (dbt_is_on_stack(g, operand, size))
         dbt_emit_stack_access(t, g, size, access, align, 1);
     else
         dbt_emit_look(t, g, operand, size, access, align);
-    return 0;
+    return at_base(ADDRESS, 0);
 }
 
 /* SCRATCH: the entry; ADDRESS: the offset in the page if the tag is right, else something large. An operand that reaches into the

@@ -18,7 +18,7 @@ static struct translated_op *keep_op(struct translator *t, const struct guest_in
 {
     struct translated_op *kept = dbt_translations_allocate(t->v, sizeof(*kept));
 
-    *kept = (struct translated_op){.op = g->op, .next_rip = g->next_rip};
+    *kept = (struct translated_op){.op = g->op, .next_rip = g->next_rip, .number = dbt_translations_number(t->v, t->out)};
     return kept;
 }
 
@@ -63,6 +63,8 @@ static void emit_call(struct translator *t, const struct guest_instruction *g, c
         data.mirror = cold->mirror;
         data.by_tlb = cold->by_tlb != NULL ? (uint8_t)(t->e.at - cold->by_tlb) : 0;
         data.host_flags = next != NULL && cold->host_flags;
+        data.direct = cold->mirror && t->direct;
+        data.where = cold->where & 3u;
     }
     emit_bytes(&t->e, &data, sizeof(data));
 }
@@ -135,6 +137,37 @@ static void emit_cold_mirrored(struct translator *t, const struct cold *cold)
     if (cold->host_flags)
         dbt_emit_restore_flags(&t->e);
     emit_jump_to(&t->e, cold->next);
+}
+
+/* Words of the stack. RSP moves at the end of them, so it is brought to where it belongs for the first that faults; the interpreter
+ * does that instruction and the others behind it. */
+static void emit_cold_words(struct translator *t, const struct cold *cold)
+{
+    uint8_t *interpret = dbt_translations_trampolines(t->v)->interpret, *distance[STACK_RUN_MAX];
+
+    for (unsigned i = 0; i < cold->run; i++) {
+        dbt_translations_may_fault(t->v, cold->word[i], i + 1 < cold->run ? cold->word[i + 1] : cold->end, t->e.at);
+        if (cold->save_flags)
+            dbt_emit_save_flags(&t->e);
+        if (i > 0)
+            emit_lea(&t->e, true, GUEST_RSP, at_base(GUEST_RSP, (int32_t)i * cold->step));
+        distance[i] = emit_jump(&t->e);
+    }
+    for (unsigned i = 0; i < cold->run; i++) {
+        emit_patch(distance[i], t->e.at);
+        emit_call(t, cold->instruction + i, cold, i + 1 == cold->run ? cold->next : NULL, interpret);
+    }
+}
+
+/* An operand that lies in the other window is fine, too; else the instruction is translated anew, and looks for it everywhere. */
+static void emit_cold_elsewhere(struct translator *t, const struct cold *cold)
+{
+    dbt_emit_elsewhere(t, cold);
+    dbt_emit_call_c(t, dbt_translations_trampolines(t->v)->elsewhere);
+    emit_bytes(&t->e,
+               &(struct cold_data){.number = dbt_translations_number(t->v, t->out),
+                                   .offset = (uint16_t)(cold->instruction->next_rip - cold->instruction->op.length - t->out->linear)},
+               sizeof(struct cold_data));
 }
 
 /* All of a range that can't be had at once. */
@@ -237,6 +270,14 @@ void dbt_emit_cold(struct translator *t)
             emit_cold_run(t, cold);
         else if (cold->kind == COLD_MIRRORED)
             emit_cold_mirrored(t, cold);
+        else if (cold->kind == COLD_WORDS)
+            emit_cold_words(t, cold);
+        else if (cold->kind == COLD_ELSEWHERE)
+            emit_cold_elsewhere(t, cold);
+        else if (cold->kind == COLD_ASTRAY)
+            dbt_emit_astray(t, cold);
+        else if (cold->kind == COLD_TOUCHED)
+            dbt_emit_touched(t, cold);
         else if (cold->mirror)
             emit_cold_look(t, cold);
         else if (cold->kind == COLD_ACCESS || cold->kind == COLD_KNOWN)
@@ -281,7 +322,8 @@ static uint64_t interpret(struct dbt_vcpu *v, const struct cold_data *data, bool
         dbt_lockstep_check_instruction(v, op->next_rip);
     op->op.execute(v, &op->op);
     jump = jumped(v, data, op);
-    stopped = leave || v->block_end != NULL || jump || v->rights_epoch != epoch; /* looks in the TLB that are shared hold no longer */
+    /* Looks in the TLB that are shared hold no longer; or other code must go on. */
+    stopped = leave || v->block_end != NULL || jump || v->rights_epoch != epoch || (v->mirrored && !dbt_mirror_suits(v));
     v->op = NULL;
     v->resume = (uint64_t)(uintptr_t)data + (uint64_t)(int64_t)data->next;
     if (!stopped)
@@ -306,16 +348,43 @@ static uint64_t mirrored(struct dbt_vcpu *v, const struct cold_data *data, uint6
     return CALL_LEAVE;
 }
 
+static uint64_t operand_address(struct dbt_vcpu *v, const struct cold_data *data)
+{
+    const struct translated_op *op;
+
+    switch (data->where) {
+    case OPERAND_PUSHED: return v->gpr[X86_RSP] - 8;
+    case OPERAND_POPPED: return v->gpr[X86_RSP];
+    case OPERAND_FRAME: return v->gpr[X86_RBP];
+    default:
+        op = dbt_translated_op(v, data);
+        v->gpr[GPR_RIP] = op->next_rip;
+        return dbt_address(v, &op->op, 1, ACCESS_READ);
+    }
+}
+
+/* The instruction at RIP is not to be done as it was translated. */
+static uint64_t translate_anew(struct dbt_vcpu *v, const struct cold_data *data)
+{
+    v->gpr[GPR_RIP] = dbt_translated_rip(v, data);
+    dbt_mirror_distrust(v, v->gpr[GPR_RIP]);
+    dbt_translations_drop(v, data);
+    v->last_indirect = 0;
+    return CALL_LEAVE;
+}
+
+uint64_t dbt_translated_elsewhere(struct dbt_vcpu *v, const struct cold_data *data)
+{
+    return translate_anew(v, data);
+}
+
+/* Code behind a direct operand takes it for granted that the operand was in a window. */
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data)
 {
-    uint64_t linear = 0;
+    uint64_t linear = data->mirror ? operand_address(v, data) : 0;
 
-    if (data->mirror) {
-        const struct translated_op *op = dbt_translated_op(v, data);
-
-        v->gpr[GPR_RIP] = op->next_rip;
-        linear = dbt_address(v, &op->op, 1, ACCESS_READ);
-    }
+    if (data->direct && data->where == OPERAND_EXPLICIT && dbt_mirror_window(linear) < 0)
+        return translate_anew(v, data);
     return mirrored(v, data, linear, interpret(v, data, false));
 }
 

@@ -5,7 +5,6 @@
 #include "engine/dbt/thunk.h"
 #include "engine/dbt/translate.h"
 
-#define STACK_RUN_MAX 8u /* words that share one look at the stack window */
 #define NEAR_CALL 32u    /* bytes */
 
 static unsigned word_size(const struct translator *t)
@@ -139,6 +138,10 @@ void dbt_emit_exit_indirect(struct translator *t, const struct guest_instruction
 /* Accesses `words` words from RSP + offset on. */
 static void emit_stack_access(struct translator *t, const struct guest_instruction *g, int32_t offset, unsigned access, unsigned words)
 {
+    if (t->direct) {
+        dbt_direct_words(t, g, words, offset, access == ACCESS_WRITE);
+        return;
+    }
     dbt_flags_spare(t, g);
     if (offset == 0 && t->code64)
         emit_move(&t->e, ADDRESS, GUEST_RSP);
@@ -152,9 +155,15 @@ static void emit_move_stack_pointer(struct translator *t, int32_t offset)
     emit_lea(&t->e, t->code64, GUEST_RSP, at_base(GUEST_RSP, offset));
 }
 
+/* The next of the words that emit_stack_access() has seen to. */
+static struct host_memory next_word(struct translator *t, int32_t offset)
+{
+    return t->direct ? dbt_direct_next_word(t, offset) : at_base(ADDRESS, offset);
+}
+
 static void emit_word(struct translator *t, bool load, unsigned reg, int32_t offset)
 {
-    emit_memory(&t->e, t->code64 ? EMIT_W : 0, load ? 0x8b : 0x89, reg, at_base(ADDRESS, offset));
+    emit_memory(&t->e, t->code64 ? EMIT_W : 0, load ? 0x8b : 0x89, reg, next_word(t, offset));
 }
 
 static void emit_push_access(struct translator *t, const struct guest_instruction *g)
@@ -194,7 +203,7 @@ static void emit_pushed_word(struct translator *t, const struct guest_instructio
     unsigned guest = g->op.reg[0], reg = dbt_host_of[guest];
 
     if (dbt_is_relative(g)) { /* an immediate */
-        emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, at_base(ADDRESS, offset));
+        emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, next_word(t, offset));
         emit32(&t->e, (uint32_t)g->op.immediate);
         return;
     }
@@ -268,8 +277,23 @@ static void translate_pop(struct translator *t, const struct guest_instruction *
         emit_move_stack_pointer(t, (int32_t)run * word);
 }
 
+static void translate_leave_direct(struct translator *t, const struct guest_instruction *g)
+{
+    if (!dbt_emit_direct_frame(t, g)) {
+        dbt_emit_interpret(t, g);
+        return;
+    }
+    emit_load(&t->e, SCRATCH, (struct host_memory){.base = HOST_RBP, .index = HOST_NONE, .gs = true});
+    emit_lea(&t->e, true, GUEST_RSP, at_base(HOST_RBP, 8));
+    emit_move(&t->e, HOST_RBP, SCRATCH);
+}
+
 static void translate_leave(struct translator *t, const struct guest_instruction *g)
 {
+    if (t->direct) {
+        translate_leave_direct(t, g);
+        return;
+    }
     dbt_flags_spare(t, g);
     if (t->code64)
         emit_move(&t->e, ADDRESS, HOST_RBP);
@@ -340,8 +364,7 @@ static void emit_indirect_target(struct translator *t, const struct guest_instru
 
     dbt_flags_spare(t, g);
     if (memory != NULL) {
-        dbt_emit_operand(t, g, memory, word_size(t), ACCESS_READ, 0);
-        emit_word(t, true, SCRATCH, 0);
+        emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0x8b, SCRATCH, dbt_emit_operand(t, g, memory, word_size(t), ACCESS_READ, 0));
     } else if (dbt_host_of[guest] == IN_MEMORY) {
         emit_load(&t->e, SCRATCH, dbt_guest_slot(guest));
     } else {
@@ -468,7 +491,7 @@ static void emit_push_return_address(struct translator *t, const struct guest_in
 {
     emit_push_access(t, g);
     if ((int64_t)g->next_rip == (int32_t)g->next_rip) {
-        emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, at_base(ADDRESS, 0));
+        emit_memory(&t->e, t->code64 ? EMIT_W : 0, 0xc7, 0, next_word(t, 0));
         emit32(&t->e, (uint32_t)g->next_rip);
     } else {
         emit_constant(&t->e, SCRATCH, g->next_rip);

@@ -152,10 +152,21 @@ static struct recipe find_recipe(const struct guest_instruction *g, const struct
     return r;
 }
 
-static void emit_guest_instruction(struct emitter *e, const struct guest_instruction *g, const struct recipe *r, int32_t displacement)
+static unsigned rex_bits(const struct recipe *r, struct host_memory memory)
 {
-    unsigned rex = r->wide * 8u | (r->modrm ? r->reg / 8u * 4u : 0) | (r->modrm || r->in_opcode ? r->rm / 8u : 0);
+    unsigned rex = r->wide * 8u | (r->modrm ? r->reg / 8u * 4u : 0);
 
+    if (r->memory)
+        return rex | (memory.index != HOST_NONE ? memory.index / 8u * 2u : 0) | (memory.base != HOST_NONE ? memory.base / 8u : 0);
+    return rex | (r->modrm || r->in_opcode ? r->rm / 8u : 0);
+}
+
+static void emit_guest_instruction(struct emitter *e, const struct guest_instruction *g, const struct recipe *r, struct host_memory memory)
+{
+    unsigned rex = rex_bits(r, memory);
+
+    if (r->memory && memory.gs)
+        emit8(e, EMIT_GS_PREFIX);
     if (g->op.flags & OP_LOCK)
         emit8(e, 0xf0);
     if (r->word)
@@ -168,7 +179,7 @@ static void emit_guest_instruction(struct emitter *e, const struct guest_instruc
         emit8(e, 0x38);
     emit8(e, r->in_opcode ? (r->opcode & ~7u) | (r->rm & 7u) : r->opcode);
     if (r->memory)
-        emit_operand(e, r->reg, at_base(ADDRESS, displacement));
+        emit_operand(e, r->reg, memory);
     else if (r->modrm)
         emit8(e, 0xc0u | (r->reg & 7u) << 3 | (r->rm & 7u));
     emit_bytes(e, g->bytes + r->immediate_at, r->immediate_size);
@@ -177,8 +188,10 @@ static void emit_guest_instruction(struct emitter *e, const struct guest_instruc
 static void translate_plain(struct translator *t, const struct guest_instruction *g)
 {
     const struct recipe *r = g->recipe;
-    int32_t displacement = g->memory != NULL ? dbt_emit_operand(t, g, g->memory, g->op.memory_size, r->access, r->align) : 0;
+    struct host_memory memory = at_base(ADDRESS, 0);
 
+    if (g->memory != NULL)
+        memory = dbt_emit_operand(t, g, g->memory, g->op.memory_size, r->access, r->align);
     dbt_flags_provide(t, g);
     if (r->in_scratch != IN_NO_REGISTER)
         emit_load(&t->e, SCRATCH, dbt_guest_slot(r->in_scratch));
@@ -186,7 +199,7 @@ static void translate_plain(struct translator *t, const struct guest_instruction
         emit_load(&t->e, ADDRESS, dbt_guest_slot(r->in_address));
         t->address_holds = 0;
     }
-    emit_guest_instruction(&t->e, g, r, displacement);
+    emit_guest_instruction(&t->e, g, r, memory);
     if (r->stores_scratch)
         emit_store(&t->e, dbt_guest_slot(r->in_scratch), SCRATCH);
     if (r->stores_address)
@@ -234,7 +247,7 @@ static void translate_divide(struct translator *t, const struct guest_instructio
 
     dbt_flags_spare(t, g);
     if (memory != NULL) {
-        emit_memory(e, flags, 0x8b, SCRATCH, at_base(ADDRESS, dbt_emit_operand(t, g, memory, g->op.memory_size, ACCESS_READ, 0)));
+        emit_memory(e, flags, 0x8b, SCRATCH, dbt_emit_operand(t, g, memory, g->op.memory_size, ACCESS_READ, 0));
     } else if (dbt_host_of[guest] == IN_MEMORY) {
         emit_load(e, SCRATCH, dbt_guest_slot(guest));
     } else {

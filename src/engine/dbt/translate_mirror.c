@@ -18,7 +18,7 @@ struct host_memory dbt_mirror_field(unsigned window, size_t field)
 }
 
 /* Locked operands are the TLB's: those that cross pages are not the host's to lock. */
-static bool is_mirrored(const struct translator *t, const struct guest_instruction *g)
+bool dbt_uses_mirror(const struct translator *t, const struct guest_instruction *g)
 {
     return t->mirror && !(g->op.flags & OP_LOCK) && g->decoded->mnemonic != ZYDIS_MNEMONIC_XCHG;
 }
@@ -47,7 +47,7 @@ static int window_of_sum(const struct translator *t, const struct op *op)
     return window < 0 && op->displacement >= (int32_t)SMALL ? 0 : window;
 }
 
-static unsigned guess(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
+unsigned dbt_mirror_guess(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
 {
     ZydisRegister segment = operand->mem.segment;
     int window = segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS
@@ -103,8 +103,8 @@ static void emit_mirrored(struct translator *t, const struct guest_instruction *
 void dbt_emit_look(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size,
                    unsigned access, unsigned align)
 {
-    if (is_mirrored(t, g))
-        emit_mirrored(t, g, guess(t, g, operand), size, access, align);
+    if (dbt_uses_mirror(t, g))
+        emit_mirrored(t, g, dbt_mirror_guess(t, g, operand), size, access, align);
     else
         dbt_emit_access(t, g, size, access, align);
 }
@@ -118,13 +118,14 @@ struct cold *dbt_cold_mirrored(struct translator *t, const struct guest_instruct
     cold->mirror = true;
     cold->size = (uint8_t)size;
     cold->save_flags = t->host_flags && !t->memory_flags;
+    cold->known = t->known;
     return cold;
 }
 
 bool dbt_is_mirrored_at(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand,
                         uint64_t linear)
 {
-    return g->sharable && operand->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM && is_mirrored(t, g) && dbt_mirror_window(linear) >= 0;
+    return g->sharable && operand->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM && dbt_uses_mirror(t, g) && dbt_mirror_window(linear) >= 0;
 }
 
 static uint64_t constant_address(const struct translator *t, uint64_t linear)
@@ -142,7 +143,7 @@ int32_t dbt_emit_known_mirrored(struct translator *t, const struct guest_instruc
         t->known = linear;
         distance = 0;
     }
-    dbt_cold_mirrored(t, g, size)->known = t->known;
+    dbt_cold_mirrored(t, g, size);
     return (int32_t)distance;
 }
 

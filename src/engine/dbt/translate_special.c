@@ -81,6 +81,13 @@ static void translate_push_memory(struct translator *t, const struct guest_instr
 {
     struct emitter *e = &t->e;
 
+    if (t->direct) {
+        emit_load(e, SCRATCH, dbt_emit_operand(t, g, &g->operand[0], 8, ACCESS_READ, 0));
+        dbt_direct_words(t, g, 1, -8, true);
+        emit_store(e, dbt_direct_next_word(t, 0), SCRATCH);
+        emit_lea(e, true, GUEST_RSP, at_base(GUEST_RSP, -8));
+        return;
+    }
     dbt_flags_spare(t, g);
     dbt_emit_address(t, g, &g->operand[0]);
     dbt_emit_access(t, g, 8, ACCESS_READ, 0);

@@ -87,6 +87,10 @@ static void translate_pushf(struct translator *t, const struct guest_instruction
     struct emitter *e = &t->e;
     struct host_memory top = at_base(ADDRESS, 0);
 
+    if (t->direct) {
+        dbt_emit_interpret(t, g);
+        return;
+    }
     dbt_flags_to_memory(t);
     emit_lea(e, true, ADDRESS, at_base(GUEST_RSP, -8));
     dbt_emit_stack_access(t, g, 8, ACCESS_WRITE, 0, 1);

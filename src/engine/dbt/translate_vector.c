@@ -47,17 +47,17 @@ static void translate_vector(struct translator *t, const struct guest_instructio
     struct decode d = {.v = t->v, .instruction = g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
     uint8_t bytes[THUNK_INSTRUCTION_MAX];
     struct register_map map;
-    int32_t displacement = 0;
+    struct host_memory at = at_base(ADDRESS, 0);
     unsigned n;
 
     dbt_map_registers(g, memory != NULL, &map);
     if (memory != NULL)
-        displacement = dbt_emit_operand(t, g, memory, g->op.memory_size, g->op.argument2, g->op.argument);
+        at = dbt_emit_operand(t, g, memory, g->op.memory_size, g->op.argument2, g->op.argument);
     if (map.uses_address)
         t->address_holds = 0;
     dbt_flags_provide(t, g);
     dbt_emit_map_load(t, &map);
-    n = dbt_thunk_encode(&d, map.host, ADDRESS, displacement, 0, bytes);
+    n = dbt_thunk_encode(&d, map.host, at, 0, bytes);
     emit_bytes(&t->e, bytes, n);
     dbt_emit_map_store(t, &map);
     dbt_flags_done(t, g);

@@ -53,11 +53,9 @@ static void emit_pointers(struct translator *t, const struct guest_instruction *
     emit_store_opcode(t, g->op.immediate);
 }
 
-static void emit_operand_access(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *memory)
+static struct host_memory emit_operand_access(struct translator *t, const struct guest_instruction *g)
 {
-    dbt_flags_spare(t, g);
-    dbt_emit_address(t, g, memory);
-    dbt_emit_access(t, g, g->op.memory_size, g->op.argument2, 0);
+    return dbt_emit_operand(t, g, g->memory, g->op.memory_size, g->op.argument2, 0);
 }
 
 static void translate_x87(struct translator *t, const struct guest_instruction *g)
@@ -65,10 +63,9 @@ static void translate_x87(struct translator *t, const struct guest_instruction *
     const ZydisDecodedOperand *memory = g->memory;
     struct decode d = {.v = t->v, .instruction = g->decoded, .operand = g->operand, .bytes = g->bytes, .mode = t->out->mode};
     uint8_t bytes[THUNK_INSTRUCTION_MAX];
-    unsigned n = dbt_thunk_encode(&d, dbt_host_of, ADDRESS, 0, 0, bytes);
+    struct host_memory at = memory != NULL ? emit_operand_access(t, g) : at_base(ADDRESS, 0);
+    unsigned n = dbt_thunk_encode(&d, dbt_host_of, at, 0, bytes);
 
-    if (memory != NULL)
-        emit_operand_access(t, g, memory);
     dbt_flags_provide(t, g);
     emit_bytes(&t->e, bytes, n);
     dbt_flags_done(t, g);
@@ -81,14 +78,15 @@ static void translate_load_control(struct translator *t, const struct guest_inst
 {
     struct emitter *e = &t->e;
 
-    emit_operand_access(t, g, g->memory);
-    emit_memory(e, EMIT_0F, 0xb7, SCRATCH, at_base(ADDRESS, 0)); /* movzx */
+    dbt_flags_spare(t, g);
+    emit_memory(e, EMIT_0F, 0xb7, SCRATCH, emit_operand_access(t, g)); /* movzx */
     emit_memory(e, 0, 0x89, SCRATCH, VCPU(fpu.control));
     emit_registers(e, 0, 0xf7, 2, SCRATCH); /* not */
     emit_registers(e, EMIT_BYTE, 0xf6, 0, SCRATCH); /* test */
     emit8(e, CONTROL_MASKS);
     dbt_cold(t, COLD_INTERPRET, g, emit_jump_if(e, IF_NE));
     emit_memory(e, 0, 0xd9, 5, VCPU(fpu.control)); /* fldcw */
+    t->host_flags = false;
 }
 
 static void translate_init(struct translator *t, const struct guest_instruction *g)

@@ -13,6 +13,7 @@
 #include "engine/dbt/fpu.h"
 #include "engine/dbt/system.h"
 #include "engine/dbt/thunk.h"
+#include "engine/dbt/mirror.h"
 #include "engine/dbt/tlb.h"
 #include "engine/dbt/translate.h"
 
@@ -141,6 +142,16 @@ static void invalidate(struct dbt_vcpu *v, struct translation *t)
     t->valid = false;
     unhash(v->translations, t);
     dbt_translation_unlink(v, t);
+}
+
+void dbt_translations_drop(struct dbt_vcpu *v, const struct cold_data *data)
+{
+    uint32_t number = data->in_memory ? dbt_translated_op(v, data)->number : data->number;
+    struct translation *t = (struct translation *)(uintptr_t)dbt_translations_numbered(v, number);
+
+    for (struct translation *entry = t; entry != NULL; entry = entry->next_entry)
+        if (entry->valid)
+            invalidate(v, entry);
 }
 
 void dbt_translations_invalidate_page(struct dbt_vcpu *v, uint64_t page)
@@ -303,6 +314,8 @@ static struct translation *look_up(struct dbt_vcpu *v)
     const uint8_t *host;
     struct translation *t;
 
+    if (UNLIKELY(v->mirrored && v->cpl == 3 && !dbt_mirror_suits(v)))
+        dbt_mirror_astray(v);
     physical = dbt_fetch_page(v, linear, &host) | (linear & 0xfff);
     v->statistics[STATISTIC_JUMP_CACHE_MISS]++;
     if (v->translations->full)

@@ -25,9 +25,17 @@ static inline unsigned dbt_jump_slot(uint64_t linear)
 }
 _Static_assert(JUMP_SLOTS == 1u << (32 - JUMP_SLOT_SHIFT), "every slot is some address's");
 
+/* 64-bit code for a mirror that has a distance takes it for granted that RSP points into one of its upper windows. */
+static inline bool dbt_mirror_suits(const struct dbt_vcpu *v)
+{
+    uint64_t number = v->gpr[X86_RSP] >> MIRROR_WINDOW_SHIFT;
+
+    return !v->mirror_direct || !dbt_code64(v) || number == MIRROR_PROGRAMS || number == MIRROR_LIBRARIES;
+}
+
 static inline uint32_t dbt_translation_mode(const struct dbt_vcpu *v)
 {
-    return v->mode | (v->cpl == 3 ? MODE_USER | (v->mirrored ? MODE_MIRROR : 0) : 0);
+    return v->mode | (v->cpl == 3 ? MODE_USER | (v->mirrored && dbt_mirror_suits(v) ? MODE_MIRROR : 0) : 0);
 }
 
 struct link {                 /* an exit to a known address of the same page */
@@ -60,6 +68,7 @@ struct translation {          /* what a look-up reads is one cache line */
 
 struct translated_op {        /* what C needs of an instruction */
     struct op op;
+    uint32_t number;          /* of its translation, where the op is in memory */
     uint64_t next_rip;
 };
 
@@ -116,6 +125,9 @@ const uint8_t *dbt_translations_start(const struct dbt_vcpu *v); /* of the arena
 uint8_t *dbt_translations_cold_code(const struct dbt_vcpu *v); /* the same of what seldom runs */
 void dbt_translations_commit_cold(struct dbt_vcpu *v, const uint8_t *end);
 
+/* Drops the one that this is the data of. */
+void dbt_translations_drop(struct dbt_vcpu *v, const struct cold_data *data);
+
 /* The translation of the code at both addresses, in this mode; NULL: none yet. */
 struct translation *dbt_translation_at(const struct dbt_vcpu *v, uint64_t linear, uint64_t physical, uint32_t mode);
 
@@ -148,9 +160,14 @@ struct trampolines { /* in the writable view */
                                             * and of a range that several share */
     uint8_t *exchange_stacks; /* a function: the two stack windows change places; uses SCRATCH */
     uint8_t *entered;        /* of entry_check.h */
+    uint8_t *elsewhere;      /* an operand is not where the instruction's code takes it to be; nothing has been done */
     uint8_t *load_vectors;   /* SCRATCH: where to go on (executable view) */
 };
 typedef struct link *enter_fn(struct dbt_vcpu *v, const void *code);
+
+enum { /* where an operand is that the mirror has not */
+    OPERAND_EXPLICIT, OPERAND_PUSHED, OPERAND_POPPED, OPERAND_FRAME,
+};
 
 /* What stands behind a jump to `interpret` and the like. There are more of these than of anything else in the arena: they are small. */
 struct cold_data {
@@ -164,7 +181,9 @@ struct cold_data {
     bool host_flags : 1;    /* the code at `next` wants the flags in the host's */
     bool jumps : 1;         /* OP_END */
     bool mirror : 1;        /* the mirror wants the page, too */
+    bool direct : 1;        /* its operand was to lie in a window */
     unsigned tries : 2;     /* windows that a look was patched to */
+    unsigned where : 2;     /* OPERAND_* */
 } __attribute__((packed));
 
 const struct trampolines *dbt_translations_trampolines(const struct dbt_vcpu *v);
@@ -183,6 +202,7 @@ enum {
 };
 uint64_t dbt_translated_access(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
 uint64_t dbt_translated_shared(struct dbt_vcpu *v, const struct cold_data *data, uint64_t linear);
+uint64_t dbt_translated_elsewhere(struct dbt_vcpu *v, const struct cold_data *data);
 uint64_t dbt_translated_interpret(struct dbt_vcpu *v, const struct cold_data *data);
 
 #endif

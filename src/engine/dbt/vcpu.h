@@ -129,6 +129,10 @@ enum {
 
 #define SHARED_SLOTS 8u
 #define MIRROR_WINDOWS 3u
+/* Numbers of the upper two, of address bits from this one on: programs at random addresses; libraries, mappings and the stack. */
+#define MIRROR_WINDOW_SHIFT 42
+#define MIRROR_PROGRAMS 0x15u
+#define MIRROR_LIBRARIES 0x1fu
 enum mirror_use { MIRROR_AUTO, MIRROR_ALWAYS, MIRROR_OFF };
 struct mirror_window { /* mirror.h */
     uint64_t base, limit; /* linear; offsets in it are below */
@@ -214,6 +218,8 @@ struct dbt_vcpu {
     struct mirror_window mirror_window[MIRROR_WINDOWS];
     bool mirrored;                /* user code runs in the mirror */
     bool mirror_refused;
+    bool mirror_direct;           /* the upper windows are at one distance from the host's addresses, which the GS base holds */
+    bool mirror_low;              /* and the lower one is at the guest's own addresses */
     uint64_t rights_epoch;        /* counts what takes rights to pages away: such addresses are good within one epoch */
     const void *jump_table[2][JUMP_SLOTS];     /* for CPL 0..2, and 3: code to try for an indirect jump */
     uint32_t jump_page[2][JUMP_SLOTS];         /* numbers of the entries' linear pages, their low bits: a page too many may be forgotten */
