@@ -394,6 +394,15 @@ bool isa_generator_pick(struct isa_generator *g, struct isa_random *r, unsigned 
     return false;
 }
 
+void isa_random_places(struct isa_random *r, struct isa_case *c)
+{
+    if (c->compat || one_in(r, 4))
+        return;
+    for (unsigned i = 0; i < 16; i++)
+        if (c->state.gpr[i] - ISA_DATA < ISA_DATA_SIZE && !one_in(r, 8))
+            c->state.gpr[i] += i == 4 || one_in(r, 2) ? ISA_UPPER_STACK : ISA_UPPER_DATA;
+}
+
 static void append(struct isa_generator *g, struct isa_random *r, unsigned which, bool last, struct isa_case *c)
 {
     ZydisDecodedOperand operand[ZYDIS_MAX_OPERAND_COUNT];
@@ -426,4 +435,5 @@ void isa_generate(struct isa_generator *g, struct isa_random *r, unsigned first,
     append(g, r, first, instructions == 1, c);
     for (unsigned i = 1; i < instructions && c->code_size + 15 < ISA_CODE_MAX; i++)
         append(g, r, isa_random_below(r, g->count), i + 1 == instructions, c);
+    isa_random_places(r, c);
 }

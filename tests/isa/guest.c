@@ -100,6 +100,8 @@ static void write_tables(struct isa_guest *g)
     uint8_t *m = g->ram;
 
     store_le64(m + PML4, PDPT | PRESENT | WRITABLE | USER);
+    store_le64(m + PML4 + 8 * (ISA_UPPER_STACK >> 39 & 511), PDPT | PRESENT | WRITABLE | USER);
+    store_le64(m + PML4 + 8 * (ISA_UPPER_DATA >> 39 & 511), PDPT | PRESENT | WRITABLE | USER);
     store_le64(m + PDPT, PD | PRESENT | WRITABLE | USER);
     store_le64(m + PD, 0 | PRESENT | WRITABLE | LARGE);
     store_le64(m + PD + 8 * (ISA_CODE >> 21), PT | PRESENT | WRITABLE | USER);

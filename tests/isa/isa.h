@@ -20,6 +20,9 @@
 #define ISA_CODE_MAX 1024u /* of a case */
 #define ISA_MARKS_MAX 192u
 #define ISA_REGIONS_MAX 96u
+/* 64-bit cases may find the data pages there as well, where Linux has a program's stack and data. */
+#define ISA_UPPER_STACK UINT64_C(0x7e0000000000)
+#define ISA_UPPER_DATA UINT64_C(0x540000000000)
 #define ISA_STACK (ISA_DATA + 0x1800) /* initial RSP */
 
 struct isa_state {
@@ -113,6 +116,8 @@ bool isa_generator_decode(const struct isa_generator *g, const uint8_t *bytes, Z
 bool isa_generator_compat(const struct isa_generator *g);
 /* Random registers, flags and data for the case. */
 void isa_random_state(struct isa_random *r, struct isa_case *c);
+/* Now and then pointers to data go to where that is once more. */
+void isa_random_places(struct isa_random *r, struct isa_case *c);
 uint64_t isa_random_target(struct isa_random *r, unsigned size); /* of a memory operand of that size */
 
 /* A case of `instructions` random ones. first: index of the first's mnemonic; the others are random. */

@@ -14,6 +14,9 @@
 
 #define XSTATE_MAGIC 0x46505853u /* FP_XSTATE_MAGIC1 of the kernel's frame, at byte 464 */
 #define FRAME_MAX 16384u
+/* Where the engine of the parent may have the guest's memory as the guest has it; the child has nothing of its own there. */
+#define LOW_START UINT64_C(0x10000)
+#define LOW_SIZE (UINT64_C(0x7fff0000) - LOW_START) /* a sanitizer's shadow follows */
 
 static const struct isa_case *cases;
 static struct isa_result *results;
@@ -141,9 +144,17 @@ static void on_signal(int number, siginfo_t *info, void *context)
 static bool map_at(uint64_t address, size_t size, int protection)
 {
     void *p =
-        mmap((void *)(uintptr_t)address, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        mmap((void *)(uintptr_t)address, size, protection, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
     return p == (void *)(uintptr_t)address;
+}
+
+/* The same memory once more. */
+static bool map_again(uint64_t address, size_t size, uint64_t at)
+{
+    void *p = mremap((void *)(uintptr_t)address, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, (void *)(uintptr_t)at);
+
+    return p == (void *)(uintptr_t)at;
 }
 
 static void child(void)
@@ -153,8 +164,13 @@ static void child(void)
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 
     stack.ss_sp = mmap(NULL, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    munmap((void *)LOW_START, LOW_SIZE);
     if (!map_at(ISA_CODE, ISA_CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC) ||
-        !map_at(ISA_DATA, ISA_DATA_SIZE, PROT_READ | PROT_WRITE))
+        !map_at(ISA_DATA, ISA_DATA_SIZE, PROT_READ | PROT_WRITE) ||
+        !map_again(ISA_DATA, ISA_DATA_SIZE, ISA_UPPER_STACK + ISA_DATA) ||
+        !map_again(ISA_CODE, ISA_CODE_SIZE, ISA_UPPER_STACK + ISA_CODE) ||
+        !map_again(ISA_DATA, ISA_DATA_SIZE, ISA_UPPER_DATA + ISA_DATA) ||
+        !map_again(ISA_CODE, ISA_CODE_SIZE, ISA_UPPER_DATA + ISA_CODE))
         _exit(2);
     sigaltstack(&stack, NULL);
     sigfillset(&action.sa_mask);

@@ -671,4 +671,5 @@ void isa_generate_sequence(struct isa_generator *g, struct isa_random *r, unsign
         node(&b);
     mark(&b, 1, false);
     c->code[c->code_size++] = 0xf4; /* HLT */
+    isa_random_places(r, c);
 }

@@ -2,10 +2,10 @@
 /* Mirrors: the user space of one process, laid out in the host's own address space as the guest has it.
  *
  * Where the user TLB lets the guest at a page, that page of guest RAM is mapped once more, at the linear address plus a constant,
- * with the same rights. Translations for a mirrored space (MODE_MIRROR) find an operand by the guest's own registers and a GS prefix
- * (translate_direct.c), or by one comparison and one addition; what is not mapped there is found out by the host's MMU. A SIGSEGV then leads from the instruction to its cold piece, which asks C for
- * the page as after any TLB miss, and C maps it. So a mirror is a large TLB filled on demand, and whatever takes rights from the user
- * TLB takes the page out of it.
+ * with the same rights. Translations for a mirrored space (MODE_MIRROR) find an operand by the guest's own registers and a GS
+ * prefix (translate_direct.c), or by one comparison and one addition; what is not mapped there is found out by the host's MMU. A SIGSEGV
+ * then leads from the instruction to its cold piece, which asks C for the page as after any TLB miss, and C maps it. So a mirror is a
+ * large TLB filled on demand, and whatever takes rights from the user TLB takes the page out of it.
  *
  * User space is mirrored in three windows, since it is as large as the host's own: programs at fixed addresses, programs at random ones,
  * and libraries, mappings and the stack, as Linux has them. What lies elsewhere goes by the TLB. The upper two are at one distance

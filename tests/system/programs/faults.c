@@ -12,8 +12,14 @@
 
 #define PAGE 4096u
 #define CODE UINT64_C(0x70000000)      /* a page to run, then one that may not be */
+#ifdef UPPER /* where Linux has stacks and programs */
+#define DATA UINT64_C(0x7e0070010000)
+#define READ_ONLY UINT64_C(0x540070020000)
+#else
 #define DATA UINT64_C(0x70010000)      /* two pages, then nothing */
 #define READ_ONLY UINT64_C(0x70020000) /* a page */
+#endif
+#define LOW_STACK UINT64_C(0x71000000) /* a page */
 #define FLAGS 0xcd5u /* that are shown: those of arithmetic and DF */
 
 /* Pages at places where a translator may think that something begins or ends: stacks go there. */
@@ -49,6 +55,24 @@ SNIPPET("push off the page", "lea 4(%rbx), %rsp; push %rax; push %rcx");
 SNIPPET("call off the page", "mov %rbx, %rsp; call 1f; 1: nop");
 SNIPPET("pop into read-only", "popq (%rbp)");
 SNIPPET("pop into rsp-relative", "push $3; push $4; popq 8(%rsp); pop %rax");
+SNIPPET("pushes off the page", "lea 20(%rbx), %rsp; push %rax; push %rcx; push %rdx; push %rsi");
+SNIPPET("pops over the end", "lea -8(%rdi), %rsp; pop %rax; pop %rcx; pop %rdx; pop %rsi; ret");
+SNIPPET("leave over the end", "lea 4(%rdi), %rbp; leave");
+SNIPPET("leave to a number", "mov $0x12345, %ebp; leave");
+SNIPPET("leave and go on", "lea 64(%rbx), %rbp; leave; push %rax; pop %rdx");
+SNIPPET("stack walks by pages", "mov $2000, %ecx; 1: sub $4096, %rsp; dec %ecx; jnz 1b; push %rax");
+SNIPPET("stack walks far", "mov $6000, %ecx; 1: sub $0x40000000, %rsp; dec %ecx; jnz 1b; push %rax");
+SNIPPET("stack walks and comes back", "mov $6000, %ecx; 1: sub $0x40000000, %rsp; dec %ecx; jnz 1b; mov $6000, %ecx; "
+        "1: add $0x40000000, %rsp; dec %ecx; jnz 1b; push %rax; pop %rdx");
+SNIPPET("stack pointer as a number", "mov %rsp, %r12; mov $5, %esp; add %rsp, %rsp; lea 3(%rsp), %rsp; mov %rsp, %rdx; "
+        "xchg %rsp, %r12; push %rdx; pop %rax; mov $7, %esp; push %rax");
+SNIPPET("stack elsewhere and back", "mov %rsp, %r12; mov $0x71000800, %esp; push %rax; call 1f; 1: pop %rdx; sub $40, %rsp; "
+        "mov %rdx, (%rsp); add $40, %rsp; pop %rcx; mov %r12, %rsp; push %rdx; pop %rcx");
+SNIPPET("stack aligned and variable", "mov %rsp, %rbp; and $-64, %rsp; mov $48, %eax; sub %rax, %rsp; mov %rbx, (%rsp); pop %rdx; "
+        "mov %rbp, %rsp; push %rdx");
+SNIPPET("base walks far", "mov $1000, %ecx; 1: add $0x40000000, %rbx; dec %ecx; jnz 1b; mov (%rbx), %rax");
+SNIPPET("index of 32 bits", "mov $-1, %eax; cltq; mov 16(%rbx,%rax,8), %rdx; mov $-1, %eax; mov (%rbx,%rax,8), %rdx");
+SNIPPET("pointer as an index", "xor %eax, %eax; mov 8(%rax,%rbx), %rdx; add 8(%rbx), %rdx; mov (%rax,%rbx,2), %rcx");
 SNIPPET("ret to no canonical address", "push %r8; ret");
 SNIPPET("jump to no canonical address", "jmp *%r8");
 SNIPPET("call no canonical address", "call *%r8");
@@ -261,6 +285,7 @@ int main(void)
     map_at(READ_ONLY, PAGE, PROT_READ);
     for (unsigned i = 0; i < sizeof(edges) / sizeof(edges[0]); i++)
         map_at(edges[i].address, edges[i].pages * PAGE, PROT_READ | PROT_WRITE);
+    map_at(LOW_STACK, PAGE, PROT_READ | PROT_WRITE);
     need(*(volatile uint8_t *)READ_ONLY == 0, "page of zeros"); /* present from now on */
     sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof(stack)}, NULL);
     sigfillset(&action.sa_mask);
