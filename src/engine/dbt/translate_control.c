@@ -240,11 +240,10 @@ static void emit_popped_word(struct translator *t, const struct guest_instructio
 /* MOV into the return address, RET: an indirect jump, as kernels make it against speculation. */
 static bool jumps_by_return(const struct translator *t, const struct guest_instruction *g)
 {
-    const struct guest_instruction *before = g - 1;
-    const ZydisDecodedOperand *to = &before->operand[0];
+    const struct guest_instruction *before = g > t->instruction ? g - 1 : NULL;
 
-    return g > t->instruction && before->decoded->mnemonic == ZYDIS_MNEMONIC_MOV && to->type == ZYDIS_OPERAND_TYPE_MEMORY &&
-           to->mem.base == ZYDIS_REGISTER_RSP && to->mem.index == ZYDIS_REGISTER_NONE && before->op.displacement == 0;
+    return before != NULL && before->memory == &before->operand[0] && before->op.base == X86_RSP && before->op.index == GPR_ZERO &&
+           before->op.displacement == 0 && before->decoded->mnemonic == ZYDIS_MNEMONIC_MOV;
 }
 
 static void emit_return(struct translator *t, const struct guest_instruction *g, int32_t offset)
