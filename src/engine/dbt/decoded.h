@@ -38,6 +38,7 @@ struct decoded {             /* two cache lines; what Zydis said stands elsewher
     /* The translator's notes; it fills them at first use. */
     bool chosen : 1, vector : 1, sharable : 1, peeked : 1, plain : 1, call : 1, relative : 1, changes_flags : 1;
     bool by_base : 1;        /* its memory operand is off a base register, 64 bits wide, and of at most 32 bytes */
+    bool by_offset : 1;      /* it is at the immediate: MOV without ModRM */
     bool memory_written : 1;
     uint16_t flags_read, flags_written, flags_tested, flags_overwritten;
     uint16_t written;        /* general registers, by number */

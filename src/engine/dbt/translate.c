@@ -57,6 +57,7 @@ static void describe(struct guest_instruction *g, struct decoded *d)
     d->memory = memory_operand(g);
     d->written = written_registers(g);
     d->by_base = d->memory != MEMORY_NONE && is_by_base(g, &g->operand[d->memory]);
+    d->by_offset = d->memory != MEMORY_NONE && g->operand[d->memory].encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64;
     d->memory_written = d->memory != MEMORY_NONE && (g->operand[d->memory].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
     d->condition = (int8_t)dbt_jump_condition(g->decoded->mnemonic);
     d->call = g->decoded->mnemonic == ZYDIS_MNEMONIC_CALL;
@@ -104,6 +105,7 @@ static void choose(struct translator *t, struct guest_instruction *g, struct dec
     g->memory = d->memory != MEMORY_NONE ? &g->operand[d->memory] : NULL;
     g->recipe = &d->recipe;
     g->by_base = d->by_base;
+    g->by_offset = d->by_offset;
     g->memory_written = d->memory_written;
     g->written = d->written;
     g->condition = d->condition;

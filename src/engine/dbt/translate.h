@@ -38,7 +38,7 @@ struct guest_instruction {
     translate_fn *translate; /* NULL: the interpreter's handler is called */
     const ZydisDecodedOperand *memory; /* the explicit operand there; NULL: none. The stack is none */
     struct recipe *recipe;
-    bool by_base, memory_written; /* as in decoded.h */
+    bool by_base, by_offset, memory_written; /* as in decoded.h */
     uint16_t written;        /* general registers, by number */
     int8_t condition;        /* of a conditional jump; -1: it is none */
     bool call;               /* a call of any kind */

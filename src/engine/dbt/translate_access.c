@@ -20,9 +20,14 @@ unsigned dbt_in_register(struct translator *t, unsigned guest, unsigned scratch)
     return scratch;
 }
 
-static bool is_rip(ZydisRegister reg)
+static bool is_wide(const struct guest_instruction *g)
 {
-    return reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP;
+    return !(g->op.flags & (OP_ADDRESS16 | OP_ADDRESS32));
+}
+
+static bool has_segment_base(const struct op *op)
+{
+    return op->segment == X86_FS || op->segment == X86_GS;
 }
 
 bool dbt_can_address(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
@@ -45,13 +50,12 @@ bool dbt_can_address(const struct translator *t, const struct guest_instruction 
 static void emit_sum(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand, bool wide,
                      int32_t displacement)
 {
-    const ZydisDecodedOperandMem *m = &operand->mem;
     struct host_memory h = {.base = HOST_NONE, .index = HOST_NONE};
     const struct op *op = &g->op; /* its displacement has the decoder's quirks seen to */
 
-    wide = wide && g->decoded->address_width == 64;
-    if (is_rip(m->base) || (op->base == GPR_ZERO && op->index == GPR_ZERO)) {
-        uint64_t value = (is_rip(m->base) ? g->next_rip : 0) + (uint64_t)(int64_t)op->displacement;
+    wide = wide && is_wide(g);
+    if (op->base == GPR_RIP || (op->base == GPR_ZERO && op->index == GPR_ZERO)) {
+        uint64_t value = (op->base == GPR_RIP ? g->next_rip : 0) + (uint64_t)(int64_t)op->displacement;
 
         emit_constant(&t->e, ADDRESS, wide ? value : (uint32_t)value);
         return;
@@ -80,14 +84,12 @@ void dbt_emit_offset_at(struct translator *t, const struct guest_instruction *g,
 
 void dbt_emit_address(struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand)
 {
-    ZydisRegister segment = operand->mem.segment;
-
-    if (operand->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64)
-        emit_constant(&t->e, ADDRESS, g->decoded->address_width == 64 ? g->op.immediate : (uint32_t)g->op.immediate);
+    if (g->by_offset)
+        emit_constant(&t->e, ADDRESS, is_wide(g) ? g->op.immediate : (uint32_t)g->op.immediate);
     else
         dbt_emit_offset(t, g, operand, true);
-    if (segment == ZYDIS_REGISTER_FS || segment == ZYDIS_REGISTER_GS) { /* 64-bit code; flags are spared already */
-        size_t base = offsetof(struct dbt_vcpu, segment_base) + 8 * (size_t)(segment - ZYDIS_REGISTER_ES);
+    if (has_segment_base(&g->op)) { /* 64-bit code; flags are spared already */
+        size_t base = offsetof(struct dbt_vcpu, segment_base) + 8 * (size_t)g->op.segment;
 
         emit_load(&t->e, SCRATCH, dbt_vcpu_at(base));
         emit_lea(&t->e, true, ADDRESS, (struct host_memory){.base = ADDRESS, .index = SCRATCH});
@@ -160,29 +162,26 @@ void dbt_emit_stack_access(struct translator *t, const struct guest_instruction 
 /* By RSP, or below RBP as a frame pointer has it. A wrong guess costs time only. */
 bool dbt_is_on_stack(const struct guest_instruction *g, const ZydisDecodedOperand *operand, unsigned size)
 {
-    const ZydisDecodedOperandMem *m = &operand->mem;
+    const struct op *op = &g->op;
 
-    if (size > 32 || m->index != ZYDIS_REGISTER_NONE || m->segment == ZYDIS_REGISTER_FS || m->segment == ZYDIS_REGISTER_GS)
+    if (size > 32 || op->index != GPR_ZERO || has_segment_base(op))
         return false;
-    return m->base == ZYDIS_REGISTER_RSP || m->base == ZYDIS_REGISTER_ESP ||
-           ((m->base == ZYDIS_REGISTER_RBP || m->base == ZYDIS_REGISTER_EBP) && g->op.displacement < 0);
+    return op->base == X86_RSP || (op->base == X86_RBP && op->displacement < 0);
 }
 
 /* An operand at a known place: its entry is known, too, and that it lies in one page. */
 static bool has_known_address(const struct translator *t, const struct guest_instruction *g, const ZydisDecodedOperand *operand,
                               uint64_t *ret_linear)
 {
-    const ZydisDecodedOperandMem *m = &operand->mem;
-
-    if (m->segment == ZYDIS_REGISTER_FS || m->segment == ZYDIS_REGISTER_GS)
+    if (has_segment_base(&g->op))
         return false;
-    if (operand->encoding == ZYDIS_OPERAND_ENCODING_DISP16_32_64)
+    if (g->by_offset)
         *ret_linear = g->op.immediate;
-    else if (is_rip(m->base) || (g->op.base == GPR_ZERO && g->op.index == GPR_ZERO))
-        *ret_linear = (is_rip(m->base) ? g->next_rip : 0) + (uint64_t)(int64_t)g->op.displacement;
+    else if (g->op.base == GPR_RIP || (g->op.base == GPR_ZERO && g->op.index == GPR_ZERO))
+        *ret_linear = (g->op.base == GPR_RIP ? g->next_rip : 0) + (uint64_t)(int64_t)g->op.displacement;
     else
         return false;
-    if (!t->code64 || g->decoded->address_width == 32)
+    if (!t->code64 || !is_wide(g))
         *ret_linear = (uint32_t)*ret_linear;
     return true;
 }

@@ -8,15 +8,10 @@
 
 #define RANGE_MAX 200 /* bytes; fits in cold_data.size */
 
-static bool is_on_stack(const struct op *op) /* as dbt_is_on_stack() finds it */
-{
-    return op->index == GPR_ZERO && (op->base == X86_RSP || (op->base == X86_RBP && op->displacement < 0));
-}
-
 /* Whether the operand may take part. */
 static bool is_candidate(const struct guest_instruction *g)
 {
-    return g->translate != NULL && g->sharable && g->by_base && !is_on_stack(&g->op);
+    return g->translate != NULL && g->sharable && g->by_base && !dbt_is_on_stack(g, g->memory, g->op.memory_size);
 }
 
 /* Whether what was looked up before the instruction holds behind it. */
