@@ -308,14 +308,23 @@ static int fill_devices(xmlNode *devices, const char *emulator, struct err *err)
     return r < 0 ? r : give_slots(devices, err);
 }
 
+#define TSC_HERTZ_MIN UINT64_C(100000000) /* as --cpu MODEL,tsc-frequency= takes it */
+#define TSC_HERTZ_MAX UINT64_C(20000000000)
+
 /* rtc, pit: what tick policy a document asks for is what the devices do; there is no HPET. */
 static int check_timers(const xmlNode *clock, struct err *err)
 {
+    uint64_t hertz;
+
     for (const xmlNode *timer = xml_first(clock, "timer"); timer != NULL; timer = xml_next(timer, "timer")) {
         if (tree_is(timer, "name", "hpet") && !tree_is(timer, "present", "no"))
             return contradiction(err, timer, "the machine has no HPET: present must be 'no'");
         if (!tree_is(timer, "name", "hpet") && tree_is(timer, "present", "no"))
             return contradiction(err, timer, "this timer is always there");
+        if (xml_attribute(timer, "frequency") != NULL && !tree_is(timer, "name", "tsc"))
+            return contradiction(err, timer, "of the timers only tsc has a frequency that can be chosen");
+        if (xml_attribute(timer, "frequency") != NULL && (!tree_number(timer, "frequency", &hertz) || hertz < TSC_HERTZ_MIN || hertz > TSC_HERTZ_MAX))
+            return contradiction(err, timer, "the frequency is a number of hertz from 100000000 to 20000000000");
     }
     return 0;
 }

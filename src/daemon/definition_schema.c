@@ -48,7 +48,7 @@ static const struct row rows[] = {
     {"domain/cpu/topology", "sockets dies=1 cores threads=1", NULL},
     {"domain/cpu/feature+", "policy=require|disable name", NULL},
     {"domain/clock", "offset=utc", NULL},
-    {"domain/clock/timer+", "name=rtc|pit|hpet|kvmclock tickpolicy=catchup|delay present=yes|no", NULL},
+    {"domain/clock/timer+", "name=rtc|pit|hpet|kvmclock|tsc tickpolicy=catchup|delay present=yes|no frequency", NULL},
     {"domain/on_poweroff", "", "destroy"},
     {"domain/on_reboot", "", "restart|destroy"},
     {"domain/on_crash", "", "destroy"},

@@ -172,11 +172,20 @@ static int add_devices(struct domain *domain, struct vmm_arguments *arguments, s
     return r;
 }
 
-/* "model,+feature,-feature" as --cpu takes it. */
+static const char *tsc_frequency(const xmlNode *clock)
+{
+    for (const xmlNode *timer = xml_first(clock, "timer"); timer != NULL; timer = xml_next(timer, "timer"))
+        if (tree_is(timer, "name", "tsc"))
+            return xml_attribute(timer, "frequency");
+    return NULL;
+}
+
+/* "model,+feature,-feature,tsc-frequency=hertz" as --cpu takes it. */
 static void add_cpu(const struct domain *domain, struct vmm_arguments *arguments)
 {
     const xmlNode *cpu = xml_first(definition_root(domain->live), "cpu");
     const char *model = xml_child_content(cpu, "model");
+    const char *hertz = tsc_frequency(xml_first(definition_root(domain->live), "clock"));
     char text[1024];
 
     if (cpu == NULL)
@@ -192,6 +201,8 @@ static void add_cpu(const struct domain *domain, struct vmm_arguments *arguments
         text_format(text + used, sizeof(text) - used, ",%c%s", tree_is(feature, "policy", "disable") ? '-' : '+',
                     xml_attribute(feature, "name"));
     }
+    if (hertz != NULL)
+        text_format(text + strlen(text), sizeof(text) - strlen(text), ",tsc-frequency=%s", hertz);
     add_option(arguments, "cpu", text);
 }
 

@@ -70,7 +70,7 @@ struct engine_config {
     struct memory *memory;              /* all RAM already added; outlives the VM */
     unsigned cpus;
     bool use_irqchip;                   /* false keeps interrupt controllers outside even where ENGINE_IRQCHIP is there */
-    uint32_t tsc_khz;                   /* guest TSC frequency; 0 = the host's */
+    uint32_t tsc_khz;                   /* guest TSC frequency, CPUID_TSC_KHZ_MIN..MAX; 0 = the host's */
     struct engine_hooks hooks;
     const char *options;                /* engine-specific text after "--engine NAME,"; NULL: none */
 };
@@ -99,6 +99,12 @@ struct engine_probe {
     char reason[200];       /* why not usable, or why not native: a sentence */
 };
 
+/* The host's time stamp counter. */
+struct engine_tsc {
+    uint32_t khz;
+    bool scales; /* guests can be given another frequency */
+};
+
 struct engine_type;
 struct engine_vm { const struct engine_type *type; };   /* first member of each engine's own VM */
 struct engine_vcpu { const struct engine_type *type; }; /* first member of each engine's own vCPU */
@@ -112,7 +118,19 @@ struct engine_type {
     int (*vm_new)(const struct engine_config *config, struct engine_vm **ret_vm, struct err *err);
     void (*vm_free)(struct engine_vm *vm);             /* after its vCPUs; accepts NULL */
     unsigned (*capabilities)(const struct engine_vm *vm);
+    int (*host_tsc)(struct engine_tsc *ret_tsc, struct err *err);
+
+    /* The VM's TSC frequency. It is fixed when the VM is made, moves with the VM, and is what CPUID tells; where a host's differs by
+     * no more than the engine's tolerance, the counter runs at the host's. */
     uint32_t (*tsc_khz)(const struct engine_vm *vm);
+    /* Gives the VM another one, and its vCPUs the CPUID leaves that tell it, while none is inside engine_vcpu_run(). The counters' values
+     * are undefined until tsc_set. -ENOTSUP in a sentence with both frequencies where this host can't; then all is as it was.
+     * With KVM only before a vCPU has run. */
+    int (*tsc_set_khz)(struct engine_vm *vm, uint32_t khz, struct err *err);
+    /* The counters of all vCPUs, by id, at one and the same moment, while none is inside engine_vcpu_run(): guests rely on how they
+     * stand to each other. */
+    void (*tsc_get)(struct engine_vm *vm, uint64_t *ret_tsc);
+    void (*tsc_set)(struct engine_vm *vm, const uint64_t *tsc);
 
     /* id = APIC ID = index, created in order from 0. The CPU is in reset state. */
     int (*vcpu_new)(struct engine_vm *vm, unsigned id, const struct cpuid_table *cpuid, struct engine_vcpu **ret_vcpu,
@@ -131,8 +149,7 @@ struct engine_type {
     void (*vcpu_init)(struct engine_vcpu *vcpu);
     void (*vcpu_sipi)(struct engine_vcpu *vcpu, uint8_t vector);
     void (*vcpu_nmi)(struct engine_vcpu *vcpu);        /* both kinds of engine */
-    /* The guest's TSC now, from any thread: for the local APIC's deadline, and to hold it while the VM is paused. With
-     * ENGINE_IRQCHIP only the latter: while the vCPU is not inside engine_vcpu_run(). */
+    /* The guest's TSC now, from any thread: for the local APIC's deadline. */
     uint64_t (*vcpu_tsc)(struct engine_vcpu *vcpu);
 
     /* With irqchip in the engine. NULL otherwise. */

@@ -40,6 +40,9 @@ struct board_section {
 };
 bool board_section(const struct board *board, unsigned i, struct board_section *ret_section);
 
+/* The CPUs' time stamp counters have another frequency. */
+void board_set_tsc_khz(struct board *board, uint32_t khz);
+
 /* Appends the sections of all devices and interrupt controllers. CPUs are parked. */
 int board_save(struct board *board, struct buffer *out, struct err *err);
 

@@ -136,6 +136,13 @@ static int add_lapics(struct board *board, struct err *err)
     return r;
 }
 
+void board_set_tsc_khz(struct board *board, uint32_t khz)
+{
+    for (unsigned i = 0; i < board->lapics.count; i++)
+        if (board->lapics.lapic[i] != NULL)
+            lapic_set_tsc_khz(board->lapics.lapic[i], khz);
+}
+
 /* The 8259s' INT is the first CPU's LINT0. */
 static void set_int(void *ctx, unsigned number, bool level)
 {

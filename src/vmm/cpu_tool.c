@@ -73,13 +73,18 @@ static int describe(int argc, char *const argv[], struct err *err)
     struct cpuid_description description;
     const struct engine_type *type;
     struct cpuid_table supported;
+    struct engine_tsc tsc;
     int r = choose_engine(argc, argv, &type, err);
 
     if (r == 0)
         r = type->supported_cpuid(&supported, err);
+    if (r == 0)
+        r = type->host_tsc(&tsc, err);
     if (r < 0)
         return r;
     cpuid_describe(&supported, type->name, &description);
+    description.tsc_khz = tsc.khz;
+    description.tsc_fixed = !tsc.scales;
     r = cpuid_description_print(&description, &text);
     if (r == 0)
         fwrite(text.data, 1, text.size, stdout);

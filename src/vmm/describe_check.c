@@ -15,11 +15,11 @@
 #include "vmm/board.h"
 #include "vmm/describe.h"
 #include "vmm/machine.h"
+#include "vmm/machine_cpu.h"
 #include "vmm/plug.h"
 #include "vmm/version.h"
 #include "x86/cpuid_compare.h"
 
-#define TSC_TOLERANCE_PPM 250
 #define CLOCK_TOLERANCE_NS NANOSECONDS_PER_SECOND
 
 static const char *text_of(const json_t *object, const char *name)
@@ -108,18 +108,19 @@ static int check_cpu_model(const struct machine *machine, const json_t *source, 
                  : cpuid_compare(&table, &machine->cpuid, !json_is_false(json_object_get(source, "long-mode")), err);
 }
 
-static int check_time(const struct machine *machine, const json_t *source, struct err *err)
+/* The frequency is the VM's from now on: one that waits here has none of its own. */
+static int check_time(struct machine *machine, const json_t *source, struct err *err)
 {
-    json_int_t there = number_of(source, "tsc-khz"), here = machine->engine_type->tsc_khz(machine->vm);
-    json_int_t difference = there > here ? there - here : here - there;
+    json_int_t khz = number_of(source, "tsc-khz");
     struct timespec now;
     json_int_t clock;
+    int r;
 
-    if (difference > here / 1000000 * TSC_TOLERANCE_PPM + 1)
-        return err_set(err, -ENOTSUP,
-                       "the guest's time stamp counter runs at %lld kHz on the source and %lld kHz on the destination: "
-                       "choose a host whose CPU has the same frequency",
-                       (long long)there, (long long)here);
+    if (khz <= 0 || khz > UINT32_MAX)
+        return err_set(err, -EBADMSG, "the source's description does not tell its TSC frequency");
+    r = machine_cpus_set_tsc_khz(machine, (uint32_t)khz, err);
+    if (r < 0)
+        return err_prefix(err, "the VM runs at another TSC frequency on the source");
     clock_gettime(CLOCK_REALTIME, &now);
     clock = now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec - number_of(source, "clock");
     if (clock > CLOCK_TOLERANCE_NS || clock < -CLOCK_TOLERANCE_NS)
@@ -379,12 +380,14 @@ static int parse(const void *description, size_t size, json_t **ret_object, stru
 int describe_check(struct machine *machine, const void *description, size_t size, bool *ret_arbiter, struct err *err)
 {
     static int (*const checks[])(const struct machine *machine, const json_t *source, struct err *err) = {
-        check_cpus, check_memory, check_disks, check_networks, check_devices, check_cpu_model, check_time};
+        check_cpus, check_memory, check_disks, check_networks, check_devices, check_cpu_model};
     json_t *source = NULL;
     int r = parse(description, size, &source, err);
 
     for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)
         r = checks[i](machine, source, err);
+    if (r == 0)
+        r = check_time(machine, source, err);
     if (r == 0)
         *ret_arbiter = json_is_true(json_object_get(source, "arbiter")) && describe_can_arbitrate(machine, false);
     json_decref(source);

@@ -16,6 +16,7 @@
 #include "vmm/machine_cpu.h"
 #include "vmm/migrate.h"
 #include "vmm/terminal.h"
+#include "x86/cpuid_tsc.h"
 #include "x86/state.h"
 
 void machine_send_event(struct machine *machine, enum machine_event event)
@@ -67,8 +68,7 @@ void machine_resume(struct machine *machine)
     first = machine->status == MACHINE_PRELAUNCH;
     if ((!first && machine->status != MACHINE_PAUSED) || machine->unusable)
         return;
-    if (!first)
-        machine_cpus_start_time(machine);
+    machine_cpus_start_time(machine);
     machine->status = MACHINE_RUNNING;
     clock_start(&machine->clock);
     timers_moved(machine);
@@ -246,6 +246,8 @@ static int make_engine(struct machine *machine, struct err *err)
     int r = engine_choose(machine->config->engine, &machine->engine_type, machine->engine_why,
                           sizeof(machine->engine_why), err);
 
+    if (r == 0 && machine->config->cpu != NULL)
+        r = cpuid_model_tsc_khz(machine->config->cpu, &engine.tsc_khz, err);
     if (r == 0)
         r = memory_new(&machine->memory, err);
     if (r == 0)

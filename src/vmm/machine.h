@@ -67,7 +67,6 @@ struct machine_cpu {
     struct engine_vcpu *vcpu;
     pthread_t thread;
     pid_t thread_id;
-    uint64_t tsc; /* while the machine stands */
     int64_t rest_ns; /* host_monotonic_ns() at which it is to rest again, if throttled */
     bool started; /* the thread exists */
     bool parked;  /* not inside the engine, and not going there while the machine does not run */
@@ -89,6 +88,7 @@ struct machine {
     struct engine_vm *vm;
     unsigned capabilities;  /* of the engine */
     uint64_t guest_clock_ns; /* kvmclock while the CPUs stand */
+    uint64_t tsc[ENGINE_CPUS_MAX]; /* likewise */
     struct cpuid_table cpuid; /* of CPU 0 */
     struct machine_cpu cpu[ENGINE_CPUS_MAX];
     unsigned cpu_count;

@@ -12,8 +12,10 @@
 #include "boot/boot.h"
 #include "event/loop.h"
 #include "sandbox/sandbox.h"
+#include "vmm/board.h"
 #include "vmm/machine.h"
 #include "x86/cpuid.h"
+#include "x86/cpuid_tsc.h"
 #include "x86/state.h"
 
 /* Describes a crash once: the first one counts. */
@@ -243,23 +245,48 @@ void machine_cpus_stop_time(struct machine *machine)
 
     if (type->clock_get != NULL)
         type->clock_get(machine->vm, &machine->guest_clock_ns);
-    for (unsigned i = 0; type->vcpu_tsc != NULL && i < machine->cpu_count; i++)
-        machine->cpu[i].tsc = type->vcpu_tsc(machine->cpu[i].vcpu);
+    type->tsc_get(machine->vm, machine->tsc);
 }
 
 void machine_cpus_start_time(struct machine *machine)
 {
     const struct engine_type *type = machine->engine_type;
-    struct x86_state state;
 
     if (type->clock_set != NULL)
         type->clock_set(machine->vm, machine->guest_clock_ns);
-    for (unsigned i = 0; type->vcpu_tsc != NULL && i < machine->cpu_count; i++) {
-        if (type->vcpu_get_state(machine->cpu[i].vcpu, &state, NULL) < 0)
-            continue;
-        state.msr.tsc = machine->cpu[i].tsc;
-        type->vcpu_set_state(machine->cpu[i].vcpu, &state, NULL);
-    }
+    type->tsc_set(machine->vm, machine->tsc);
+}
+
+/* Asked for by the command line; what two sides have measured of one frequency is no contradiction. */
+static bool contradicts(uint32_t asked, uint32_t khz)
+{
+    uint64_t difference = asked > khz ? asked - khz : khz - asked;
+
+    return asked != 0 && difference * 1000000 > (uint64_t)asked * CPUID_TSC_TOLERANCE_PPM;
+}
+
+int machine_cpus_set_tsc_khz(struct machine *machine, uint32_t khz, struct err *err)
+{
+    uint32_t asked = 0;
+    int r;
+
+    if (khz == machine->engine_type->tsc_khz(machine->vm))
+        return 0;
+    if (khz < CPUID_TSC_KHZ_MIN || khz > CPUID_TSC_KHZ_MAX)
+        return err_set(err, -EBADMSG, "its time stamp counter runs at %u kHz, which none does", khz);
+    if (machine->config->cpu != NULL)
+        cpuid_model_tsc_khz(machine->config->cpu, &asked, NULL);
+    if (contradicts(asked, khz))
+        return err_set(err, -EINVAL,
+                       "the VM's time stamp counter runs at %u kHz, and this side was started with tsc-frequency=%llu: leave that out, "
+                       "or give tsc-frequency=%llu",
+                       khz, asked * 1000ull, khz * 1000ull);
+    r = machine->engine_type->tsc_set_khz(machine->vm, khz, err);
+    if (r < 0)
+        return r;
+    cpuid_set_tsc_khz(&machine->cpuid, khz);
+    board_set_tsc_khz(machine->board, khz);
+    return 0;
 }
 
 int machine_cpus_reset(struct machine *machine, const struct x86_state *bsp, struct err *err)

@@ -3,6 +3,8 @@
 #ifndef FERRY_VMM_MACHINE_CPU_H
 #define FERRY_VMM_MACHINE_CPU_H
 
+#include <stdint.h>
+
 struct err;
 struct machine;
 
@@ -22,6 +24,10 @@ void machine_cpus_park(struct machine *machine);
 /* Time as the CPUs see it stands between these two: kvmclock, and the TSC where the engine lets us read it. Parked. */
 void machine_cpus_stop_time(struct machine *machine);
 void machine_cpus_start_time(struct machine *machine);
+
+/* The VM's TSC frequency becomes that of a VM that comes here, as far as this host can. -EBADMSG, -EINVAL, -ENOTSUP. Parked; the TSCs'
+ * values are to be set anew. */
+int machine_cpus_set_tsc_khz(struct machine *machine, uint32_t khz, struct err *err);
 
 /* All CPUs to their reset state, the first one to `bsp`. Parked. */
 struct x86_state;

@@ -40,6 +40,7 @@ struct machine_state {
     uint64_t guest_clock_ns;
     uint32_t cpus;
     uint8_t halted[ENGINE_CPUS_MAX];
+    uint32_t tsc_khz; /* 0: not told; then it is this VM's */
 };
 
 static const struct field machine_fields[] = {
@@ -47,13 +48,16 @@ static const struct field machine_fields[] = {
     FIELD(2, struct machine_state, guest_clock_ns),
     FIELD(3, struct machine_state, cpus),
     FIELD_ARRAY(4, struct machine_state, halted),
+    FIELD(5, struct machine_state, tsc_khz),
     FIELD_END,
 };
 
 int machine_save_sections(struct machine *machine, struct buffer *out, struct err *err)
 {
-    struct machine_state own = {
-        .clock_ns = clock_now(&machine->clock), .guest_clock_ns = machine->guest_clock_ns, .cpus = machine->cpu_count};
+    struct machine_state own = {.clock_ns = clock_now(&machine->clock),
+                                .guest_clock_ns = machine->guest_clock_ns,
+                                .cpus = machine->cpu_count,
+                                .tsc_khz = machine->engine_type->tsc_khz(machine->vm)};
     int r;
 
     for (unsigned i = 0; i < machine->cpu_count; i++)
@@ -65,8 +69,7 @@ int machine_save_sections(struct machine *machine, struct buffer *out, struct er
         r = machine->engine_type->vcpu_get_state(machine->cpu[i].vcpu, &state, err);
         if (r < 0)
             return r;
-        if (machine->engine_type->vcpu_tsc != NULL)
-            state.msr.tsc = machine->cpu[i].tsc;
+        state.msr.tsc = machine->tsc[i];
         r = section_write(out, "cpu", i, 1, x86_state_fields, &state);
     }
     return r == 0 ? board_save(machine->board, out, err) : r;
@@ -185,6 +188,9 @@ static int load_machine_section(struct machine *machine, const struct section *s
                        machine->cpu_count, own.cpus);
     if (own.clock_ns < 0)
         return err_set(err, -EINVAL, "its clock is negative");
+    r = own.tsc_khz != 0 ? machine_cpus_set_tsc_khz(machine, own.tsc_khz, err) : 0;
+    if (r < 0)
+        return r;
     clock_init_stopped(&machine->clock, own.clock_ns);
     machine->guest_clock_ns = own.guest_clock_ns;
     for (unsigned i = 0; i < machine->cpu_count; i++)
@@ -205,7 +211,7 @@ static int load_cpu_section(struct machine *machine, const struct section *secti
         r = x86_state_check(&state, err);
     if (r == 0)
         r = machine->engine_type->vcpu_set_state(cpu->vcpu, &state, err);
-    cpu->tsc = state.msr.tsc;
+    machine->tsc[section->instance] = state.msr.tsc;
     return r;
 }
 

@@ -251,7 +251,7 @@ static const struct option options[] = {
      parse_engine},
     {"cpus", "N", "number of CPUs (default: 1)", 0, parse_cpus},
     {"memory", "SIZE", "RAM, like 512M or 2G (default: 512M)", 0, parse_memory},
-    {"cpu", "MODEL[,+FEATURE][,-FEATURE][,vendor=NAME][,phys-bits=N]",
+    {"cpu", "MODEL[,+FEATURE][,-FEATURE][,vendor=NAME][,phys-bits=N][,tsc-frequency=HZ]",
      "CPU model: x86-64-v1 to x86-64-v4, host, max (default: max); ferry cpu list says which this host has", TEXT(cpu)},
     {"kernel", "FILE", "bzImage, PVH or multiboot kernel to boot", TEXT(kernel)},
     {"initrd", "FILE", "initial RAM disk for the kernel", TEXT(initrd)},

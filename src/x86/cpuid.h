@@ -32,7 +32,8 @@ void cpuid_host(struct cpuid_table *ret_table);
 
 /* Builds what a guest is offered.
  * model: "x86-64-v1" ... "x86-64-v4", "host", "max", each optionally followed by ",+feature,-feature,vendor=AuthenticAMD|
- * GenuineIntel,phys-bits=N" (feature names as in /proc/cpuinfo). A named model is the same CPU wherever it is built: vendor,
+ * GenuineIntel,phys-bits=N,tsc-frequency=HZ" (feature names as in /proc/cpuinfo; the frequency is not looked at here, see
+ * cpuid_tsc.h). A named model is the same CPU wherever it is built: vendor,
  * family, model, caches and 40 bits of physical address are its own, not the host's (fewer bits only where the host has no
  * more). supported: the features that the engine can deliver; a named model that asks
  * for more is refused in a sentence that lists what is missing; "host" and "max" take what there is.

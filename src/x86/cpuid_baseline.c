@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "base/err.h"
 #include "base/text.h"
+#include "x86/cpuid_tsc.h"
 
 /* Instructions, and what systems use for themselves, that a guest may have beyond its level: the same on CPUs of either vendor. */
 #define BEYOND                                                                                                         \
@@ -57,6 +58,8 @@ int cpuid_description_print(const struct cpuid_description *description, struct 
         }
     }
     r = r < 0 ? r : buffer_append(out, "\n", 1);
+    if (r == 0 && description->tsc_khz != 0)
+        r = buffer_printf(out, "tsc %u %s\n", description->tsc_khz, description->tsc_fixed ? "fixed" : "scaled");
     for (unsigned i = 0; r == 0 && i < X86_XSTATE_COMPONENTS; i++)
         if (description->xstate[i].size != 0)
             r = buffer_printf(out, "xstate %u %u %u\n", i, description->xstate[i].size, description->xstate[i].offset);
@@ -100,6 +103,21 @@ static int parse_xstate(struct cpuid_description *d, char *rest)
     return 0;
 }
 
+static int parse_tsc(struct cpuid_description *d, char *rest)
+{
+    uint64_t khz;
+    const char *word;
+
+    if (parse_number(&rest, CPUID_TSC_KHZ_MAX, &khz) < 0 || khz < CPUID_TSC_KHZ_MIN)
+        return -EBADMSG;
+    word = next_word(&rest);
+    if (word == NULL || (!text_equal(word, "fixed") && !text_equal(word, "scaled")))
+        return -EBADMSG;
+    d->tsc_khz = (uint32_t)khz;
+    d->tsc_fixed = text_equal(word, "fixed");
+    return 0;
+}
+
 static int parse_word(char *out, size_t size, char *rest)
 {
     char *word = next_word(&rest);
@@ -121,6 +139,8 @@ static int parse_line(struct cpuid_description *d, char *line)
         return parse_word(d->vendor, sizeof(d->vendor), line);
     if (text_equal(key, "xstate"))
         return parse_xstate(d, line);
+    if (text_equal(key, "tsc"))
+        return parse_tsc(d, line);
     if (text_equal(key, "features"))
         while ((name = next_word(&line)) != NULL)
             cpuid_features_add(&d->features, name);
@@ -215,14 +235,46 @@ static int nothing_shared(const struct cpuid_description *list, const char *cons
     return err_set(err, -ENOTSUP, "they have not even model %s in common", level.name);
 }
 
+static bool same_tsc(const struct cpuid_description *a, const struct cpuid_description *b)
+{
+    uint64_t difference = a->tsc_khz > b->tsc_khz ? a->tsc_khz - b->tsc_khz : b->tsc_khz - a->tsc_khz;
+
+    return difference * 1000000 <= (uint64_t)a->tsc_khz * CPUID_TSC_TOLERANCE_PPM;
+}
+
+/* ret_khz: what VMs must be made with; 0: it doesn't matter. */
+static int common_tsc(const struct cpuid_description *list, const char *const *names, unsigned count, uint32_t *ret_khz,
+                      struct err *err)
+{
+    const struct cpuid_description *fixed = NULL;
+
+    *ret_khz = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (list[i].tsc_khz == 0 || !list[i].tsc_fixed)
+            continue;
+        if (fixed != NULL && !same_tsc(fixed, &list[i]))
+            return err_set(err, -ENOTSUP, "the time stamp counter of %s runs at %u kHz and that of %s at %u kHz, and their engine %s can "
+                           "scale neither, so that no VM can move between them: use --engine dbt on one of them",
+                           names[fixed - list], fixed->tsc_khz, names[i], list[i].tsc_khz, list[i].engine);
+        fixed = fixed != NULL ? fixed : &list[i];
+    }
+    for (unsigned i = 0; fixed != NULL && i < count; i++)
+        if (list[i].tsc_khz != 0 && !same_tsc(fixed, &list[i]))
+            *ret_khz = fixed->tsc_khz;
+    return 0;
+}
+
 int cpuid_baseline(const struct cpuid_description *list, const char *const *names, unsigned count,
                    char ret_model[static CPUID_MODEL_MAX], struct err *err)
 {
     struct cpuid_features shared = shared_by(list, count), beyond = {0}, missing;
     struct cpuid_level level, best = {0};
-    uint32_t bits = PHYSICAL_BITS_DEFAULT;
+    uint32_t bits = PHYSICAL_BITS_DEFAULT, khz;
     size_t used;
+    int r = common_tsc(list, names, count, &khz, err);
 
+    if (r < 0)
+        return r;
     for (unsigned i = 0; cpuid_level(i, &level); i++)
         if (!lacks(&shared, &level.features, &missing))
             best = level;
@@ -243,5 +295,8 @@ int cpuid_baseline(const struct cpuid_description *list, const char *const *name
     used = strlen(ret_model);
     if (bits < PHYSICAL_BITS_DEFAULT)
         text_format(ret_model + used, CPUID_MODEL_MAX - used, ",phys-bits=%u", bits);
+    used = strlen(ret_model);
+    if (khz != 0)
+        text_format(ret_model + used, CPUID_MODEL_MAX - used, ",tsc-frequency=%llu", khz * 1000ull);
     return 0;
 }

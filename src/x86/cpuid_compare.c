@@ -140,8 +140,8 @@ static uint32_t compared_bits(uint32_t leaf, uint32_t subleaf, unsigned reg)
         uint32_t left_out;
     } masks[] = {
         {1, REG_EBX, 0xff000000}, {0xb, REG_EDX, ~0u},         {0x1f, REG_EDX, ~0u},      {0x8000001e, REG_EAX, ~0u},
-        {0x8000001e, REG_EBX, 0xff}, {0x15, REG_EBX, ~0u},     {0x16, REG_EAX, ~0u},      {0x16, REG_EBX, ~0u},
-        {0x40000010, REG_EAX, ~0u},
+        {0x8000001e, REG_EBX, 0xff}, {0x15, REG_EAX, ~0u},     {0x15, REG_EBX, ~0u},      {0x15, REG_ECX, ~0u},
+        {0x16, REG_EAX, ~0u},    {0x16, REG_EBX, ~0u},     {0x40000010, REG_EAX, ~0u},
     };
 
     if (cpuid_features_hold(leaf, subleaf, reg))

@@ -6,11 +6,11 @@
 
 #include "base/bits.h"
 #include "base/text.h"
+#include "x86/cpuid_tsc.h"
 #include "x86/xsave.h"
 
 #define AMD_COPIED_BITS 0x0183f3ffu /* of leaf 1 EDX, shown again in 0x80000001 EDX */
 #define KVM_FEATURES (1u << 3 | 1u << 24) /* clocksource2, stable clock */
-#define APIC_BUS_KHZ 1000000u
 
 static void add(struct cpuid_table *table, uint32_t leaf, uint32_t eax, uint32_t ebx, uint32_t ecx, uint32_t edx)
 {
@@ -151,8 +151,8 @@ static void add_basic(const struct cpuid_leaf_plan *plan, const struct cpuid_tab
     add_xsave(plan, table);
     if (!intel)
         return;
-    add(table, 0x15, APIC_BUS_KHZ, plan->request->tsc_khz, APIC_BUS_KHZ * 1000, 0);
-    add(table, 0x16, plan->request->tsc_khz / 1000, plan->request->tsc_khz / 1000, APIC_BUS_KHZ / 10000, 0);
+    add(table, 0x15, 0, 0, 0, 0);
+    add(table, 0x16, 0, 0, CPUID_CRYSTAL_KHZ / 10000, 0);
     add_topology(table, 0x1f, cpus);
 }
 
@@ -165,7 +165,7 @@ static void add_hypervisor(const struct cpuid_leaf_plan *plan, struct cpuid_tabl
         return;
     add(table, 0x40000000, 0x40000010, load_le32(name), load_le32(name + 4), load_le32(name + 8));
     add(table, 0x40000001, kvm->eax & KVM_FEATURES, 0, 0, 0);
-    add(table, 0x40000010, plan->request->tsc_khz, APIC_BUS_KHZ, 0, 0);
+    add(table, 0x40000010, 0, CPUID_CRYSTAL_KHZ, 0, 0);
 }
 
 static void add_extended(const struct cpuid_leaf_plan *plan, const struct cpuid_table *host, struct cpuid_table *table)
@@ -223,5 +223,6 @@ void cpuid_leaves(const struct cpuid_leaf_plan *plan, struct cpuid_table *ret_ta
     add_basic(plan, &host, ret_table);
     add_hypervisor(plan, ret_table);
     add_extended(plan, &host, ret_table);
+    cpuid_set_tsc_khz(ret_table, plan->request->tsc_khz);
     cpuid_features_put(ret_table, &features);
 }

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "x86/cpuid_feature.h"
 #include "x86/cpuid_leaf.h"
+#include "x86/cpuid_tsc.h"
 
 /* What a 64-bit system cannot do without, and what costs nothing to have everywhere. */
 #define SYSTEM_FEATURES                                                                                                \
@@ -107,7 +108,7 @@ static int apply_physical_bits(const char *value, unsigned length, uint32_t *bit
     return 0;
 }
 
-/* One option behind the model's name: +feature, -feature, vendor= or phys-bits=. */
+/* One option behind the model's name: +feature, -feature, vendor=, phys-bits= or tsc-frequency=, which is the VM's to see to. */
 static int apply_option(const char *option, unsigned length, struct cpuid_leaf_plan *plan, struct err *err)
 {
     struct cpuid_features *set = &plan->features;
@@ -117,9 +118,14 @@ static int apply_option(const char *option, unsigned length, struct cpuid_leaf_p
         return apply_vendor(option + 7, length - 7, &plan->vendor, err);
     if (length > 10 && memcmp(option, "phys-bits=", 10) == 0)
         return apply_physical_bits(option + 10, length - 10, &plan->physical_bits, err);
+    if (length > 14 && memcmp(option, "tsc-frequency=", 14) == 0) {
+        uint32_t khz;
+
+        return cpuid_model_tsc_khz(plan->request->model, &khz, err);
+    }
     if (length < 2 || (option[0] != '+' && option[0] != '-'))
-        return err_set(err, -EINVAL, "CPU option \"%.*s\" is not understood; give +feature, -feature, vendor=NAME or phys-bits=N",
-                       (int)length, option);
+        return err_set(err, -EINVAL, "CPU option \"%.*s\" is not understood; give +feature, -feature, vendor=NAME, phys-bits=N or "
+                       "tsc-frequency=HZ", (int)length, option);
     if (!cpuid_feature_find(option + 1, length - 1, &f))
         return err_set(err, -EINVAL, "there is no CPU feature \"%.*s\"; names are those of /proc/cpuinfo",
                        (int)length - 1, option + 1);

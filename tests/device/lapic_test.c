@@ -612,6 +612,26 @@ static void test_deadline_with_another_tsc(void **state)
     finish(&b);
 }
 
+/* A VM that comes from a host whose TSC runs at another frequency. */
+static void test_deadline_with_another_frequency(void **state)
+{
+    struct fixture f;
+
+    start(&f);
+    lapic_set_tsc_khz(f.cpu[0], TSC_KHZ / 4);
+    put(&f, 0, LVT_TIMER, 0x40040);
+    assert_int_equal(write_msr(&f, 0, 0x6e0, tsc_now(&f, 0) + 2000000), 0);
+    lapic_set_tsc_khz(f.cpu[0], TSC_KHZ);
+    harness_advance(&f.h, MILLISECOND - 1);
+    assert_int_equal(who_got_it(&f), 0);
+    harness_advance(&f.h, 2);
+    assert_int_equal(who_got_it(&f), 1);
+    lapic_set_tsc_khz(f.cpu[0], TSC_KHZ * 2); /* nothing armed */
+    harness_advance(&f.h, MILLISECOND);
+    assert_int_equal(who_got_it(&f), 0);
+    finish(&f);
+}
+
 static void test_msi(void **state)
 {
     struct fixture f;
@@ -697,6 +717,7 @@ int main(void)
         cmocka_unit_test(test_periodic),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_deadline_with_another_tsc),
+        cmocka_unit_test(test_deadline_with_another_frequency),
         cmocka_unit_test(test_msi),
         cmocka_unit_test(test_save_and_load),
         cmocka_unit_test(test_check),

@@ -20,9 +20,10 @@ class Cpu(MigrationTest):
         texts = [text for _, text in console.lines[after:]]
         return parse(texts[:texts.index("end")])
 
-    def move(self, engines, model):
+    def move(self, engines, model, target_model=None):
         """CPUID before and after."""
-        source, target, out, into = self.pair(f"unix:{self.place}/m{engines}", "--cpu", model, engines=engines, guest="cpuid")
+        source, target, out, into = self.pair(f"unix:{self.place}/m{engines}", engines=engines, source_options=("--cpu", model),
+                                              target_options=("--cpu", target_model or model), guest="cpuid")
         before = self.read(source)
         out.call("migrate", uri=f"unix:{self.place}/m{engines}")
         self.assertEqual(wait_over(out)["status"], "completed", out.call("query-migrate"))
@@ -41,6 +42,15 @@ class Cpu(MigrationTest):
                 with self.subTest(engine=engine, model=model):
                     before, after = self.move((engine, engine), model)
                     self.assertEqual(before, after)
+
+    def test_tsc_frequency(self):
+        """It is the VM's, wherever it goes."""
+        for hz in 1817295000, 3999999000:
+            before, after = self.move(("dbt", "dbt"), f"x86-64-v1,vendor=GenuineIntel,tsc-frequency={hz}", "x86-64-v1,vendor=GenuineIntel")
+            self.assertEqual(before, after)
+            self.assertEqual(after["40000010", "00000000"][0], hz // 1000)
+            denominator, numerator, crystal, _ = after["00000015", "00000000"]
+            self.assertLessEqual(abs(crystal * numerator // denominator - hz), hz // 1000000)
 
     def test_other_engine(self):
         if len(ENGINES) < 2:

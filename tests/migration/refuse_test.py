@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is refused, in which words, and that the source runs on then."""
+import re
 import socket
 import struct
 import subprocess
 
-from migration import FERRY, GUESTS, Console, MigrationTest, main, wait_over
+from migration import ENGINES, FERRY, GUESTS, Console, MigrationTest, main, wait_over
 
 LIMIT = 60
 
 
 class Refuse(MigrationTest):
-    def refused(self, sentence, source_options=(), target_options=()):
+    def refused(self, sentence, source_options=(), target_options=(), engines=(ENGINES[0], ENGINES[0])):
         """The source runs on, the destination waits for another."""
         uri = f"unix:{self.place}/m"
-        source, target, out, into = self.pair(uri, source_options=source_options, target_options=target_options)
+        source, target, out, into = self.pair(uri, engines=engines, source_options=source_options, target_options=target_options)
         self.type(source, "abc")
         out.call("migrate", uri=uri)
         answer = wait_over(out)
@@ -36,6 +37,23 @@ class Refuse(MigrationTest):
     def test_cpu_model(self):
         self.refused("x86-64-v3.* start both VMs with the same --cpu|features that the destination.* lacks",
                      source_options=("--cpu", "x86-64-v3"), target_options=("--cpu", "x86-64-v2"))
+
+    def test_tsc_frequency(self):
+        self.refused(r"runs at 1800000 kHz, and this side was started with tsc-frequency=2000000000: leave that out, or give "
+                     r"tsc-frequency=1800000000", source_options=("--cpu", "max,tsc-frequency=1800000000"),
+                     target_options=("--cpu", "max,tsc-frequency=2000000000"))
+
+    def test_tsc_that_cannot_be_scaled(self):
+        if "kvm" not in ENGINES:
+            self.skipTest("no KVM here")
+        text = subprocess.run([FERRY, "cpu", "describe", "--engine", "kvm"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        khz, how = re.search(r"^tsc (\d+) (\w+)$", text, re.M).groups()
+        if how != "fixed":
+            self.skipTest("this host's KVM scales the time stamp counter")
+        other = int(khz) * 7 // 10
+        self.refused(rf"can't run at {other} kHz here: this host's runs at {khz} kHz.*--engine dbt here, or make the VM with --cpu "
+                     rf"MODEL,tsc-frequency={khz}000", engines=("dbt", "kvm"), source_options=("--cpu", f"x86-64-v1,tsc-frequency={other}000"),
+                     target_options=("--cpu", "x86-64-v1"))
 
     def test_devices(self):
         self.refused(r"a device virtio-console 0 on the source and none on the destination",

@@ -53,6 +53,9 @@ void lapic_tpr_write(struct dev *lapic, uint64_t value);
 /* The CPU takes an interrupt: its vector, moved from IRR to ISR or fetched from the 8259s; -1 when there is none. */
 int lapic_acknowledge(struct dev *lapic);
 
+/* What config.tsc_khz said is no longer so. */
+void lapic_set_tsc_khz(struct dev *lapic, uint32_t khz);
+
 /* Level of the INTR pin as last told. */
 bool lapic_output(const struct dev *lapic);
 

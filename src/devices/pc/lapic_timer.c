@@ -95,6 +95,15 @@ static void rearm(struct lapic *lapic)
         arm_count(lapic, INT64_MIN);
 }
 
+void lapic_set_tsc_khz(struct dev *dev, uint32_t khz)
+{
+    struct lapic *lapic = lapic_of(dev);
+
+    lapic->config.tsc_khz = khz;
+    if (lapic_timer_mode(lapic) == LAPIC_TIMER_DEADLINE && lapic->timer.armed)
+        rearm(lapic);
+}
+
 /* Moves the start of a periodic count into the present period; periods that were missed are not made up for. */
 void lapic_timer_bring_up_to_date(struct lapic *lapic)
 {

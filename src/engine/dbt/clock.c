@@ -31,12 +31,10 @@ static uint64_t now(struct dbt_vm *vm)
 {
     int64_t start = host_monotonic_ns() + vm->clock_offset;
 
-    if (vm->tsc_khz == 0)
-        return start < 0 ? 0 : (uint64_t)start;
     if (vm->clock_base_tsc == 0)
         take_base(vm, start < 0 ? 0 : (uint64_t)start);
     return vm->clock_base_ns +
-           (uint64_t)((unsigned __int128)(__rdtsc() - vm->clock_base_tsc) * 1000000 / vm->tsc_khz);
+           (uint64_t)((unsigned __int128)(__rdtsc() - vm->clock_base_tsc) * 1000000 / vm->host_khz);
 }
 
 uint64_t dbt_clock_get(struct dbt_vm *vm)
@@ -100,12 +98,12 @@ void dbt_clock_update(struct dbt_vcpu *v)
 {
     struct time_page page = {.flags = FLAG_TSC_STABLE};
 
-    if (!(v->msr.kvm_system_time & 1) || v->vm->tsc_khz == 0)
+    if (!(v->msr.kvm_system_time & 1))
         return;
-    scale(v->vm->tsc_khz, &page.tsc_to_system_mul, &page.tsc_shift);
+    scale(v->vm->tsc_multiplier != 0 ? v->vm->tsc_khz : v->vm->host_khz, &page.tsc_to_system_mul, &page.tsc_shift);
     dbt_clock_get(v->vm);
     pthread_mutex_lock(&v->vm->clock_lock);
-    page.tsc_timestamp = v->vm->clock_base_tsc + v->tsc_offset;
+    page.tsc_timestamp = dbt_tsc_scale(v->vm, v->vm->clock_base_tsc) + v->tsc_offset;
     page.system_time = v->vm->clock_base_ns;
     pthread_mutex_unlock(&v->vm->clock_lock);
     write_page(v, v->msr.kvm_system_time & ~UINT64_C(1), &page);

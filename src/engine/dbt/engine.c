@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The translator engine behind the seam: making VMs and vCPUs, signals to them, the dirty log. */
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <x86intrin.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "engine/dbt/block.h"
@@ -29,6 +26,7 @@
 #include "engine/dbt/options.h"
 #include "engine/dbt/tlb.h"
 #include "engine/dbt/translation.h"
+#include "engine/dbt/tsc.h"
 #include "memory/memory.h"
 
 #define BLOCK_ARENA_SIZE MIB(64) /* a vCPU's; touched only as far as it is filled */
@@ -49,62 +47,6 @@ static void dbt_probe_host(struct engine_probe *ret_probe)
 {
     *ret_probe = (struct engine_probe){.usable = true, .native = false, .instruction_ns_x1000 = 8000,
                                        .reason = "guest code is interpreted, which works on every host"};
-}
-
-/* The TSC frequency that CPUID tells: leaf 0x15 (SDM), or the hypervisor's 0x40000010 in kHz. 0: it doesn't. */
-static uint32_t told_tsc_khz(void)
-{
-    uint32_t a, b, c, d;
-
-    if (__get_cpuid(0x15, &a, &b, &c, &d) && a != 0 && b != 0 && c != 0)
-        return (uint32_t)((uint64_t)c * b / a / 1000);
-    __cpuid(1, a, b, c, d);
-    if (!(c & BIT(31)))
-        return 0;
-    __cpuid(0x40000000, a, b, c, d);
-    if (a < 0x40000010 || a > 0x400000ff)
-        return 0;
-    __cpuid(0x40000010, a, b, c, d);
-    return a;
-}
-
-struct moment {
-    int64_t ns;
-    uint64_t tsc;
-};
-
-/* Both clocks at one time: of a few readings that which took least. */
-static struct moment read_clocks(void)
-{
-    struct moment best = {0};
-    uint64_t least = UINT64_MAX;
-
-    for (unsigned i = 0; i < 8; i++) {
-        uint64_t before = __rdtsc();
-        int64_t ns = host_monotonic_ns();
-        uint64_t took = __rdtsc() - before;
-
-        if (took < least) {
-            least = took;
-            best = (struct moment){.ns = ns, .tsc = before + took / 2};
-        }
-    }
-    return best;
-}
-
-/* Measured for 3 ms where nobody tells: exact to about 10 ppm. */
-static uint32_t host_tsc_khz(void)
-{
-    uint32_t told = told_tsc_khz();
-    struct moment start, end;
-
-    if (told != 0)
-        return told;
-    start = read_clocks();
-    while (host_monotonic_ns() - start.ns < 3 * 1000 * 1000)
-        ;
-    end = read_clocks();
-    return (uint32_t)((end.tsc - start.tsc) * 1000000 / (uint64_t)(end.ns - start.ns));
 }
 
 /* A device wrote to a page with cached code. */
@@ -170,7 +112,7 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
     vm->code_size = options.code_size;
     vm->mirror = options.lockstep != 0 ? MIRROR_OFF : options.mirror; /* trials go by the TLB, which leads to copies */
     vm->perf_map = perf_map;
-    vm->tsc_khz = config->tsc_khz != 0 ? config->tsc_khz : host_tsc_khz();
+    dbt_tsc_init(vm, config->tsc_khz);
     pthread_mutex_init(&vm->exclusive_lock, NULL);
     pthread_mutex_init(&vm->clock_lock, NULL);
     dbt_clock_set(vm, 0);
@@ -183,11 +125,6 @@ static int dbt_vm_new(const struct engine_config *config, struct engine_vm **ret
 static unsigned dbt_capabilities(const struct engine_vm *vm)
 {
     return ENGINE_IOEVENTFD | ENGINE_DIRTY_LOG | ENGINE_SINGLE_STEP;
-}
-
-static uint32_t dbt_tsc_khz(const struct engine_vm *vm)
-{
-    return ((const struct dbt_vm *)vm)->tsc_khz;
 }
 
 /* --- vCPUs ------------------------------------------------------------------------------------------------------------- */
@@ -469,7 +406,11 @@ const struct engine_type dbt_engine_type = {
     .vm_new = dbt_vm_new,
     .vm_free = dbt_vm_free,
     .capabilities = dbt_capabilities,
+    .host_tsc = dbt_host_tsc,
     .tsc_khz = dbt_tsc_khz,
+    .tsc_set_khz = dbt_tsc_set_khz,
+    .tsc_get = dbt_tsc_get,
+    .tsc_set = dbt_tsc_set,
     .vcpu_new = dbt_vcpu_new,
     .vcpu_free = dbt_vcpu_free,
     .vcpu_run = dbt_vcpu_run,

@@ -128,7 +128,7 @@ bool dbt_vendor_intel(const struct dbt_vcpu *v)
 
 uint64_t dbt_tsc(const struct dbt_vcpu *v)
 {
-    return __rdtsc() + v->tsc_offset;
+    return dbt_tsc_scale(v->vm, __rdtsc()) + v->tsc_offset;
 }
 
 static void clear_events(struct dbt_vcpu *v)
@@ -207,7 +207,7 @@ int dbt_set_state(struct dbt_vcpu *v, const struct x86_state *state, struct err 
         return err_set(err, r, "saved CPU state holds vector or x87 registers that this CPU model does not have");
     load_core(v, state);
     load_events(v, state);
-    v->tsc_offset = state->msr.tsc - __rdtsc();
+    v->tsc_offset = state->msr.tsc - dbt_tsc_scale(v->vm, __rdtsc());
     dbt_clock_update(v);
     return 0;
 }

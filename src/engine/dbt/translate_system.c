@@ -116,7 +116,16 @@ static void translate_direction(struct translator *t, const struct guest_instruc
         emit_clear_flag(t, X86_DF);
 }
 
-/* The guest's counter is the host's, moved. */
+/* RAX, host ticks, become guest ticks, as dbt_tsc_scale() has them. RDX is lost. */
+static void emit_tsc_scale(struct emitter *e, uint64_t multiplier)
+{
+    emit_constant(e, HOST_RDX, multiplier);
+    emit_registers(e, EMIT_W, 0xf7, 4, HOST_RDX); /* mul */
+    emit_registers(e, EMIT_W | EMIT_0F, 0xac, HOST_RDX, HOST_RAX); /* shrd */
+    emit8(e, TSC_FRACTION_BITS);
+}
+
+/* The guest's counter is the host's, moved, and scaled where their frequencies differ. */
 static void translate_rdtsc(struct translator *t, const struct guest_instruction *g)
 {
     struct emitter *e = &t->e;
@@ -133,7 +142,13 @@ static void translate_rdtsc(struct translator *t, const struct guest_instruction
     emit8(e, 0x31);
     emit_registers(e, EMIT_W, 0xc1, 4, HOST_RDX);
     emit8(e, 32);
-    emit_registers(e, EMIT_W, 0x09, HOST_RAX, HOST_RDX);
+    if (t->v->vm->tsc_multiplier != 0) {
+        emit_registers(e, EMIT_W, 0x09, HOST_RDX, HOST_RAX);
+        emit_tsc_scale(e, t->v->vm->tsc_multiplier);
+        emit_move(e, HOST_RDX, HOST_RAX);
+    } else {
+        emit_registers(e, EMIT_W, 0x09, HOST_RAX, HOST_RDX);
+    }
     emit_memory(e, EMIT_W, 0x03, HOST_RDX, VCPU(tsc_offset));
     emit_registers(e, 0, 0x8b, HOST_RAX, HOST_RDX);
     emit_registers(e, EMIT_W, 0xc1, 5, HOST_RDX);

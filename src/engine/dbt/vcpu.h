@@ -234,7 +234,7 @@ struct dbt_vcpu {
     uint64_t dr[4], dr6, dr7;
     uint64_t xcr0;
     struct x86_msrs msr;       /* .tsc is not kept here: see tsc_offset */
-    uint64_t tsc_offset;       /* guest TSC = host TSC + tsc_offset */
+    uint64_t tsc_offset;       /* guest TSC = dbt_tsc_scale(host TSC) + tsc_offset */
     enum tlb_mode tlb_mode;
 
     /* Vector registers: XMM in bytes 0..15, YMM 0..31, ZMM 0..63. */
@@ -314,7 +314,9 @@ struct dbt_vm {
     struct engine_hooks hooks;
     struct dbt_vcpu *vcpu[ENGINE_CPUS_MAX];
     unsigned cpus;
-    uint32_t tsc_khz;
+    uint32_t tsc_khz;                /* what the guest is told */
+    uint32_t host_khz;
+    uint64_t tsc_multiplier;         /* guest ticks in a host tick, 16.48 fixed point; 0: one, exactly */
     pthread_mutex_t exclusive_lock;  /* held by the vCPU that runs alone, for locked accesses that cross a page or hit MMIO */
     struct dbt_vcpu *_Atomic exclusive; /* that vCPU; NULL: none */
     pthread_mutex_t clock_lock;
@@ -368,6 +370,14 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 
 /* Whether the guest was offered a CPUID bit. */
 bool dbt_cpuid_bit(const struct dbt_vcpu *v, uint32_t leaf, uint32_t subleaf, enum cpuid_register reg, unsigned bit);
+
+#define TSC_FRACTION_BITS 48
+
+/* Host ticks as guest ticks, rounded down. */
+static inline uint64_t dbt_tsc_scale(const struct dbt_vm *vm, uint64_t host)
+{
+    return vm->tsc_multiplier == 0 ? host : (uint64_t)((unsigned __int128)host * vm->tsc_multiplier >> TSC_FRACTION_BITS);
+}
 
 /* Guest TSC now. */
 uint64_t dbt_tsc(const struct dbt_vcpu *v);

@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "engine/engine.h"
 #include "memory/memory.h"
+#include "x86/cpuid.h"
 #include "x86/state.h"
 
 #define KVM_DIRTY_RING_ENTRIES 4096u /* per vCPU; 16 bytes each */
@@ -39,7 +40,8 @@ struct kvm_vm {
     struct engine_config config;
     int system_fd, fd;
     unsigned capabilities;
-    uint32_t tsc_khz;
+    uint32_t tsc_khz; /* what guests are told */
+    struct engine_tsc host_tsc;
     size_t run_size; /* bytes of a vCPU's kvm_run mapping */
     size_t xsave_size;
     enum kvm_dirty_method dirty_method;
@@ -64,6 +66,7 @@ struct kvm_vcpu {
     unsigned id;
     int fd;
     struct kvm_run *run;
+    struct cpuid_table cpuid; /* as asked for */
     struct kvm_dirty_gfn *ring; /* NULL unless logging is by ring */
     uint32_t ring_next;
     _Atomic bool kicked;
@@ -101,6 +104,17 @@ int kvm_vcpu_new(struct engine_vm *base, unsigned id, const struct cpuid_table *
                  struct err *err);
 void kvm_vcpu_free(struct engine_vcpu *base);
 void kvm_vcpu_nmi(struct engine_vcpu *base);
+int kvm_vcpu_set_cpuid(struct kvm_vcpu *vcpu, const struct cpuid_table *table, struct err *err);
+
+/* tsc.c */
+int kvm_tsc_init(struct kvm_vm *vm, struct err *err);
+/* Gives a vCPU the VM's frequency. */
+int kvm_tsc_init_vcpu(struct kvm_vcpu *vcpu, struct err *err);
+int kvm_host_tsc(struct engine_tsc *ret_tsc, struct err *err);
+uint32_t kvm_tsc_khz(const struct engine_vm *base);
+int kvm_tsc_set_khz(struct engine_vm *base, uint32_t khz, struct err *err);
+void kvm_tsc_get(struct engine_vm *base, uint64_t *ret_tsc);
+void kvm_tsc_set(struct engine_vm *base, const uint64_t *tsc);
 uint64_t kvm_vcpu_tsc(struct engine_vcpu *base);
 
 /* run.c */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A vCPU on KVM: its file descriptor and mappings, the CPUID and TSC frequency it is given, and its reset state. */
+/* A vCPU on KVM: its file descriptor and mappings, the CPUID that it is given, and its reset state. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +57,7 @@ static void intersect(struct cpuid_table *table, const struct cpuid_table *suppo
                 intersect_entry(&table->entry[i], &supported->entry[k]);
 }
 
-static int set_cpuid(struct kvm_vcpu *vcpu, const struct cpuid_table *table, struct err *err)
+int kvm_vcpu_set_cpuid(struct kvm_vcpu *vcpu, const struct cpuid_table *table, struct err *err)
 {
     struct cpuid_table supported, limited = *table;
     int r = try_cpuid(vcpu, table);
@@ -72,19 +72,6 @@ static int set_cpuid(struct kvm_vcpu *vcpu, const struct cpuid_table *table, str
     if (r < 0)
         return err_set(err, r, "KVM refuses the CPUID table of CPU %u: %s: choose another CPU model", vcpu->id,
                        strerror(-r));
-    return 0;
-}
-
-static int set_tsc_khz(struct kvm_vcpu *vcpu, struct err *err)
-{
-    int khz = kvm_ioctl(vcpu->fd, KVM_GET_TSC_KHZ, NULL), r;
-
-    if (khz == (int)vcpu->vm->tsc_khz)
-        return 0;
-    r = kvm_ioctl_value(vcpu->fd, KVM_SET_TSC_KHZ, vcpu->vm->tsc_khz);
-    if (r < 0)
-        return err_set(err, -ENOTSUP, "this host cannot give a guest a TSC of %u kHz (its own has %d): %s", vcpu->vm->tsc_khz,
-                       khz, strerror(-r));
     return 0;
 }
 
@@ -128,9 +115,9 @@ static int set_up(struct kvm_vcpu *vcpu, const struct cpuid_table *cpuid, struct
     vcpu->fd = r;
     r = map_vcpu(vcpu, err);
     if (r == 0)
-        r = set_cpuid(vcpu, cpuid, err);
+        r = kvm_vcpu_set_cpuid(vcpu, cpuid, err);
     if (r == 0)
-        r = set_tsc_khz(vcpu, err);
+        r = kvm_tsc_init_vcpu(vcpu, err);
     if (r == 0)
         r = reset(vcpu, err);
     return r;
@@ -152,6 +139,7 @@ int kvm_vcpu_new(struct engine_vm *base, unsigned id, const struct cpuid_table *
     vcpu->base.type = base->type;
     vcpu->vm = vm;
     vcpu->id = id;
+    vcpu->cpuid = *cpuid;
     vcpu->fd = -1;
     r = set_up(vcpu, cpuid, err);
     if (r < 0) {
@@ -186,12 +174,4 @@ void kvm_vcpu_free(struct engine_vcpu *base)
 void kvm_vcpu_nmi(struct engine_vcpu *base)
 {
     kvm_ioctl(kvm_vcpu_of(base)->fd, KVM_NMI, NULL);
-}
-
-uint64_t kvm_vcpu_tsc(struct engine_vcpu *base)
-{
-    uint64_t tsc = 0;
-
-    kvm_get_msr(kvm_vcpu_of(base), 0x10, &tsc);
-    return tsc;
 }

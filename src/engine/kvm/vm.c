@@ -73,33 +73,6 @@ static unsigned find_capabilities(const struct kvm_vm *vm)
     return capabilities;
 }
 
-/* Kernels before 5.19 tell the frequency to a vCPU only, so ask one of a VM made for the question. */
-static int tsc_khz_of_a_vcpu(int system_fd)
-{
-    int vm_fd = kvm_ioctl(system_fd, KVM_CREATE_VM, NULL), vcpu_fd, khz = -1;
-
-    if (vm_fd < 0)
-        return vm_fd;
-    vcpu_fd = kvm_ioctl(vm_fd, KVM_CREATE_VCPU, NULL);
-    if (vcpu_fd >= 0)
-        khz = kvm_ioctl(vcpu_fd, KVM_GET_TSC_KHZ, NULL);
-    fd_close(&vcpu_fd);
-    fd_close(&vm_fd);
-    return khz;
-}
-
-static int find_tsc_khz(struct kvm_vm *vm, struct err *err)
-{
-    int khz = vm->config.tsc_khz != 0 ? (int)vm->config.tsc_khz : kvm_ioctl(vm->fd, KVM_GET_TSC_KHZ, NULL);
-
-    if (khz <= 0)
-        khz = tsc_khz_of_a_vcpu(vm->system_fd);
-    if (khz <= 0)
-        return err_set(err, -EIO, "KVM does not know this host's TSC frequency: set one, or use --engine dbt");
-    vm->tsc_khz = (uint32_t)khz;
-    return 0;
-}
-
 static int set_special_addresses(struct kvm_vm *vm, struct err *err)
 {
     uint64_t identity_map = IDENTITY_MAP_ADDRESS;
@@ -134,7 +107,7 @@ static int create(struct kvm_vm *vm, struct err *err)
 static int set_up(struct kvm_vm *vm, struct err *err)
 {
     int (*const steps[])(struct kvm_vm *, struct err *) = {
-        create, set_special_addresses, choose_dirty_method, find_tsc_khz, kvm_irqchip_new,
+        create, set_special_addresses, choose_dirty_method, kvm_tsc_init, kvm_irqchip_new,
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
@@ -189,11 +162,6 @@ static int kvm_vm_new(const struct engine_config *config, struct engine_vm **ret
 static unsigned kvm_capabilities(const struct engine_vm *base)
 {
     return kvm_vm_of(base)->capabilities;
-}
-
-static uint32_t kvm_tsc_khz(const struct engine_vm *base)
-{
-    return kvm_vm_of(base)->tsc_khz;
 }
 
 int kvm_clock_get(struct engine_vm *base, uint64_t *ret_ns)
@@ -292,7 +260,11 @@ const struct engine_type kvm_engine_type = {
     .vm_new = kvm_vm_new,
     .vm_free = kvm_vm_free,
     .capabilities = kvm_capabilities,
+    .host_tsc = kvm_host_tsc,
     .tsc_khz = kvm_tsc_khz,
+    .tsc_set_khz = kvm_tsc_set_khz,
+    .tsc_get = kvm_tsc_get,
+    .tsc_set = kvm_tsc_set,
     .vcpu_new = kvm_vcpu_new,
     .vcpu_free = kvm_vcpu_free,
     .vcpu_run = kvm_vcpu_run,

@@ -79,6 +79,7 @@ ranges:
     .long 0x14, 0x1e, 1
     .long 0x1f, 0x1f, 3
     .long 0x40000000, 0x40000001, 1
+    .long 0x40000010, 0x40000010, 1
     .long 0x80000000, 0x80000021, 1
 ranges_end:
 subleaf: .long 0

@@ -63,6 +63,8 @@ static void test_refusals(void **state)
         {HEAD "<cpu><topology sockets='2' cores='2'/></cpu></domain>", "sockets times cores"},
         {HEAD "<clock offset='localtime'/></domain>", "offset='localtime' is not supported; there is: utc"},
         {HEAD "<clock offset='utc'><timer name='hpet' present='yes'/></clock></domain>", "no HPET"},
+        {HEAD "<clock offset='utc'><timer name='rtc' frequency='2000000000'/></clock></domain>", "only tsc has a frequency"},
+        {HEAD "<clock offset='utc'><timer name='tsc' frequency='2000'/></clock></domain>", "hertz from 100000000"},
         {DEVICES("<emulator>/usr/bin/qemu-system-x86_64</emulator>"), "guests of this host run in /usr/bin/ferry-vmm"},
         {DEVICES("<graphics type='vnc'/><sound model='ich6'/>"), "the machine has no display"},
         {DEVICES("<disk device='cdrom'/>"), "device='cdrom' is not supported; there is: disk (the machine has no drives"},

@@ -135,10 +135,14 @@ static void test_descriptions_there_and_back(void **state)
 
     host(&table, LEVEL_3 " pku", 2688, 46);
     cpuid_describe(&table, "dbt", &before);
+    before.tsc_khz = 2596136;
+    before.tsc_fixed = true;
     assert_int_equal(cpuid_description_print(&before, &text), 0);
     assert_int_equal(cpuid_description_parse((const char *)text.data, text.size, &after, &err), 0);
     assert_string_equal(after.engine, "dbt");
     assert_int_equal(after.physical_bits, 46);
+    assert_int_equal(after.tsc_khz, 2596136);
+    assert_true(after.tsc_fixed);
     assert_memory_equal(&before.features, &after.features, sizeof(before.features));
     assert_memory_equal(before.xstate, after.xstate, sizeof(before.xstate));
     buffer_fini(&text);
@@ -147,7 +151,8 @@ static void test_descriptions_there_and_back(void **state)
 static void test_bad_descriptions(void **state)
 {
     static const char *const bad[] = {"", "ferry-cpu 1", "ferry-cpu 2\n", "ferry-cpu 1\nphysical-bits\n", "ferry-cpu 1\nphysical-bits 99\n",
-                                      "ferry-cpu 1\nxstate 1 2\n", "ferry-cpu 1\nxstate 1 2 x\n", "ferry-cpu 1\nengine\n"};
+                                      "ferry-cpu 1\nxstate 1 2\n", "ferry-cpu 1\nxstate 1 2 x\n", "ferry-cpu 1\nengine\n",
+                                      "ferry-cpu 1\ntsc 1 fixed\n", "ferry-cpu 1\ntsc 2000000\n", "ferry-cpu 1\ntsc 2000000 maybe\n"};
     struct cpuid_description d;
 
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -209,6 +214,36 @@ static void test_no_baseline(void **state)
     assert_non_null(strstr(err.message, "host-b has not even model x86-64-v1: it lacks de pse tsc"));
 }
 
+/* "" when there is none. */
+static const char *baseline_tsc(uint32_t khz_a, bool fixed_a, uint32_t khz_b, bool fixed_b)
+{
+    static const char *const names[] = {"host-a", "host-b"};
+    struct cpuid_description list[2];
+    struct cpuid_table table;
+    static char model[CPUID_MODEL_MAX];
+    static struct err err;
+
+    host(&table, LEVEL_2, 2688, 46);
+    for (unsigned i = 0; i < 2; i++) {
+        cpuid_describe(&table, "kvm", &list[i]);
+        list[i].tsc_khz = i == 0 ? khz_a : khz_b;
+        list[i].tsc_fixed = i == 0 ? fixed_a : fixed_b;
+    }
+    return cpuid_baseline(list, names, 2, model, &err) == 0 ? model : err.message;
+}
+
+static void test_baseline_of_tscs(void **state)
+{
+    assert_string_equal(baseline_tsc(2000000, false, 3000000, false), "x86-64-v2");
+    assert_string_equal(baseline_tsc(0, false, 3000000, true), "x86-64-v2");
+    assert_string_equal(baseline_tsc(3000100, true, 3000000, true), "x86-64-v2");
+    assert_string_equal(baseline_tsc(2000000, true, 3000000, false), "x86-64-v2,tsc-frequency=2000000000");
+    assert_string_equal(baseline_tsc(2000000, false, 3000000, true), "x86-64-v2,tsc-frequency=3000000000");
+    assert_string_equal(baseline_tsc(2000000, true, 3000000, true),
+                        "the time stamp counter of host-a runs at 2000000 kHz and that of host-b at 3000000 kHz, and their engine kvm can "
+                        "scale neither, so that no VM can move between them: use --engine dbt on one of them");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_bad_descriptions),
         cmocka_unit_test(test_baseline),
         cmocka_unit_test(test_no_baseline),
+        cmocka_unit_test(test_baseline_of_tscs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
