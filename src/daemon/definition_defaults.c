@@ -323,7 +323,8 @@ static int check_timers(const xmlNode *clock, struct err *err)
             return contradiction(err, timer, "this timer is always there");
         if (xml_attribute(timer, "frequency") != NULL && !tree_is(timer, "name", "tsc"))
             return contradiction(err, timer, "of the timers only tsc has a frequency that can be chosen");
-        if (xml_attribute(timer, "frequency") != NULL && (!tree_number(timer, "frequency", &hertz) || hertz < TSC_HERTZ_MIN || hertz > TSC_HERTZ_MAX))
+        if (xml_attribute(timer, "frequency") != NULL &&
+            (!tree_number(timer, "frequency", &hertz) || hertz < TSC_HERTZ_MIN || hertz > TSC_HERTZ_MAX))
             return contradiction(err, timer, "the frequency is a number of hertz from 100000000 to 20000000000");
     }
     return 0;

@@ -11,7 +11,6 @@
 
 #define MSR_TSC 0x10
 
-
 /* Kernels before 5.19 tell the frequency to a vCPU only. */
 static int khz_of_a_vcpu(int vm_fd)
 {
