@@ -20,7 +20,7 @@ class Move(MigrationTest):
         answer = wait_over(out)
         self.assertEqual(answer["status"], "completed", answer)
         self.assertEqual(out.call("query-status")["status"], "postmigrate")
-        self.assertEqual(into.call("query-status")["status"], "running")
+        wait_status(into, "running")  # the source is done when the destination has said that it will be
         self.type(target, "def")
         self.assertIn("postmigrate", out.execute("cont")["error"]["desc"])
         self.assertIn("gone to another host", out.execute("system_reset")["error"]["desc"])
