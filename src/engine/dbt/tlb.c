@@ -111,6 +111,7 @@ static void clear_space(struct dbt_vcpu *v, struct address_space *space)
 {
     rights_taken(v);
     dbt_mirror_forget(v, space, true);
+    dbt_links_forget(v, space);
     space->ticks = 0;
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
@@ -143,6 +144,7 @@ static void clear_space_but_global(struct dbt_vcpu *v, struct address_space *spa
 {
     rights_taken(v);
     dbt_mirror_forget(v, space, !(v->cr4 & X86_CR4_PCIDE));
+    dbt_links_forget(v, space);
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         if (space->tlb[mode].ready)
             clear_but_global(&space->tlb[mode]);
@@ -507,10 +509,13 @@ static void flush_page_in(struct dbt_vcpu *v, struct address_space *space, uint6
     rights_taken(v);
     if (space == v->space)
         dbt_entry_check_flushed(v, large ? NO_PAGE : TLB_PAGE(linear));
-    if (large)
+    if (large) {
         dbt_mirror_forget(v, space, false);
-    else
+        dbt_links_forget(v, space);
+    } else {
         dbt_mirror_forget_page(v, space, linear);
+        dbt_links_forget_page(v, linear);
+    }
     for (unsigned mode = 0; mode < TLB_MODES; mode++)
         flush_page_of(&space->tlb[mode], linear, keep_global);
     if (space == v->space && !large)
@@ -532,6 +537,7 @@ static bool may_hold_global(const struct address_space *space, uint64_t linear)
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t linear)
 {
     flush_page_in(v, v->space, linear, false);
+    dbt_links_forget_page(v, linear);
     /* A global page may be in any address space. */
     for (unsigned i = 0; i < TLB_SLOTS; i++)
         if (v->spaces[i].used && &v->spaces[i] != v->space && may_hold_global(&v->spaces[i], linear))

@@ -64,6 +64,12 @@ static bool same_page(const struct translator *t, uint64_t target)
     return TLB_PAGE(target) == TLB_PAGE(t->out->linear);
 }
 
+/* In a mirror links may lead into other pages (dbt_links_forget). */
+static bool may_link(const struct translator *t, uint64_t target)
+{
+    return same_page(t, target) || (t->out->mode & MODE_MIRROR);
+}
+
 void dbt_emit_through_table(struct emitter *e, const struct translation *from, uint64_t target)
 {
     emit_constant(e, ADDRESS, target);
@@ -85,11 +91,11 @@ void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
 {
     if (emit_exit_to_nowhere(t, target))
         return;
-    if (poll && same_page(t, target)) { /* else whoever is there looks */
+    if (poll && may_link(t, target)) { /* else whoever is there looks */
         emit_alu_memory_constant(&t->e, 0, ALU_CMP, VCPU(attention), 0);
         dbt_cold(t, COLD_LEAVE, NULL, emit_jump_if(&t->e, IF_NE))->target = target;
     }
-    if (same_page(t, target)) {
+    if (may_link(t, target)) {
         dbt_cold(t, COLD_EXIT, NULL, emit_jump(&t->e))->target = target;
     } else {
         dbt_emit_through_table(&t->e, t->out, target);
@@ -99,7 +105,7 @@ void dbt_emit_exit(struct translator *t, uint64_t target, bool poll)
 /* The target of a conditional jump's own distance. */
 void dbt_emit_side_exit(struct translator *t, uint64_t target, uint8_t *distance)
 {
-    if (same_page(t, target))
+    if (may_link(t, target))
         emit_unlinked(t, new_link(t, target, distance));
     else
         dbt_emit_through_table(&t->e, t->out, target);

@@ -104,6 +104,7 @@ void dbt_translations_clear(struct dbt_vcpu *v)
     memset(cache->page, 0, sizeof(cache->page));
     dbt_translator_code_changed(v);
     dbt_jump_tables_forget(v, true);
+    dbt_links_forget(v, cache->crossing_space);
     cache->full = true;
 }
 

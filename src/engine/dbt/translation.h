@@ -3,8 +3,9 @@
  *
  * The second tier's counterpart of block.h, with the same rules: each vCPU has its own, pages are watched, one arena is emptied as a
  * whole. What is new are the ways from one to the next without coming back here: links (direct jumps within a page, patched) and
- * jump tables (indirect ones, and direct ones into other pages). A link leads only to code of the same page, so it holds as long
- * as that code; an entry of a jump table also depends on how its address is mapped and goes when that may have changed. */
+ * jump tables (indirect ones, and direct ones into other pages). A link leads to code of the same page and holds as long as that code;
+ * in a mirror it may lead into another page. Such a link, and an entry of a jump table, also depend on how the address is mapped and go
+ * when that may have changed. */
 #ifndef FERRY_ENGINE_DBT_TRANSLATION_H
 #define FERRY_ENGINE_DBT_TRANSLATION_H
 
@@ -38,15 +39,17 @@ static inline uint32_t dbt_translation_mode(const struct dbt_vcpu *v)
     return v->mode | (v->cpl == 3 ? MODE_USER | (v->mirrored && dbt_mirror_suits(v) ? MODE_MIRROR : 0) : 0);
 }
 
-struct link {                 /* an exit to a known address of the same page */
+struct link {                 /* an exit to a known address */
     struct translation *from;
     struct translation *to;   /* NULL: not linked */
     bool by_table;            /* it can't be, and goes through the jump table */
+    bool listed;              /* as one that leads into another page */
     uint64_t target;          /* linear address */
     uint8_t *distance;        /* of its jump, in the writable view */
     uint8_t *unlinked;        /* where the jump goes while not linked */
     struct link *next;        /* in to->incoming, or in the list of the same `from` (see next_out) */
     struct link *next_out;
+    struct link *next_crossing;
 };
 
 struct translation {          /* what a look-up reads is one cache line */
@@ -103,6 +106,11 @@ void dbt_translations_clear(struct dbt_vcpu *v);
 /* Mappings changed: jump tables forget one linear page; or everything that is not global; or all. */
 void dbt_jump_tables_forget_page(struct dbt_vcpu *v, uint64_t linear);
 void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too);
+/* The same for links into other pages, which one space has at a time, the one that is mirrored: all of that space; those into a page,
+ * whosever they are. They stay while other spaces run. */
+struct address_space;
+void dbt_links_forget(struct dbt_vcpu *v, const struct address_space *space);
+void dbt_links_forget_page(struct dbt_vcpu *v, uint64_t linear);
 
 /* Bytes that they have taken so far, at most: of host code, and of private memory. */
 size_t dbt_translations_code_used(const struct dbt_vcpu *v);

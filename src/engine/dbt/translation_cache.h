@@ -46,6 +46,9 @@ struct translation_cache {
     uint16_t table_list[2][TABLE_LIST_MAX];
     uint64_t reserve_pages[2][RESERVE_PAGES / 64]; /* a bit for each linear page that may have entries in the reserve */
     uint32_t last_generation;
+    const struct address_space *crossing_space; /* whose the links into other pages are */
+    struct link *crossing;                      /* the list of them */
+    uint64_t crossing_pages[RESERVE_PAGES / 64]; /* a bit for each linear page that they may lead into */
     /* A bit for each place where there may be a translation: it answers "no" at once. Pages stand together, as they are read. */
     uint64_t start[START_PAGES][4096 / 64];
     struct translation *hash[HASH_SIZE];

@@ -109,10 +109,15 @@ static void forget_slot(struct dbt_vcpu *v, const struct translation *t)
         reserve_slot(v, t->linear)->generation = 0;
 }
 
+static void forget_crossings(struct translation_cache *cache);
+
+/* Whoever begins to run in a mirror comes here: it may be another space's from now on. */
 void dbt_jump_tables_forget(struct dbt_vcpu *v, bool global_too)
 {
     if (v->translations == NULL)
         return;
+    if (v->mirrored && v->translations->crossing_space != v->space)
+        forget_crossings(v->translations);
     clear_table(v, 1);
     if (global_too || v->translations->supervisor_not_global)
         clear_table(v, 0);
@@ -197,16 +202,47 @@ static void link_by_table(struct dbt_vcpu *v, struct link *link)
     link->by_table = true;
 }
 
+static bool crosses(const struct link *link)
+{
+    return TLB_PAGE(link->target) != TLB_PAGE(link->from->linear);
+}
+
+static uint64_t *crossing_page(struct translation_cache *cache, uint64_t linear, uint64_t *ret_mask)
+{
+    uint64_t bit = linear >> 12 & (RESERVE_PAGES - 1);
+
+    *ret_mask = BIT(bit % 64);
+    return &cache->crossing_pages[bit / 64];
+}
+
+static void list_crossing(struct dbt_vcpu *v, struct link *link)
+{
+    struct translation_cache *cache = v->translations;
+    uint64_t mask, *pages = crossing_page(cache, link->target, &mask);
+
+    if (cache->crossing_space != v->space)
+        forget_crossings(cache);
+    cache->crossing_space = v->space;
+    *pages |= mask;
+    if (link->listed)
+        return;
+    link->listed = true;
+    link->next_crossing = cache->crossing;
+    cache->crossing = link;
+}
+
 void dbt_translation_link(struct dbt_vcpu *v, struct link *link, struct translation *to)
 {
     if (link->to != NULL || to->linear != link->target || to->mode != link->from->mode ||
-        TLB_PAGE(to->physical) != TLB_PAGE(link->from->physical))
+        (!crosses(link) && TLB_PAGE(to->physical) != TLB_PAGE(link->from->physical)))
         return;
     v->statistics[STATISTIC_LINKS]++;
     if (to->second_page != NO_PAGE) {
         link_by_table(v, link);
         return;
     }
+    if (crosses(link))
+        list_crossing(v, link);
     link->to = to;
     link->next = to->incoming;
     to->incoming = link;
@@ -222,20 +258,53 @@ static void unlink_incoming(struct translation *t)
     t->incoming = NULL;
 }
 
+static void undo(struct link *link)
+{
+    struct link **place;
+
+    if (link->to == NULL)
+        return;
+    place = &link->to->incoming;
+    while (*place != NULL && *place != link)
+        place = &(*place)->next;
+    if (*place != NULL)
+        *place = link->next;
+    set_link(link, link->unlinked);
+    link->to = NULL;
+}
+
 static void unlink_outgoing(struct translation *t)
 {
-    for (struct link *link = t->outgoing; link != NULL; link = link->next_out) {
-        struct link **place;
+    for (struct link *link = t->outgoing; link != NULL; link = link->next_out)
+        undo(link);
+}
 
-        if (link->to == NULL)
-            continue;
-        place = &link->to->incoming;
-        while (*place != NULL && *place != link)
-            place = &(*place)->next;
-        if (*place != NULL)
-            *place = link->next;
-        link->to = NULL;
+static void forget_crossings(struct translation_cache *cache)
+{
+    for (struct link *link = cache->crossing; link != NULL; link = link->next_crossing) {
+        undo(link);
+        link->listed = false;
     }
+    cache->crossing = NULL;
+    memset(cache->crossing_pages, 0, sizeof(cache->crossing_pages));
+}
+
+void dbt_links_forget(struct dbt_vcpu *v, const struct address_space *space)
+{
+    if (v->translations != NULL && v->translations->crossing_space == space)
+        forget_crossings(v->translations);
+}
+
+void dbt_links_forget_page(struct dbt_vcpu *v, uint64_t linear)
+{
+    struct translation_cache *cache = v->translations;
+    uint64_t mask;
+
+    if (cache == NULL || !(*crossing_page(cache, linear, &mask) & mask))
+        return;
+    for (struct link *link = cache->crossing; link != NULL; link = link->next_crossing)
+        if (TLB_PAGE(link->target) == TLB_PAGE(linear))
+            undo(link);
 }
 
 void dbt_translation_unlink(struct dbt_vcpu *v, struct translation *t)
