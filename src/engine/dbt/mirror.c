@@ -25,10 +25,12 @@
 #define ASTRAYS_MAX 10u
 #define DISTANCE_STEPS 5u /* windows are moved down by twice their size, or more, among what is free there */
 
-/* Costs are in cycles of the TSC: a page's fault and its mapping, its end, and what may be spent at most: a share of the time, of which
- * some may be saved up. */
+/* Costs are in cycles of the TSC: a page's fault and its mapping, its end, a translation that is made once more; and what may be spent
+ * at most: a share of the time, of which some may be saved up. Code that spends it on translations goes into debt, twice as deep each time. */
 #define FILL_COST 25000
 #define UNMAP_COST 4000
+#define TRANSLATION_COST 10000
+#define DEBTS_MAX 6u
 #define SPEND_SHARE 16
 #define SAVED_MAX 50000000
 #define RUN_MAX 64u       /* pages mapped at once, where they lie in guest RAM as they do in the space */
@@ -62,6 +64,7 @@ struct mirror {
     int64_t saved;
     uint64_t saved_at; /* TSC */
     bool resting;      /* all is spent: it is not used, but kept */
+    unsigned debts;    /* of this space */
     uint64_t translations; /* made until the last interrupt */
     unsigned count;
     struct mirror_page page[PAGES_MAX];
@@ -506,6 +509,7 @@ static void begin(struct dbt_vcpu *v, struct mirror *m)
     m->space = v->space;
     m->astray = false;
     m->astrays = 0;
+    m->debts = 0;
     v->statistics[STATISTIC_MIRRORS]++;
     set_mirrored(v, true);
 }
@@ -521,13 +525,24 @@ void dbt_mirror_choose(struct dbt_vcpu *v)
         set_mirrored(v, is_mirrored(v));
 }
 
-/* Much of what it runs is run for the first time. */
-static bool runs_new_code(struct dbt_vcpu *v, struct mirror *m)
+/* Translations since the last interrupt. */
+static uint64_t new_code(struct dbt_vcpu *v, struct mirror *m)
 {
-    uint64_t made = v->statistics[STATISTIC_TRANSLATIONS], before = m->translations;
+    uint64_t made = v->statistics[STATISTIC_TRANSLATIONS] - m->translations;
 
-    m->translations = made;
-    return made - before > NEW_CODE;
+    m->translations += made;
+    return made;
+}
+
+static void pay_for_code(struct dbt_vcpu *v, struct mirror *m, uint64_t made)
+{
+    spend(m, (int64_t)made * TRANSLATION_COST);
+    if (m->saved > 0)
+        return;
+    m->saved = -((int64_t)SAVED_MAX << m->debts);
+    m->debts += m->debts < DEBTS_MAX;
+    m->resting = true;
+    set_mirrored(v, false);
 }
 
 static void toggle(struct dbt_vcpu *v, struct mirror *m)
@@ -561,6 +576,7 @@ static void pass_astray(struct dbt_vcpu *v, struct mirror *m)
 void dbt_mirror_tick(struct dbt_vcpu *v)
 {
     struct mirror *m;
+    uint64_t made;
 
     if (v->cpl != 3 || v->tlb_mode != TLB_USER)
         return;
@@ -572,7 +588,10 @@ void dbt_mirror_tick(struct dbt_vcpu *v)
         return;
     }
     pass_astray(v, m);
-    if (runs_new_code(v, m))
+    made = new_code(v, m);
+    if (v->mirrored)
+        pay_for_code(v, m, made);
+    if (made > NEW_CODE) /* much of what it runs is run for the first time */
         v->space->ticks = 0;
     else if (!v->mirrored)
         v->space->ticks++;
