@@ -34,7 +34,7 @@
 #define SPEND_SHARE 16
 #define SAVED_MAX 50000000
 #define RUN_MAX 64u       /* pages mapped at once, where they lie in guest RAM as they do in the space */
-#define TICKS_NEEDED 16u  /* interrupts that met it at work one after the other, without new code between them */
+#define TICKS_NEEDED 6u  /* interrupts that met it at work one after the other, without new code between them */
 #define NEW_CODE 8u      /* translations between two interrupts: more of them, and it runs code that is new, which would be made twice */
 
 static const struct {
