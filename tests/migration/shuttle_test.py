@@ -16,7 +16,7 @@ MOVES = int(sys.argv.pop(1)) if len(sys.argv) > 1 and sys.argv[1].isdigit() else
 class Shuttle(MigrationTest):
     def test_shuttle(self):
         engines = itertools.cycle(reversed(ENGINES))
-        letters = iter(string.ascii_lowercase)
+        letters = itertools.cycle(string.ascii_lowercase)
         way, draw = {}, random.Random(5)
         console = self.start("vm0", "--cpu", "x86-64-v1", guest="dirty", engine=next(engines))
         qmp = self.control("vm0")
