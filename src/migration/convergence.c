@@ -8,6 +8,7 @@
 #define NEGLIGIBLE_US 6000      /* below, another round is not worth it */
 #define SHORT_US 40000          /* above, some more rounds are, even if they don't halve it */
 #define IDLE_MAX 2              /* of those that bring hardly anything */
+#define OVERRUN_SHARE 4         /* of the limit */
 #define MEASURABLE (256u << 10) /* bytes: a shorter round tells nothing of the bandwidth */
 #define ROUNDS_PREDICTED_MAX 50
 
@@ -103,6 +104,13 @@ enum convergence_step convergence_decide(struct convergence *c, const struct rou
         return CONVERGENCE_ITERATE;
     }
     return another_pays(c, round->dirty, parameters) ? CONVERGENCE_ITERATE : CONVERGENCE_STOP;
+}
+
+bool convergence_overruns(const struct convergence *c, uint64_t dirty, const struct migration_parameters *parameters)
+{
+    uint64_t limit_us = parameters->downtime_limit_ms * 1000;
+
+    return time_us(dirty, c->pace) > limit_us + limit_us / OVERRUN_SHARE;
 }
 
 void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate,

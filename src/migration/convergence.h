@@ -34,6 +34,10 @@ enum convergence_step { CONVERGENCE_ITERATE, CONVERGENCE_STOP };
 enum convergence_step convergence_decide(struct convergence *c, const struct round *round,
                                          const struct migration_parameters *parameters);
 
+/* The guest stands, and has dirtied so much since the last decision that the stop would take a quarter more than the limit at least: it had
+ * better run on for some rounds. */
+bool convergence_overruns(const struct convergence *c, uint64_t dirty, const struct migration_parameters *parameters);
+
 /* A prediction for `dry-run`, from the size of memory, the bandwidth and the dirty rate, both in bytes a second. */
 struct prediction {
     uint64_t total_ms, downtime_ms;

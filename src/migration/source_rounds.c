@@ -11,6 +11,7 @@
 #define FLUSH_QUICK_NS 3000000
 #define LOOK_EVERY_NS 50000000         /* between two looks at the log within a round */
 #define LOOK_SHARE 20                  /* of the time at most, for looking */
+#define STOPS_MAX 3                    /* behind the last one the guest does not run on here, whatever is left */
 #define LOOK_LEAST (UINT64_C(8) << 20) /* bytes still to be sent that make a look worth while */
 
 int source_fetch(struct migration_source *source, uint64_t *bitmap, uint64_t *ret_bytes, struct err *err)
@@ -151,12 +152,11 @@ static enum convergence_step decide(struct migration_source *source, const struc
     return step;
 }
 
-static int transfer_memory(struct migration_source *source, struct err *err)
+/* ret_bytes: of the first round. */
+static int begin_memory(struct migration_source *source, uint64_t *ret_bytes, struct err *err)
 {
     const struct migration_machine *machine = &source->machine;
-    uint64_t total = machine->memory->size >> MEMORY_PAGE_SHIFT, bytes;
-    enum convergence_step step = CONVERGENCE_ITERATE;
-    bool flushed = false;
+    uint64_t total = machine->memory->size >> MEMORY_PAGE_SHIFT;
     int r = source_storage_copy(source, err);
 
     if (r == 0)
@@ -165,8 +165,18 @@ static int transfer_memory(struct migration_source *source, struct err *err)
         return r;
     source->logging = true;
     /* Behind the start of the log: a page that comes into use from now on is in it. */
-    bytes = pages_in_use(machine->memory, source->bitmap) * MEMORY_PAGE_SIZE;
-    source->progress.duplicate = total - bytes / MEMORY_PAGE_SIZE;
+    *ret_bytes = pages_in_use(machine->memory, source->bitmap) * MEMORY_PAGE_SIZE;
+    source->progress.duplicate = total - *ret_bytes / MEMORY_PAGE_SIZE;
+    return 0;
+}
+
+static int transfer_memory(struct migration_source *source, uint64_t bytes, struct err *err)
+{
+    enum convergence_step step = CONVERGENCE_ITERATE;
+    bool flushed = false;
+    int r = 0;
+
+    source->progress.stage = STAGE_TRANSFER_MEMORY;
     while (r == 0 && step == CONVERGENCE_ITERATE && !source->switching) {
         struct round round;
 
@@ -178,7 +188,7 @@ static int transfer_memory(struct migration_source *source, struct err *err)
         if (r == 0 && step == CONVERGENCE_STOP && !flushed && !source->switching) {
             int64_t start = host_monotonic_ns();
 
-            machine->flush_disks(machine->ctx);
+            source->machine.flush_disks(source->machine.ctx);
             flushed = true;
             if (host_monotonic_ns() - start > FLUSH_QUICK_NS) /* memory went on changing: one more round */
                 step = CONVERGENCE_ITERATE;
@@ -187,11 +197,14 @@ static int transfer_memory(struct migration_source *source, struct err *err)
     return r;
 }
 
-static int stop(struct migration_source *source, struct err *err)
+/* ret_overruns: what was dirtied until all CPUs stood, which takes its time where others use the processors, is too much. */
+static int stop(struct migration_source *source, bool *ret_overruns, struct err *err)
 {
+    struct migration_parameters parameters = source_parameters(source);
     uint64_t bytes, written;
     int r;
 
+    source->progress.stage = STAGE_STOP;
     source->progress.stop_ns = host_monotonic_ns();
     r = source->machine.stop(source->machine.ctx, &source->running, err);
     if (r < 0)
@@ -201,8 +214,15 @@ static int stop(struct migration_source *source, struct err *err)
     if (r < 0)
         return r;
     source->progress.remaining = bytes;
-    source_storage_fetch(source);
+    bytes += source_storage_fetch(source);
+    *ret_overruns = source->running && !source->switching && convergence_overruns(&source->convergence, bytes, &parameters);
     return 0;
+}
+
+static void run_on(struct migration_source *source)
+{
+    source->machine.resume(source->machine.ctx);
+    source->stopped = false;
 }
 
 static int begin_postcopy(struct migration_source *source, struct err *err)
@@ -237,18 +257,26 @@ static int transfer_state(struct migration_source *source, struct err *err)
 
 int source_transfer(struct migration_source *source, struct err *err)
 {
+    uint64_t bytes = 0;
+    bool overruns = true;
     int r;
 
     source->progress.stage = STAGE_TRANSFER_MEMORY;
     source_set_status(source, MIGRATION_ACTIVE);
-    r = transfer_memory(source, err);
+    r = begin_memory(source, &bytes, err);
+    for (unsigned stops = 1; r == 0 && overruns; stops++) {
+        if (stops > 1) {
+            run_on(source);
+            bytes = source->progress.remaining;
+        }
+        r = transfer_memory(source, bytes, err);
+        if (r == 0)
+            r = stop(source, &overruns, err);
+        overruns = overruns && stops < STOPS_MAX;
+    }
     if (r < 0)
         return r;
-    source->progress.stage = STAGE_STOP;
     source_set_status(source, MIGRATION_DEVICE);
-    r = stop(source, err);
-    if (r < 0)
-        return r;
     source->progress.stage = STAGE_TRANSFER_STATE;
     return transfer_state(source, err);
 }

@@ -44,6 +44,18 @@ static void test_idle(void **state)
     assert_true(outcome.downtime_us < 10000);
 }
 
+static void test_overrun(void **state)
+{
+    const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT; /* 300 ms */
+    const struct convergence c = {.pace = MIB(100)};
+
+    assert_int_equal(parameters.downtime_limit_ms, 300);
+    assert_false(convergence_overruns(&c, 0, &parameters));
+    assert_false(convergence_overruns(&c, MIB(37), &parameters));
+    assert_true(convergence_overruns(&c, MIB(38), &parameters));
+    assert_true(convergence_overruns(&(struct convergence){0}, 1, &parameters));
+}
+
 /* What fits the limit already is made smaller as long as that is cheap. */
 static void test_halving(void **state)
 {
@@ -132,7 +144,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_idle),           cmocka_unit_test(test_halving),
-        cmocka_unit_test(test_nearly_as_fast), cmocka_unit_test(test_throttling),
+        cmocka_unit_test(test_overrun),        cmocka_unit_test(test_nearly_as_fast),
+        cmocka_unit_test(test_throttling),
         cmocka_unit_test(test_throttle_is_bounded), cmocka_unit_test(test_slow_answers),
         cmocka_unit_test(test_zero_limit),     cmocka_unit_test(test_prediction),
     };
