@@ -26,7 +26,8 @@
 #define DISTANCE_STEPS 5u /* windows are moved down by twice their size, or more, among what is free there */
 
 /* Costs are in cycles of the TSC: a page's fault and its mapping, its end, a translation that is made once more; and what may be spent
- * at most: a share of the time, of which some may be saved up. Code that spends it on translations goes into debt, twice as deep each time. */
+ * at most: a share of the time, of which some may be saved up. A space that spends it on translations goes into debt, twice as deep each
+ * time. */
 #define FILL_COST 25000
 #define UNMAP_COST 4000
 #define TRANSLATION_COST 10000
