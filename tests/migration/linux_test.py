@@ -37,7 +37,7 @@ def host_tsc(options):
 
 def moment(machine, word, limit):
     """The host's time and the guest's when the guest says the word."""
-    found = machine.wait_text(rf"^{word} ([\d.]+)$", limit)
+    found = machine.wait_text(rf"^{word} (\d+\.\d\d)$", limit)
     return time.monotonic(), float(found.group(1))
 
 
