@@ -408,7 +408,10 @@ static enum destination_outcome serve(struct migration_destination *destination,
                                  channel_start_tls(channel, destination->tls, NULL, DESTINATION_SETUP_MS, err) < 0))
         return DESTINATION_AGAIN;
     channel_set_patience(channel, DESTINATION_SETUP_MS); /* others wait behind who says nothing */
-    if (negotiate(destination, channel, err) < 0 || examine(destination, channel, err) < 0)
+    if (negotiate(destination, channel, err) < 0)
+        return DESTINATION_AGAIN;
+    channel_set_patience(channel, DESTINATION_ANSWER_MS); /* a source on a busy host takes its time to describe itself */
+    if (examine(destination, channel, err) < 0)
         return DESTINATION_AGAIN;
     channel_set_patience(channel, 0);
     destination_set_status(destination, MIGRATION_ACTIVE);

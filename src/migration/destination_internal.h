@@ -9,6 +9,7 @@
 #include "migration/stream.h"
 
 #define DESTINATION_SETUP_MS 10000 /* that a connection may take to introduce itself */
+#define DESTINATION_ANSWER_MS 30000 /* and a source that has, for what comes next in setup */
 
 #define ARRIVALS_MAX (2 * STREAM_CHANNELS_MAX) /* those that turn out not to belong here included */
 
