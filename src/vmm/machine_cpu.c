@@ -260,9 +260,7 @@ void machine_cpus_start_time(struct machine *machine)
 /* Asked for by the command line; what two sides have measured of one frequency is no contradiction. */
 static bool contradicts(uint32_t asked, uint32_t khz)
 {
-    uint64_t difference = asked > khz ? asked - khz : khz - asked;
-
-    return asked != 0 && difference * 1000000 > (uint64_t)asked * CPUID_TSC_TOLERANCE_PPM;
+    return asked != 0 && !cpuid_tsc_is_within(khz, asked, CPUID_TSC_TOLERANCE_PPM);
 }
 
 int machine_cpus_set_tsc_khz(struct machine *machine, uint32_t khz, struct err *err)

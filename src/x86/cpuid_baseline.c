@@ -237,9 +237,7 @@ static int nothing_shared(const struct cpuid_description *list, const char *cons
 
 static bool same_tsc(const struct cpuid_description *a, const struct cpuid_description *b)
 {
-    uint64_t difference = a->tsc_khz > b->tsc_khz ? a->tsc_khz - b->tsc_khz : b->tsc_khz - a->tsc_khz;
-
-    return difference * 1000000 <= (uint64_t)a->tsc_khz * CPUID_TSC_TOLERANCE_PPM;
+    return cpuid_tsc_is_within(b->tsc_khz, a->tsc_khz, CPUID_TSC_TOLERANCE_PPM);
 }
 
 /* ret_khz: what VMs must be made with; 0: it doesn't matter. */

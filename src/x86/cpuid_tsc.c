@@ -19,13 +19,9 @@ struct ratio {
 
 static bool is_close(struct ratio ratio, uint32_t khz)
 {
-    uint64_t told, difference;
-
     if (ratio.numerator == 0 || ratio.denominator == 0)
         return false;
-    told = ratio.numerator * CPUID_CRYSTAL_KHZ / ratio.denominator;
-    difference = told > khz ? told - khz : khz - told;
-    return difference * 1000000 <= (uint64_t)khz * RATIO_TOLERANCE_PPM;
+    return cpuid_tsc_is_within(ratio.numerator * CPUID_CRYSTAL_KHZ / ratio.denominator, khz, RATIO_TOLERANCE_PPM);
 }
 
 /* Convergents of the continued fraction of khz to the crystal's. */

@@ -3,6 +3,7 @@
 #ifndef FERRY_X86_CPUID_TSC_H
 #define FERRY_X86_CPUID_TSC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "x86/cpuid.h"
@@ -16,6 +17,14 @@ struct err;
 /* As far apart two counters are of one frequency, where nothing scales: KVM's own tolerance, and what time synchronization in a guest
  * makes good. */
 #define CPUID_TSC_TOLERANCE_PPM 250
+
+/* Whether a frequency is no more than so many millionths of another away from it; both in kHz. */
+static inline bool cpuid_tsc_is_within(uint64_t khz, uint64_t of_khz, unsigned ppm)
+{
+    uint64_t difference = khz > of_khz ? khz - of_khz : of_khz - khz;
+
+    return difference * 1000000 <= of_khz * ppm;
+}
 
 /* The local APIC's bus clock and core crystal, kHz. */
 #define CPUID_CRYSTAL_KHZ 1000000u

@@ -137,7 +137,6 @@ uint64_t dbt_load_as(struct dbt_vcpu *v, unsigned cpl, uint64_t linear, unsigned
 
 /* TLB upkeep. set_cr3 is what MOV CR3 does once the value is checked (PCID and bit 63 included); flush_all drops global pages too. */
 void dbt_tlb_set_cr3(struct dbt_vcpu *v, uint64_t value);
-void dbt_tlb_flush(struct dbt_vcpu *v);          /* present address space, not global pages */
 void dbt_tlb_flush_all(struct dbt_vcpu *v);
 void dbt_tlb_flush_page(struct dbt_vcpu *v, uint64_t linear);                      /* INVLPG */
 void dbt_tlb_flush_pcid(struct dbt_vcpu *v, uint16_t pcid);                        /* INVPCID type 1 */

@@ -455,11 +455,6 @@ void dbt_tlb_set_cr3(struct dbt_vcpu *v, uint64_t value)
     use_space(v, space);
 }
 
-void dbt_tlb_flush(struct dbt_vcpu *v)
-{
-    clear_space_but_global(v, v->space);
-}
-
 void dbt_tlb_flush_all(struct dbt_vcpu *v)
 {
     for (unsigned i = 0; i < TLB_SLOTS; i++)

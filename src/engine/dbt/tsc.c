@@ -73,9 +73,7 @@ static uint32_t host_tsc_khz(void)
 /* 0: the same, within the tolerance. */
 static uint64_t multiplier_for(uint32_t khz, uint32_t host_khz)
 {
-    uint64_t difference = khz > host_khz ? khz - host_khz : host_khz - khz;
-
-    if (difference * 1000000 <= (uint64_t)host_khz * TOLERANCE_PPM)
+    if (cpuid_tsc_is_within(khz, host_khz, TOLERANCE_PPM))
         return 0;
     return (uint64_t)(((unsigned __int128)khz << TSC_FRACTION_BITS) / host_khz);
 }

@@ -51,16 +51,9 @@ int kvm_host_tsc(struct engine_tsc *ret_tsc, struct err *err)
 
 /* Within the tolerance KVM itself lets a guest's counter run at the host's frequency. Beyond it, without hardware for scaling, it says yes
  * to higher ones and lets the counter leap at every entry: guests can't have that. */
-static bool is_within_tolerance(uint32_t khz, uint32_t host_khz)
-{
-    uint64_t difference = khz > host_khz ? khz - host_khz : host_khz - khz;
-
-    return difference * 1000000 <= (uint64_t)host_khz * CPUID_TSC_TOLERANCE_PPM;
-}
-
 static int check(const struct engine_tsc *host, uint32_t khz, struct err *err)
 {
-    if (host->scales || is_within_tolerance(khz, host->khz))
+    if (host->scales || cpuid_tsc_is_within(khz, host->khz, CPUID_TSC_TOLERANCE_PPM))
         return 0;
     return err_set(err, -ENOTSUP,
                    "a guest's time stamp counter can't run at %u kHz here: this host's runs at %u kHz, and KVM has no TSC scaling on "
