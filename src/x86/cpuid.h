@@ -43,6 +43,7 @@ struct cpuid_request {
     const struct cpuid_table *supported;
     unsigned cpus;
     uint32_t tsc_khz;
+    const struct cpuid_table *host; /* whose family, model and name "host" tells; NULL: those of the CPU that this runs on */
 };
 int cpuid_build(const struct cpuid_request *request, struct cpuid_table *ret_table, struct err *err);
 

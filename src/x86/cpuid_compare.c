@@ -131,6 +131,33 @@ static int compare_named(const struct comparison *c)
     return 0;
 }
 
+/* Where XSAVE puts the registers that processors of the two vendors put elsewhere. */
+static int compare_layouts(const struct comparison *c)
+{
+    static const struct {
+        uint32_t number;
+        const char *registers, *feature;
+    } components[] = {
+        {5, "the opmask registers", "avx512f"},
+        {6, "the upper halves of ZMM0 to ZMM15", "avx512f"},
+        {7, "ZMM16 to ZMM31", "avx512f"},
+        {9, "the protection key rights", "pku"},
+    };
+
+    for (unsigned i = 0; i < ARRAY_SIZE(components); i++) {
+        uint32_t a = value_of(c->source, 0xd, components[i].number, REG_EBX);
+        uint32_t b = value_of(c->destination, 0xd, components[i].number, REG_EBX);
+
+        if (a == b)
+            continue;
+        return err_set(c->err, -ENOTSUP, "the source's CPU \"%s\" has %s at byte %u of what XSAVE writes, and the destination's "
+                       "\"%s\" has them at byte %u, as processors of Intel and AMD do: start both VMs with --cpu MODEL,-%s, or with "
+                       "what \"ferry cpu baseline\" finds",
+                       c->source_name, components[i].registers, a, c->destination_name, b, components[i].feature);
+    }
+    return 0;
+}
+
 /* Which bits of a register are compared here: not those that belong to one CPU, to the time base, or to the features. */
 static uint32_t compared_bits(uint32_t leaf, uint32_t subleaf, unsigned reg)
 {
@@ -207,6 +234,8 @@ int cpuid_compare(const struct cpuid_table *source, const struct cpuid_table *de
         r = compare_features(&c, long_mode);
     if (r == 0)
         r = compare_named(&c);
+    if (r == 0)
+        r = compare_layouts(&c);
     if (r == 0)
         r = compare_entries(&c, source);
     if (r == 0)

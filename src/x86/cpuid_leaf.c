@@ -216,13 +216,17 @@ static struct cpuid_features final_features(const struct cpuid_leaf_plan *plan)
 void cpuid_leaves(const struct cpuid_leaf_plan *plan, struct cpuid_table *ret_table)
 {
     struct cpuid_features features = final_features(plan);
-    struct cpuid_table host;
+    const struct cpuid_table *host = plan->request->host;
+    struct cpuid_table own;
 
-    cpuid_host(&host);
+    if (host == NULL) {
+        cpuid_host(&own);
+        host = &own;
+    }
     ret_table->count = 0;
-    add_basic(plan, &host, ret_table);
+    add_basic(plan, host, ret_table);
     add_hypervisor(plan, ret_table);
-    add_extended(plan, &host, ret_table);
+    add_extended(plan, host, ret_table);
     cpuid_set_tsc_khz(ret_table, plan->request->tsc_khz);
     cpuid_features_put(ret_table, &features);
 }

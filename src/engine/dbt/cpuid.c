@@ -40,13 +40,11 @@ static uint32_t physical_bits(const struct cpuid_table *host)
     return bits < 40 ? 40 : bits > 52 ? 52 : bits;
 }
 
-void dbt_supported_cpuid(struct cpuid_table *ret_table)
+void dbt_cpuid_offered(const struct cpuid_table *host, struct cpuid_table *ret_table)
 {
     struct cpuid_features set = {0}, host_set;
-    struct cpuid_table host;
 
-    cpuid_host(&host);
-    cpuid_features_get(&host, &host_set);
+    cpuid_features_get(host, &host_set);
     cpuid_features_add(&set, HOSTS);
     for (unsigned i = 0; i < CPUID_WORDS; i++)
         set.word[i] &= host_set.word[i];
@@ -57,7 +55,7 @@ void dbt_supported_cpuid(struct cpuid_table *ret_table)
                                                .edx = 0x69746e65}); /* AuthenticAMD */
     cpuid_add(ret_table, &(struct cpuid_entry){.leaf = 1, .eax = CPUID_SIGNATURE_AMD});
     cpuid_add(ret_table, &(struct cpuid_entry){.leaf = 0x40000001, .eax = KVM_CLOCK_FEATURES});
-    cpuid_add(ret_table, &(struct cpuid_entry){.leaf = 0x80000008, .eax = 48 << 8 | physical_bits(&host)});
+    cpuid_add(ret_table, &(struct cpuid_entry){.leaf = 0x80000008, .eax = 48 << 8 | physical_bits(host)});
     add_xsave(ret_table);
     cpuid_features_put(ret_table, &set);
 }

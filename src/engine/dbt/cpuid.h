@@ -5,7 +5,7 @@
 
 struct cpuid_table;
 
-/* The host's features as far as the engine implements them, with those that it adds on any host. */
-void dbt_supported_cpuid(struct cpuid_table *ret_table);
+/* A host's features as far as the engine implements them, with those that it adds on any host. host: cpuid_host(), there. */
+void dbt_cpuid_offered(const struct cpuid_table *host, struct cpuid_table *ret_table);
 
 #endif

@@ -395,7 +395,10 @@ static void dbt_print_statistics(struct engine_vm *engine_vm, char *out, size_t 
 
 static int supported_cpuid(struct cpuid_table *ret_table, struct err *err)
 {
-    dbt_supported_cpuid(ret_table);
+    struct cpuid_table host;
+
+    cpuid_host(&host);
+    dbt_cpuid_offered(&host, ret_table);
     return 0;
 }
 

@@ -139,10 +139,10 @@ static struct kvm_cpuid2 *read_supported_cpuid(int fd)
     return list;
 }
 
-static void convert_cpuid(const struct kvm_cpuid2 *list, bool tsc_deadline, struct cpuid_table *table)
+void kvm_cpuid_offered(const struct kvm_cpuid2 *list, bool tsc_deadline, struct cpuid_table *ret_table)
 {
-    table->count = 0;
-    for (unsigned i = 0; i < list->nent && table->count < CPUID_ENTRIES_MAX; i++) {
+    ret_table->count = 0;
+    for (unsigned i = 0; i < list->nent && ret_table->count < CPUID_ENTRIES_MAX; i++) {
         const struct kvm_cpuid_entry2 *from = &list->entries[i];
         struct cpuid_entry entry = {.leaf = from->function,
                                     .subleaf = from->index,
@@ -157,7 +157,7 @@ static void convert_cpuid(const struct kvm_cpuid2 *list, bool tsc_deadline, stru
             entry.ecx |= BIT(24);
         if (is_unsaved_leaf(entry.leaf, entry.subleaf) || (entry.eax | entry.ebx | entry.ecx | entry.edx) == 0)
             continue;
-        table->entry[table->count++] = entry;
+        ret_table->entry[ret_table->count++] = entry;
     }
 }
 
@@ -172,7 +172,7 @@ int kvm_supported_cpuid(struct cpuid_table *ret_table, struct err *err)
     if (list == NULL)
         r = err_set(err, -EIO, "KVM does not say which CPUID features it supports");
     else
-        convert_cpuid(list, kvm_ioctl_value(fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0, ret_table);
+        kvm_cpuid_offered(list, kvm_ioctl_value(fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0, ret_table);
     free(list);
     fd_close(&fd);
     return r;

@@ -92,6 +92,8 @@ int kvm_open(int *ret_fd, struct err *err);
 int kvm_ioctl(int fd, unsigned long request, void *argument);
 int kvm_ioctl_value(int fd, unsigned long request, unsigned long argument);
 int kvm_supported_cpuid(struct cpuid_table *ret_table, struct err *err);
+/* The same, of what a host's KVM_GET_SUPPORTED_CPUID said; tsc_deadline: it has KVM_CAP_TSC_DEADLINE_TIMER. */
+void kvm_cpuid_offered(const struct kvm_cpuid2 *list, bool tsc_deadline, struct cpuid_table *ret_table);
 void kvm_probe(struct engine_probe *ret_probe);
 
 /* vm.c */
