@@ -3,11 +3,13 @@
 #include "migration/channel.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -26,11 +28,14 @@ struct channel {
     _Atomic uint64_t sent;
 };
 
-/* Fails silently where the socket is no TCP socket: the kernel knows at once when a local peer dies. */
+/* The options of TCP fail silently elsewhere: the kernel knows at once when a local peer dies. A peer that lives and
+ * reads nothing is as good as dead everywhere. */
 static void set_options(int fd)
 {
     const int on = 1, idle = 5, interval = 3, count = 3, dead = DEAD_AFTER_MS, size = SOCKET_BUFFER;
+    const struct timeval patience = {.tv_sec = DEAD_AFTER_MS / 1000};
 
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
@@ -222,4 +227,11 @@ void channel_drain(struct channel *channel, int timeout_ms)
 uint64_t channel_sent(const struct channel *channel)
 {
     return channel->sent;
+}
+
+uint64_t channel_outstanding(const struct channel *channel)
+{
+    int bytes = 0;
+
+    return ioctl(channel->fd, SIOCOUTQ, &bytes) == 0 ? (uint64_t)bytes : 0;
 }

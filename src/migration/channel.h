@@ -23,8 +23,8 @@ void channel_free(struct channel *channel); /* accepts NULL */
  * anything. */
 int channel_start_tls(struct channel *channel, struct tls *tls, const char *host, int timeout_ms, struct err *err);
 
-/* Sends all of iov, which it changes. ret_untouched (may be NULL) is set on failure: true when not one byte was taken,
- * so that the other side can't have got anything of it. */
+/* Sends all of iov, which it changes; -ETIMEDOUT when the other side takes nothing for 15 s. ret_untouched (may be NULL)
+ * is set on failure: true when not one byte was taken, so that the other side can't have got anything of it. */
 int channel_send(struct channel *channel, struct iovec *iov, unsigned count, bool *ret_untouched);
 
 int channel_receive(struct channel *channel, void *data, size_t size);
@@ -50,5 +50,8 @@ bool channel_closed(const struct channel *channel);
 void channel_drain(struct channel *channel, int timeout_ms);
 
 uint64_t channel_sent(const struct channel *channel); /* bytes, from any thread */
+
+/* Bytes (about) that were sent and that the other side, or its kernel, has not got yet. */
+uint64_t channel_outstanding(const struct channel *channel);
 
 #endif

@@ -253,3 +253,12 @@ uint64_t link_sent(const struct link *link)
         sent += channel_sent(link->channel[i]->sender.channel);
     return sent;
 }
+
+uint64_t link_outstanding(const struct link *link)
+{
+    uint64_t outstanding = 0;
+
+    for (unsigned i = 0; i < link->count; i++)
+        outstanding += channel_outstanding(link->channel[i]->sender.channel);
+    return outstanding;
+}

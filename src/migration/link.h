@@ -54,6 +54,7 @@ void link_interrupt(struct link *link);
  * read later than this call. */
 size_t link_done(const struct link *link);
 
-uint64_t link_sent(const struct link *link); /* bytes on all channels */
+uint64_t link_sent(const struct link *link);        /* bytes on all channels */
+uint64_t link_outstanding(const struct link *link); /* of these: see channel_outstanding() */
 
 #endif

@@ -13,6 +13,8 @@
 #include "migration/source_internal.h"
 #include "migration/tls.h"
 
+#define STEP_MS 500
+
 void source_set_status(struct migration_source *source, enum migration_status status)
 {
     source->progress.status = status;
@@ -50,11 +52,28 @@ static int refused(struct channel *channel, const struct message *message, struc
     return r;
 }
 
+/* As channel_wait(), but the time begins anew whenever something that was sent gets there. */
+static int await_answer(struct migration_source *source, int timeout_ms)
+{
+    uint64_t before = link_outstanding(source->link), outstanding;
+    int r, waited_ms = 0;
+
+    if (timeout_ms <= STEP_MS)
+        return channel_wait(link_first(source->link), timeout_ms);
+    do {
+        r = channel_wait(link_first(source->link), STEP_MS);
+        outstanding = link_outstanding(source->link);
+        waited_ms = outstanding < before ? 0 : waited_ms + STEP_MS;
+        before = outstanding;
+    } while (r == -ETIMEDOUT && waited_ms < timeout_ms);
+    return r;
+}
+
 int source_expect(struct migration_source *source, enum message_type type, int timeout_ms, struct message *ret_message,
                   struct err *err)
 {
     struct channel *channel = link_first(source->link);
-    int r = channel_wait(channel, timeout_ms);
+    int r = await_answer(source, timeout_ms);
 
     if (r == -ETIMEDOUT)
         return err_set(err, r, "the destination sent no %s in %d s", message_name(type), timeout_ms / 1000);
@@ -83,11 +102,19 @@ int source_explain(struct migration_source *source, int r, struct err *err)
 
 /* --- the whole ------------------------------------------------------------------------------------------ */
 
+/* A destination that lives hears at once that nothing more comes. */
+static void hang_up(struct migration_source *source)
+{
+    if (source->link != NULL)
+        link_break(source->link);
+}
+
 static void finish_here(struct migration_source *source, const struct err *err)
 {
     bool cancelled = source->cancel && err->code == -ECANCELED;
     char text[ERR_MESSAGE_MAX + 100];
 
+    hang_up(source);
     source_postcopy_abandon(source);
     source_storage_end(source);
     if (source->logging)
@@ -134,6 +161,7 @@ static void dry_run(struct migration_source *source)
 
     if (r == 0)
         r = source_predict(source, &err);
+    hang_up(source);
     source_storage_end(source);
     if (r < 0)
         source_set_message(source, err.message);

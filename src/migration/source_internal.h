@@ -59,8 +59,8 @@ void source_set_status(struct migration_source *source, enum migration_status st
 void source_set_message(struct migration_source *source, const char *text);
 struct migration_parameters source_parameters(struct migration_source *source); /* as they are now */
 
-/* The next message from the destination, of that type or REFUSE. -EREMOTEIO: refused, err says why. timeout_ms: -1,
- * none. */
+/* The next message from the destination, of that type or REFUSE. -EREMOTEIO: refused, err says why. timeout_ms: for
+ * which nothing comes nor anything that was sent gets there; -1: none. */
 int source_expect(struct migration_source *source, enum message_type type, int timeout_ms, struct message *ret_message,
                   struct err *err);
 

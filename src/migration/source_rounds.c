@@ -93,10 +93,10 @@ static int collect(struct migration_source *source, uint64_t *ret_bytes, uint64_
     return 0;
 }
 
-static int await_round(struct migration_source *source, struct err *err)
+static int await_round(struct migration_source *source, int timeout_ms, struct err *err)
 {
     struct message message;
-    int r = source_expect(source, MESSAGE_ROUND_DONE, -1, &message, err);
+    int r = source_expect(source, MESSAGE_ROUND_DONE, timeout_ms, &message, err);
 
     if (r == 0 && message.argument != source->round)
         r = err_set(err, -EBADMSG, "the destination is done with round %u, and this was round %u", message.argument,
@@ -117,7 +117,7 @@ static int measured_round(struct migration_source *source, uint64_t bytes, struc
     int r = send_round(source, bytes, true, &waited_ns, err);
 
     if (r == 0)
-        r = await_round(source, err);
+        r = await_round(source, -1, err);
     ret_round->plain = disks - source->progress.disk_remaining;
     if (r == 0 && !source->switching)
         r = collect(source, &dirty, &written, err);
@@ -251,7 +251,7 @@ static int transfer_state(struct migration_source *source, struct err *err)
     }
     buffer_fini(&state);
     if (r == 0 && !late)
-        r = await_round(source, err);
+        r = await_round(source, SOURCE_ANSWER_MS, err);
     return r < 0 ? r : source_expect(source, MESSAGE_READY, SOURCE_ANSWER_MS, &message, err);
 }
 

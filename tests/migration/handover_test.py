@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Losses at the handover, placed message by message, with the decision that both sides can read beside the disk."""
+"""Losses at the handover, placed message by message, with the decision that both sides can read beside the disk; and a destination
+that lives and falls silent."""
 import os
+import signal
 
 from migration import MigrationTest, main, wait_over, wait_status
 from proxy import Proxy
@@ -45,6 +47,45 @@ class Handover(MigrationTest):
         self.assertEqual(self.decisions(), ["source"])
         kill(source)
         self.check_old_copy_never_runs(target, into)
+
+    def test_destination_falls_silent_in_the_stop(self):
+        """It lives and its kernel answers, but its process stands: for ROUND_DONE nobody waits for ever while the guest stands too."""
+        source, target, out, _ = self.pair(f"unix:{self.place}/m", "--disk", self.disk)
+        self.type(source, "ab")
+
+        def in_the_stop(name, _):
+            return name == "ROUND" and out.call("query-migrate")["x-ferry-stage"] == "transfer state"
+
+        proxy = Proxy(self.place / "p", self.place / "m", in_the_stop, lambda _: target.process.send_signal(signal.SIGSTOP))
+        self.addCleanup(proxy.close)
+        out.call("migrate", uri=f"unix:{self.place}/p")
+        self.assertTrue(proxy.done.wait(60), proxy.seen)
+        answer = wait_over(out)
+        self.assertEqual(answer["status"], "failed")
+        self.assertIn("the destination sent no ROUND_DONE in 30 s; the VM goes on here", answer["error-desc"])
+        self.type(source, "cd")
+        self.assertEqual(self.decisions(), ["source"])
+        proxy.cut()
+        target.process.send_signal(signal.SIGCONT)
+        self.assertEqual(target.finish(), 2)  # it never had STATE
+        self.type(source, "e")
+
+    def test_destination_that_reads_nothing(self):
+        uri = f"unix:{self.place}/m"
+        source, target, out, _ = self.pair(uri, guest="dirty")
+        self.type(source, "a")
+        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0})
+        out.call("migrate", uri=uri)
+        while out.call("query-migrate")["ram"]["normal"] == 0:
+            pass
+        target.process.send_signal(signal.SIGSTOP)
+        out.call("migrate-set-parameters", **{"max-bandwidth": 0})
+        answer = wait_over(out)
+        target.process.send_signal(signal.SIGCONT)
+        self.assertEqual(answer["status"], "failed")
+        self.assertIn("the connection to the destination broke: Connection timed out", answer["error-desc"])
+        self.type(source, "bc")
+        self.assertEqual(target.finish(), 2)
 
     def test_commit_lost_with_the_connection(self):
         source, target, out, into = self.migrate_until("COMMIT", Proxy.cut)
