@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define TLS_HOSTNAME_MAX 253 /* characters */
+
 enum migration_compression { COMPRESSION_NONE, COMPRESSION_ZSTD, COMPRESSION_LZ4, COMPRESSION_AUTO };
 
 struct migration_parameters {
@@ -18,6 +20,7 @@ struct migration_parameters {
     uint64_t delta_cache_size;                                   /* bytes */
     bool multifd, auto_converge, postcopy, events;               /* capabilities */
     bool storage, delta;                                         /* "block", "xbzrle" */
+    char tls_hostname[TLS_HOSTNAME_MAX + 1]; /* whom the destination's certificate is for; "": the address's host */
 };
 
 #define MIGRATION_PARAMETERS_DEFAULT                                \

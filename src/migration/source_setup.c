@@ -17,8 +17,11 @@
 
 static int start_tls(struct migration_source *source, struct channel *channel, struct err *err)
 {
+    struct migration_parameters parameters = source_parameters(source);
     const char *host = source->address.host[0] != 0 ? source->address.host : "localhost";
 
+    if (parameters.tls_hostname[0] != 0)
+        host = parameters.tls_hostname;
     return source->tls != NULL ? channel_start_tls(channel, source->tls, host, CONNECT_MS, err) : 0;
 }
 

@@ -16,13 +16,13 @@
 
 /* --- parameters ----------------------------------------------------------------------------------------- */
 
-enum parameter_kind { KIND_NUMBER, KIND_NUMBER_64, KIND_COMPRESSION };
+enum parameter_kind { KIND_NUMBER, KIND_NUMBER_64, KIND_COMPRESSION, KIND_TEXT };
 
 struct parameter {
     const char *name;
     size_t offset; /* in struct migration_parameters */
     enum parameter_kind kind;
-    uint64_t min, max;
+    uint64_t min, max; /* of a text: length */
 };
 
 #define MEMBER(member) offsetof(struct migration_parameters, member)
@@ -36,6 +36,7 @@ static const struct parameter parameters[] = {
     {"cpu-throttle-initial", MEMBER(throttle_initial), KIND_NUMBER, 1, 99},
     {"cpu-throttle-increment", MEMBER(throttle_increment), KIND_NUMBER, 1, 99},
     {"max-cpu-throttle", MEMBER(throttle_max), KIND_NUMBER, 1, 99},
+    {"tls-hostname", MEMBER(tls_hostname), KIND_TEXT, 0, TLS_HOSTNAME_MAX},
 };
 
 static const char *const compressions[] = {
@@ -52,6 +53,17 @@ static int set_compression(void *member, const json_t *value, struct err *err)
     return err_set(err, -EINVAL, "Parameter 'multifd-compression' expects none, zstd, lz4 or auto");
 }
 
+static int set_text(const struct parameter *parameter, char *member, const json_t *value, struct err *err)
+{
+    size_t length = json_string_length(value);
+
+    if (!json_is_string(value) || length > parameter->max || strlen(json_string_value(value)) != length)
+        return err_set(err, -EINVAL, "Parameter '%s' expects a string of at most %llu characters", parameter->name,
+                       (unsigned long long)parameter->max);
+    memcpy(member, json_string_value(value), length + 1);
+    return 0;
+}
+
 static int set_parameter(const struct parameter *parameter, struct migration_parameters *out, const json_t *value,
                          struct err *err)
 {
@@ -60,6 +72,8 @@ static int set_parameter(const struct parameter *parameter, struct migration_par
 
     if (parameter->kind == KIND_COMPRESSION)
         return set_compression(member, value, err);
+    if (parameter->kind == KIND_TEXT)
+        return set_text(parameter, member, value, err);
     if (!json_is_integer(value) || number < (json_int_t)parameter->min || (uint64_t)number > parameter->max)
         return err_set(err, -EINVAL, "Parameter '%s' expects an integer from %llu to %llu", parameter->name,
                        (unsigned long long)parameter->min, (unsigned long long)parameter->max);
@@ -105,6 +119,8 @@ int control_query_parameters(struct machine *machine, json_t *arguments, json_t 
         if (parameters[i].kind == KIND_COMPRESSION)
             json_object_set_new(object, parameters[i].name,
                                 json_string(compressions[*(const enum migration_compression *)member]));
+        else if (parameters[i].kind == KIND_TEXT)
+            json_object_set_new(object, parameters[i].name, json_string(member));
         else
             json_object_set_new(
                 object, parameters[i].name,

@@ -59,6 +59,22 @@ class Tls(MigrationTest):
                 self.doCleanups()
                 self.setUp()
 
+    def test_name_other_than_the_address(self):
+        """tls-hostname: whom the destination's certificate is for, whatever the address says."""
+        listen = f"tls:127.0.0.1:{free_port()}"
+        uri = listen.replace("127.0.0.1", "[::ffff:127.0.0.1]")
+        source, target, out, _ = self.pair(listen, "--tls-dir", self.good)
+        self.type(source, "ab")
+        for name, status in (("kvm2.example", "failed"), ("localhost", "completed")):
+            out.call("migrate-set-parameters", **{"tls-hostname": name})
+            self.assertEqual(out.call("query-migrate-parameters")["tls-hostname"], name)
+            out.call("migrate", uri=uri)
+            answer = wait_over(out)
+            self.assertEqual(answer["status"], status, answer)
+        self.type(target, "cd")
+        for value in (7, "x" * 254):
+            self.assertIn("expects a string", out.execute("migrate-set-parameters", **{"tls-hostname": value})["error"]["desc"])
+
     def refused(self, sentence, source_options=(), target_options=(), uri=None, scheme="tls"):
         listen = f"tls:127.0.0.1:{free_port()}"
         uri = (uri or listen).replace("PORT", listen.rsplit(":", 1)[1]).replace("tls:", scheme + ":")
