@@ -18,9 +18,6 @@
 #define PAGE_HASH_SIZE 4096u
 #define JUMP_CACHE_SIZE 4096u
 
-/* What stands in memory->code_pages. */
-enum { CODE_PAGE_WATCHED = 1, CODE_PAGE_PROTECTING /* and the number of the vCPU that is about to watch it */ };
-
 struct jump_entry {
     uint64_t address, tag;
     const struct block *block;
@@ -191,34 +188,33 @@ uint64_t dbt_fetch_page(struct dbt_vcpu *v, uint64_t linear, const uint8_t **ret
     return t->physical;
 }
 
-static void set_own_code(struct dbt_vcpu *v, uint64_t number)
+/* This vCPU's own stores to the page go down the slow path. */
+static void watch_own(struct dbt_vcpu *v, uint64_t page, uint64_t number)
 {
+    if (!dbt_has_own_code(v, number))
+        dbt_tlb_protect_page(v, page);
     v->own_code[number / 64] |= BIT(number % 64);
 }
 
-/* From here on every store to the page is noticed: by flag for whoever looks, by shoot-down for those who hold write tags. The flag says
- * CODE_PAGE_WATCHED only when nobody holds one any more: whoever finds another vCPU still at it sends letters of its own, and the last
- * to come is the one that may say so. Waiting takes mail, which may take this vCPU's own mark away: it is set again. */
+/* From here on every store to the page is noticed: by flag for whoever looks, by letter for those who hold write tags. The flag says so
+ * only when nobody will use one any more, so the others stand meanwhile. That takes mail, which may take this vCPU's own mark away. */
 void dbt_watch_page(struct dbt_vcpu *v, uint64_t page)
 {
     const struct memory_region *region = memory_find(v->memory, page);
-    uint8_t mine = (uint8_t)(CODE_PAGE_PROTECTING + v->id);
-    _Atomic uint8_t *flag;
+    _Atomic uint8_t *watched;
     uint64_t number;
 
     if (region == NULL)
         return;
     number = memory_page_number(region, page);
-    if (!dbt_has_own_code(v, number))
-        dbt_tlb_protect_page(v, page);
-    set_own_code(v, number);
-    flag = &v->memory->code_pages[number];
-    if (atomic_load(flag) == CODE_PAGE_WATCHED)
-        return;
-    atomic_store(flag, mine);
-    dbt_mail_protect(v->vm, v, page);
-    atomic_compare_exchange_strong(flag, &mine, CODE_PAGE_WATCHED);
-    set_own_code(v, number);
+    watched = &v->memory->code_pages[number];
+    if (atomic_load(watched) == 0) {
+        dbt_exclusive_begin(v);
+        if (atomic_exchange(watched, 1) == 0)
+            dbt_mail_protect(v->vm, v, page);
+        dbt_exclusive_end(v);
+    }
+    watch_own(v, page, number);
 }
 
 struct source { /* where instructions are decoded from */

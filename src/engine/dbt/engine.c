@@ -326,7 +326,7 @@ static int dbt_dirty_start(struct engine_vm *engine_vm, struct err *err)
     struct dbt_vm *vm = vm_of(engine_vm);
 
     memory_dirty_start(vm->memory);
-    dbt_mail_protect(vm, NULL, UINT64_MAX);
+    dbt_mail_protect_all(vm);
     return 0;
 }
 
@@ -337,7 +337,7 @@ static int dbt_dirty_fetch(struct engine_vm *engine_vm, uint64_t *ret_bitmap, ui
     struct dbt_vm *vm = vm_of(engine_vm);
 
     *ret_pages = memory_dirty_fetch(vm->memory, ret_bitmap);
-    dbt_mail_protect(vm, NULL, UINT64_MAX);
+    dbt_mail_protect_all(vm);
     return 0;
 }
 

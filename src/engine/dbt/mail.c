@@ -41,26 +41,30 @@ void dbt_mail_code_written(struct dbt_vm *vm, const struct dbt_vcpu *except, uin
             post(vm->vcpu[i], page, true);
 }
 
-static void wait_for(struct dbt_vcpu *v, struct dbt_vcpu *self, uint64_t number)
+void dbt_mail_protect(struct dbt_vm *vm, const struct dbt_vcpu *except, uint64_t page)
 {
-    for (unsigned spins = 0; atomic_load(&v->in_guest) && atomic_load(&v->mail_done) < number; spins++) {
-        if (self != NULL && (atomic_load(&self->attention) & ATTENTION_MAIL))
-            dbt_mail_take(self); /* the other one may be waiting for us */
-        if (spins > 100)
-            sched_yield();
-    }
+    for (unsigned i = 0; i < vm->cpus; i++)
+        if (vm->vcpu[i] != NULL && vm->vcpu[i] != except)
+            post(vm->vcpu[i], page, false);
 }
 
-void dbt_mail_protect(struct dbt_vm *vm, struct dbt_vcpu *self, uint64_t page)
+static void wait_for(const struct dbt_vcpu *v, uint64_t number)
+{
+    for (unsigned spins = 0; atomic_load(&v->in_guest) && atomic_load(&v->mail_done) < number; spins++)
+        if (spins > 100)
+            sched_yield();
+}
+
+void dbt_mail_protect_all(struct dbt_vm *vm)
 {
     uint64_t number[ENGINE_CPUS_MAX];
 
     for (unsigned i = 0; i < vm->cpus; i++)
-        if (vm->vcpu[i] != NULL && vm->vcpu[i] != self)
-            number[i] = post(vm->vcpu[i], page, false);
+        if (vm->vcpu[i] != NULL)
+            number[i] = post(vm->vcpu[i], UINT64_MAX, false);
     for (unsigned i = 0; i < vm->cpus; i++)
-        if (vm->vcpu[i] != NULL && vm->vcpu[i] != self)
-            wait_for(vm->vcpu[i], self, number[i]);
+        if (vm->vcpu[i] != NULL)
+            wait_for(vm->vcpu[i], number[i]);
 }
 
 void dbt_mail_take(struct dbt_vcpu *v)

@@ -20,14 +20,19 @@ struct dbt_mail { /* guarded by the vCPU's lock */
 /* Tells every vCPU but `except` (NULL: all) that the page's cached code is stale. Doesn't wait. */
 void dbt_mail_code_written(struct dbt_vm *vm, const struct dbt_vcpu *except, uint64_t page);
 
-/* Makes every other vCPU send stores to the page (or, with page = UINT64_MAX, to all pages) down the slow path, and waits until they do. */
-void dbt_mail_protect(struct dbt_vm *vm, struct dbt_vcpu *self, uint64_t page);
+/* Has every vCPU but `except` send stores to the page down the slow path. Doesn't wait: who is exclusive need not. */
+void dbt_mail_protect(struct dbt_vm *vm, const struct dbt_vcpu *except, uint64_t page);
+
+/* The same for all pages and all vCPUs, and waits until they do. Not from a vCPU's thread: two that wait for one another would have to
+ * take their mail meanwhile, and that makes both begin again what they wait for. */
+void dbt_mail_protect_all(struct dbt_vm *vm);
 
 /* Takes the mail. In the vCPU's own thread. */
 void dbt_mail_take(struct dbt_vcpu *v);
 
-/* Between the two no other vCPU runs guest code: for locked accesses that the host can't do in one piece. Others are stopped at the
- * border of an instruction. begin may take mail; an exception ends it. */
+/* Between the two no other vCPU runs guest code: for locked accesses that the host can't do in one piece, and for what all of them are
+ * to know before they go on (they take their mail first). Others are stopped at the border of an instruction, and sleep. begin may take
+ * mail; an exception ends it. */
 void dbt_exclusive_begin(struct dbt_vcpu *v);
 void dbt_exclusive_end(struct dbt_vcpu *v);
 /* Waits, outside of guest code, while another vCPU is between them. */

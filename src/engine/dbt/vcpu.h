@@ -317,7 +317,7 @@ struct dbt_vm {
     uint32_t tsc_khz;                /* what the guest is told */
     uint32_t host_khz;
     uint64_t tsc_multiplier;         /* guest ticks in a host tick, 16.48 fixed point; 0: one, exactly */
-    pthread_mutex_t exclusive_lock;  /* held by the vCPU that runs alone, for locked accesses that cross a page or hit MMIO */
+    pthread_mutex_t exclusive_lock;  /* held by the vCPU that runs alone, see mail.h */
     struct dbt_vcpu *_Atomic exclusive; /* that vCPU; NULL: none */
     pthread_mutex_t clock_lock;
     int64_t clock_offset;            /* kvmclock ns = host CLOCK_MONOTONIC (boot time base) + offset */
