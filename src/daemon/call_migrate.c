@@ -15,6 +15,7 @@
 
 enum { JOB_TYPE_NONE, JOB_TYPE_BOUNDED, JOB_TYPE_UNBOUNDED, JOB_TYPE_COMPLETED, JOB_TYPE_FAILED, JOB_TYPE_CANCELLED };
 enum { JOB_STATS_COMPLETED = 1 };
+enum { ABORT_POSTCOPY = 1, SPEED_OF_POSTCOPY = 1 };
 enum { OPERATION_SAVE = 2, OPERATION_MIGRATION_IN = 5, OPERATION_MIGRATION_OUT = 6 };
 
 static int read_request(struct call *call, unsigned params, uint32_t flags, struct migration_request *request)
@@ -33,7 +34,7 @@ static int begin(struct call *call)
     if (r == 0)
         r = migration_begin(domain, call->client, &request, &xml, &call->err);
     if (r == 0) {
-        r = migration_cookie(domain, call->arg[2].u, &cookie, &call->err);
+        r = migration_cookie(domain, &request, &cookie, &call->err);
         if (r < 0)
             migration_confirm(domain, call->client, call->arg[2].u, true, NULL);
     }
@@ -214,9 +215,9 @@ static int get_job_stats(struct call *call)
     return 0;
 }
 
-static int abort_job(struct call *call)
+/* What can be aborted is at work. */
+static int need_outgoing(struct call *call, struct domain *domain)
 {
-    struct domain *domain = call_domain(call, call->arg[0].object);
     int r = domain == NULL ? call->err.code : domain_need_active(domain, &call->err);
 
     if (r < 0)
@@ -225,8 +226,32 @@ static int abort_job(struct call *call)
         return err_set(&call->err, RPC_FAULT(RPC_OPERATION_INVALID), "Requested operation is not valid: no job is active on the domain");
     if (domain->job != JOB_MIGRATE_OUT || domain->migration == NULL || !domain->migration->performing)
         return err_set(&call->err, RPC_FAULT(RPC_OPERATION_INVALID), "Requested operation is not valid: the job cannot be aborted");
+    return 0;
+}
+
+static int abort_job(struct call *call)
+{
+    struct domain *domain = call_domain(call, call->arg[0].object);
+    int r = need_outgoing(call, domain);
+
+    if (r < 0)
+        return r;
     domain->job_abort = true;
     return monitor_call(domain->monitor, "migrate_cancel", NULL, NULL, &call->err);
+}
+
+static int abort_job_flags(struct call *call)
+{
+    struct domain *domain;
+    int r;
+
+    if (call->arg[1].u == 0)
+        return abort_job(call);
+    if (call->arg[1].u != ABORT_POSTCOPY)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: flags 0x%x of a job's end", call->arg[1].u);
+    domain = call_domain(call, call->arg[0].object);
+    r = need_outgoing(call, domain);
+    return r < 0 ? r : migration_pause_postcopy(domain, &call->err);
 }
 
 /* Limits are kept for migrations to come, and change the one under way. */
@@ -244,10 +269,14 @@ static int set_max_speed(struct call *call)
 
     if (domain == NULL)
         return call->err.code;
-    if (call->arg[2].u != 0)
-        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: post-copy has no limit of its own");
+    if (call->arg[2].u > SPEED_OF_POSTCOPY)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: flags 0x%x of a speed", call->arg[2].u);
     if (mib > UINT64_C(1) << 30)
         mib = 0;
+    if (call->arg[2].u == SPEED_OF_POSTCOPY) {
+        domain->limits.postcopy_mib = mib;
+        return apply_limit(call, domain, "max-postcopy-bandwidth", mib << 20);
+    }
     domain->limits.bandwidth_mib = mib;
     return apply_limit(call, domain, "max-bandwidth", mib << 20);
 }
@@ -256,9 +285,14 @@ static int get_max_speed(struct call *call)
 {
     struct domain *domain = call_domain(call, call->arg[0].object);
 
+    uint64_t mib;
+
     if (domain == NULL)
         return call->err.code;
-    xdr_put_u64(&call->out, domain->limits.bandwidth_mib != 0 ? domain->limits.bandwidth_mib : (uint64_t)INT64_MAX / (1024 * 1024));
+    if (call->arg[1].u > SPEED_OF_POSTCOPY)
+        return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: flags 0x%x of a speed", call->arg[1].u);
+    mib = domain->limits.bandwidth_mib != 0 ? domain->limits.bandwidth_mib : (uint64_t)INT64_MAX / (1024 * 1024);
+    xdr_put_u64(&call->out, call->arg[1].u == SPEED_OF_POSTCOPY ? domain->limits.postcopy_mib : mib);
     return 0;
 }
 
@@ -294,6 +328,7 @@ const struct call_handler migrate_calls[] = {
     {REMOTE_DOMAIN_GET_JOB_INFO, get_job_info},
     {REMOTE_DOMAIN_GET_JOB_STATS, get_job_stats},
     {REMOTE_DOMAIN_ABORT_JOB, abort_job},
+    {REMOTE_DOMAIN_ABORT_JOB_FLAGS, abort_job_flags},
     {REMOTE_DOMAIN_MIGRATE_SET_MAX_SPEED, set_max_speed},
     {REMOTE_DOMAIN_MIGRATE_GET_MAX_SPEED, get_max_speed},
     {REMOTE_DOMAIN_MIGRATE_SET_MAX_DOWNTIME, set_max_downtime},

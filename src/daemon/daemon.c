@@ -25,6 +25,7 @@
 #include "daemon/domain.h"
 #include "daemon/files.h"
 #include "daemon/host.h"
+#include "daemon/migration.h"
 #include "daemon/networks.h"
 #include "daemon/server.h"
 #include "daemon/storage.h"
@@ -153,6 +154,7 @@ static void take_down(struct daemon *daemon, struct signals *signals)
         return; /* their stacks still point at everything */
     }
     inventory_free(daemon);
+    migration_forget_given_up(daemon, NULL);
     daemon_storage_free(daemon->storage);
     daemon_networks_free(daemon->networks);
     host_free(daemon->host);

@@ -14,6 +14,7 @@ struct err;
 struct host;
 struct inventory;
 struct daemon_networks;
+struct given_up;
 struct daemon_storage;
 struct server;
 
@@ -45,6 +46,8 @@ struct daemon {
     struct daemon_networks *networks;
     struct daemon_storage *storage;
     struct server *server;
+    unsigned migration_port;   /* the last one that a migration got, counted from the first of the range */
+    struct given_up *given_up; /* guests that certainly did not run here, the latest first: whoever asks again is told so */
     bool ready; /* what ran before this ferryd has been found again: calls are served from then on */
     struct wait_queue became_ready;
     bool stopping;

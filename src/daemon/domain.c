@@ -158,6 +158,7 @@ void domain_write_status(struct domain *domain)
     buffer_printf(&text, "<domstatus state='%d' reason='%d' id='%d' pid='%d' rebooting='%s'>\n", domain->state, domain->reason,
                   domain->id, (int)domain->pid, domain->rebooting ? "yes" : "no");
     definition_format(domain->live, -1, &text);
+    migration_format(domain->migration, &text);
     buffer_printf(&text, "</domstatus>\n");
     if (files_write(path, text.data, text.size, 0600, &err) < 0)
         log_error("%s", err.message);

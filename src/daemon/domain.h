@@ -63,7 +63,7 @@ struct domain {
     struct wait_queue job_free;
     bool job_abort;
     struct migration *migration; /* under way, or the last one's figures */
-    struct { uint64_t bandwidth_mib, downtime_ms; } limits; /* for migrations; 0: default */
+    struct { uint64_t bandwidth_mib, postcopy_mib, downtime_ms; } limits; /* for migrations; 0: default */
 };
 
 const char *domain_name(const struct domain *domain);

@@ -15,6 +15,7 @@
 #include "daemon/domain.h"
 #include "daemon/files.h"
 #include "daemon/lifecycle.h"
+#include "daemon/migration.h"
 #include "daemon/tree.h"
 #include "protocol/xml.h"
 
@@ -195,6 +196,7 @@ static void read_config(void *ctx, const char *name)
 static int parse_status(struct daemon *daemon, const char *text, struct domain **ret_domain, struct err *err)
 {
     struct definition *definition;
+    struct migration *migration = NULL;
     uint64_t state = 0, reason = 0, id = 0;
     bool rebooting;
     xmlDoc *doc = NULL;
@@ -212,6 +214,8 @@ static int parse_status(struct daemon *daemon, const char *text, struct domain *
     tree_number(xml_root(doc), "id", &id);
     rebooting = tree_is(xml_root(doc), "rebooting", "yes");
     r = definition_from_node(xml_first(xml_root(doc), "domain"), definition, err);
+    if (r == 0 && xml_first(xml_root(doc), "migration") != NULL)
+        r = migration_read(xml_first(xml_root(doc), "migration"), &migration, err);
     xmlFreeDoc(doc);
     if (r < 0) {
         definition_free(definition);
@@ -222,8 +226,11 @@ static int parse_status(struct daemon *daemon, const char *text, struct domain *
         r = inventory_add(daemon, definition, true, ret_domain, err);
     else
         (*ret_domain)->live = definition;
-    if (r < 0)
+    if (r < 0) {
+        migration_free(migration);
         return r;
+    }
+    (*ret_domain)->migration = migration;
     (*ret_domain)->state = (enum domain_state)state;
     (*ret_domain)->reason = (int)reason;
     (*ret_domain)->id = (int)id;

@@ -12,13 +12,6 @@
 #include "daemon/migration_private.h"
 #include "protocol/rpc.h"
 
-void migration_free(struct migration *migration)
-{
-    if (migration != NULL)
-        definition_free(migration->persistent);
-    free(migration);
-}
-
 static int refuse_flags(uint32_t flags, struct err *err)
 {
     static const struct {
@@ -27,7 +20,7 @@ static int refuse_flags(uint32_t flags, struct err *err)
     } unsupported[] = {
         {0x4, "tunnelled migration"},        {0x400, "offline migration"},           {0x800, "compression"},
         {0x4000, "RDMA"},                    {0x10000, "TLS of its own"},
-        {0x20000, "parallel connections"},   {0x80000, "resuming of post-copy by hand"},                 {0x100000, "zero-copy"},
+        {0x20000, "parallel connections"},   {0x100000, "zero-copy"},
     };
 
     for (unsigned i = 0; i < ARRAY_SIZE(unsupported); i++) {
@@ -37,30 +30,53 @@ static int refuse_flags(uint32_t flags, struct err *err)
     return 0;
 }
 
+/* One of the parameters; false: it is none that is known. */
+static bool take_parameter(const struct rpc_param *param, struct migration_request *request)
+{
+    const struct {
+        const char *name;
+        const char **text;
+    } texts[] = {{"migrate_uri", &request->uri}, {"destination_name", &request->name}, {"destination_xml", &request->xml},
+                 {"persistent_xml", &request->persistent_xml}, {"listen_address", &request->listen_address}};
+    const struct {
+        const char *name;
+        uint64_t *number;
+    } numbers[] = {{"bandwidth", &request->bandwidth_mib}, {"bandwidth.postcopy", &request->postcopy_bandwidth_mib}};
+
+    for (unsigned i = 0; param->type == RPC_PARAM_ULLONG && i < ARRAY_SIZE(numbers); i++) {
+        if (text_equal(param->name, numbers[i].name)) {
+            *numbers[i].number = param->u;
+            return true;
+        }
+    }
+    for (unsigned i = 0; param->type == RPC_PARAM_STRING && i < ARRAY_SIZE(texts); i++) {
+        if (text_equal(param->name, texts[i].name)) {
+            *texts[i].text = param->s;
+            return true;
+        }
+    }
+    if (param->type != RPC_PARAM_STRING || !text_equal(param->name, "migrate_disks") || request->disks == MIGRATION_DISKS_MAX)
+        return false;
+    request->disk[request->disks++] = param->s;
+    return true;
+}
+
 int migration_read_request(const struct rpc_param *params, size_t count, uint32_t flags, struct migration_request *ret_request,
                            struct err *err)
 {
     struct migration_request request = {.flags = flags};
-    const struct {
-        const char *name;
-        const char **text;
-    } texts[] = {{"migrate_uri", &request.uri}, {"destination_name", &request.name}, {"destination_xml", &request.xml},
-                 {"persistent_xml", &request.persistent_xml}, {"listen_address", &request.listen_address}};
 
     for (size_t i = 0; i < count; i++) {
-        bool known = text_equal(params[i].name, "bandwidth") && params[i].type == RPC_PARAM_ULLONG;
-
-        if (known)
-            request.bandwidth_mib = params[i].u;
-        for (unsigned k = 0; k < ARRAY_SIZE(texts); k++) {
-            if (text_equal(params[i].name, texts[k].name) && params[i].type == RPC_PARAM_STRING) {
-                *texts[k].text = params[i].s;
-                known = true;
-            }
-        }
-        if (!known)
-            return err_set(err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: migration parameter '%.80s'", params[i].name);
+        if (text_starts_with(params[i].name, "disks_"))
+            return err_set(err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: disks that are copied go by the migration's "
+                           "own connection: there is no %.80s", params[i].name);
+        if (!take_parameter(&params[i], &request))
+            return err_set(err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: migration parameter '%.80s'",
+                           params[i].name);
     }
+    if (request.disks > 0 && (flags & MIGRATE_COPY) == 0)
+        return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "invalid argument: a choice of disks that are copied (migrate_disks) needs "
+                       "VIR_MIGRATE_NON_SHARED_DISK or VIR_MIGRATE_NON_SHARED_INC");
     *ret_request = request;
     return refuse_flags(flags, err);
 }

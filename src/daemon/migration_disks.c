@@ -38,7 +38,43 @@ static uint64_t capacity_of(const json_t *list, const char *alias)
     return 0;
 }
 
-int migration_describe_disks(struct domain *domain, struct buffer *out, struct err *err)
+/* Whether the request leaves the disk with that target to be copied. */
+static bool chosen(const struct migration_request *request, const char *target)
+{
+    for (unsigned i = 0; i < request->disks; i++)
+        if (text_equal(request->disk[i], target))
+            return true;
+    return request->disks == 0;
+}
+
+static const xmlNode *find_target(const struct definition *definition, const char *target)
+{
+    const xmlNode *disk = xml_first(definition_devices(definition), "disk");
+
+    while (disk != NULL && !tree_is(xml_first(disk, "target"), "dev", target))
+        disk = xml_next(disk, "disk");
+    return disk;
+}
+
+int migration_choose_disks(const struct domain *domain, const struct migration_request *request, json_t **ret_list, struct err *err)
+{
+    json_t *list = request->disks > 0 ? json_array() : NULL;
+
+    for (unsigned i = 0; i < request->disks; i++) {
+        const xmlNode *disk = find_target(domain->live, request->disk[i]);
+        const char *alias = xml_attribute(xml_first(disk, "alias"), "name");
+
+        if (alias == NULL) {
+            json_decref(list);
+            return err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "invalid argument: disk target %.80s not found", request->disk[i]);
+        }
+        json_array_append_new(list, json_string(alias));
+    }
+    *ret_list = list;
+    return 0;
+}
+
+int migration_describe_disks(struct domain *domain, const struct migration_request *request, struct buffer *out, struct err *err)
 {
     json_t *list = NULL;
     int r = monitor_call(domain->monitor, "query-block", NULL, &list, err);
@@ -51,7 +87,7 @@ int migration_describe_disks(struct domain *domain, struct buffer *out, struct e
         const char *target = xml_attribute(xml_first(disk, "target"), "dev");
         uint64_t capacity = alias != NULL ? capacity_of(list, alias) : 0;
 
-        if (capacity > 0 && target != NULL && strpbrk(target, "'<&") == NULL)
+        if (capacity > 0 && target != NULL && chosen(request, target) && strpbrk(target, "'<&") == NULL)
             r = buffer_printf(out, "<disk target='%s' capacity='%" PRIu64 "'/>", target, capacity);
     }
     json_decref(list);

@@ -31,17 +31,18 @@
 #include "remote/uri.h"
 
 #define LOOK_NS (200 * INT64_C(1000000))
+#define LOSS_NS (20 * NANOSECONDS_PER_SECOND) /* TCP takes 15 s to notice a way that is dead */
 #define ORPHAN_NS (10 * NANOSECONDS_PER_SECOND) /* for a source to come whose conductor has died */
 
-int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, struct err *err)
+int migration_cookie(struct domain *domain, const struct migration_request *request, struct buffer *out, struct err *err)
 {
     char uuid[UUID_TEXT_SIZE];
     int r;
 
     uuid_format(domain->daemon->host->uuid, uuid);
     r = buffer_printf(out, "<ferry-migration><hostuuid>%s</hostuuid>", uuid);
-    if (r == 0 && (flags & MIGRATE_COPY) != 0)
-        r = migration_describe_disks(domain, out, err);
+    if (r == 0 && (request->flags & MIGRATE_COPY) != 0)
+        r = migration_describe_disks(domain, request, out, err);
     return r == 0 ? buffer_printf(out, "</ferry-migration>") : r;
 }
 
@@ -110,15 +111,14 @@ static bool port_is_free(unsigned port)
 }
 
 /* The next free port, in turn: one that was just used may still be known to somebody. */
-static int choose_port(const struct daemon *daemon, unsigned *ret_port, struct err *err)
+static int choose_port(struct daemon *daemon, unsigned *ret_port, struct err *err)
 {
-    static unsigned last;
     unsigned first = daemon->config.migration_port_first, count = daemon->config.migration_port_last - first + 1;
 
     for (unsigned i = 0; i < count; i++) {
-        last = (last + 1) % count;
-        if (port_is_free(first + last)) {
-            *ret_port = first + last;
+        daemon->migration_port = (daemon->migration_port + 1) % count;
+        if (port_is_free(first + daemon->migration_port)) {
+            *ret_port = first + daemon->migration_port;
             return 0;
         }
     }
@@ -126,7 +126,7 @@ static int choose_port(const struct daemon *daemon, unsigned *ret_port, struct e
 }
 
 /* Where the VM listens, and what the source is told. */
-static int choose_address(const struct daemon *daemon, const struct migration_request *request, char *listen_at, char *ret_uri,
+static int choose_address(struct daemon *daemon, const struct migration_request *request, char *listen_at, char *ret_uri,
                           size_t size, struct err *err)
 {
     const char *host = daemon->config.migration_host != NULL ? daemon->config.migration_host : daemon->host->name;
@@ -224,14 +224,14 @@ static void arrived(struct domain *domain)
         return;
     if (domain->reason == PAUSED_MIGRATION && domain->state == DOMAIN_PAUSED)
         domain_send_event(domain, EVENT_STARTED, STARTED_MIGRATED);
+    if ((domain->migration->flags & MIGRATE_PERSIST_DEST) != 0)
+        make_persistent(domain);
+    domain->migration->result = MIGRATION_DONE; /* before it is written down: what is left is done again */
     domain_set_state(domain, running ? DOMAIN_RUNNING : DOMAIN_PAUSED, running ? RUNNING_MIGRATED : PAUSED_MIGRATION);
     if (running)
         domain_send_event(domain, EVENT_RESUMED, RESUMED_MIGRATED);
     else
         domain_send_event(domain, EVENT_SUSPENDED, SUSPENDED_PAUSED);
-    if ((domain->migration->flags & MIGRATE_PERSIST_DEST) != 0)
-        make_persistent(domain);
-    domain->migration->result = MIGRATION_DONE;
 }
 
 /* Whether nobody will send the guest any more: whoever conducts the migration has gone, and no source has come for a while. */
@@ -303,7 +303,7 @@ static int start_watching(struct domain *domain)
 
 int migration_watch_incoming(struct domain *domain)
 {
-    int r = migration_record(domain, NULL, 0, NULL);
+    int r = domain->migration != NULL && domain->migration->incoming ? 0 : migration_record(domain, NULL, true, 0, NULL);
 
     if (r < 0)
         return r;
@@ -313,50 +313,76 @@ int migration_watch_incoming(struct domain *domain)
     return start_watching(domain);
 }
 
-/* Guests that certainly did not run here: whoever asks again is told so, though the domain is no more. */
-#define GIVEN_UP_MAX 32
-static char given_up[GIVEN_UP_MAX][DOMAIN_NAME_MAX + 1];
-static unsigned given_up_next;
-
-static void forget_given_up(const char *name)
-{
-    for (unsigned i = 0; i < GIVEN_UP_MAX; i++)
-        if (text_equal(given_up[i], name))
-            given_up[i][0] = 0;
-}
-
-static void note_given_up(const char *name)
-{
-    forget_given_up(name);
-    text_format(given_up[given_up_next++ % GIVEN_UP_MAX], sizeof(given_up[0]), "%s", name);
-}
-
-static bool was_given_up(const char *name)
-{
-    for (unsigned i = 0; i < GIVEN_UP_MAX; i++)
-        if (name[0] != 0 && text_equal(given_up[i], name))
-            return true;
-    return false;
-}
-
-/* domain->live is there; the job is held. */
+/* domain->live is there; the job is held. persistent (may be NULL) is taken over. */
 static int wait_for_guest(struct domain *domain, const struct client *client, const struct migration_request *request,
-                          const char *listen_at, struct err *err)
+                          struct definition *persistent, const char *listen_at, struct err *err)
 {
     const struct process_options options = {.incoming = listen_at};
-    int r = migration_record(domain, client, request->flags, err);
+    int r = migration_record(domain, client, true, request->flags, err);
 
-    if (r == 0)
+    if (r < 0)
+        definition_free(persistent);
+    else
+        domain->migration->persistent = persistent;
+    if (r == 0) {
         r = lifecycle_prepare(domain, err);
+        domain->migration->result = r < 0 ? MIGRATION_NOT_DONE : MIGRATION_UNDER_WAY;
+    }
     if (r < 0)
         return r;
     r = process_start(domain, &options, err);
     if (r < 0) {
+        domain->migration->result = MIGRATION_NOT_DONE;
         lifecycle_unprepare(domain, SHUTOFF_FAILED);
         return r;
     }
     domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
     return start_watching(domain);
+}
+
+/* It is known here that the guest is to come, or came. */
+static bool comes(const struct domain *domain)
+{
+    return domain->migration != NULL && domain->migration->incoming;
+}
+
+/* The VM may learn that its connection is lost somewhat later than the source. */
+static int await_loss(struct domain *domain, struct err *err)
+{
+    int64_t end = host_monotonic_ns() + LOSS_NS;
+    char status[32] = "none";
+    int r;
+
+    do {
+        r = domain_need_active(domain, err);
+        if (r == 0)
+            r = migration_query(domain, status, NULL);
+        if (r < 0 || text_equal(status, "postcopy-paused"))
+            return r;
+        wait_queue_wait(&domain->changed, domain->daemon->scheduler, LOOK_NS);
+    } while (comes(domain) && text_equal(status, "postcopy-active") && host_monotonic_ns() < end);
+    return err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "Requested operation is not valid: domain '%s' is not in post-copy to here whose "
+                   "connection is lost: its migration is '%s'", domain_name(domain), status);
+}
+
+/* The VM is there, and waits at another address from now on. definition is taken over. */
+static int prepare_again(struct daemon *daemon, struct definition *definition, const char *listen_at, struct err *err)
+{
+    struct domain *domain = inventory_find_uuid(daemon, definition->uuid);
+    int r;
+
+    if (domain == NULL) {
+        r = err_set(err, RPC_FAULT(RPC_NO_DOMAIN), "there is no domain '%s' here whose post-copy could go on", definition->name);
+        definition_free(definition);
+        return r;
+    }
+    definition_free(definition);
+    domain_hold(domain);
+    r = await_loss(domain, err);
+    if (r == 0)
+        r = monitor_call(domain->monitor, "migrate-recover", json_pack("{s:s}", "uri", listen_at), NULL, err);
+    domain_release(domain);
+    return r;
 }
 
 int migration_prepare(struct daemon *daemon, const struct client *client, const struct migration_request *request, const void *cookie,
@@ -373,6 +399,8 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
         r = choose_address(daemon, request, listen_at, ret_uri, uri_size < sizeof(listen_at) ? uri_size : sizeof(listen_at), err);
     if (r == 0)
         r = adapt(daemon, request, request->xml, &definition, err);
+    if (r == 0 && (request->flags & MIGRATE_POSTCOPY_RESUME) != 0)
+        return prepare_again(daemon, definition, listen_at, err);
     if (r == 0 && request->persistent_xml != NULL)
         r = adapt(daemon, request, request->persistent_xml, &persistent, err);
     if (r == 0 && persistent != NULL && !uuid_equal(persistent->uuid, definition->uuid))
@@ -389,19 +417,16 @@ int migration_prepare(struct daemon *daemon, const struct client *client, const 
         definition_free(persistent);
         return r;
     }
-    forget_given_up(domain_name(domain));
+    migration_forget_given_up(daemon, domain_name(domain));
     domain_hold(domain);
     r = domain_begin_job(domain, JOB_MIGRATE_IN, err);
     if (r == 0) {
-        r = wait_for_guest(domain, client, request, listen_at, err);
+        r = wait_for_guest(domain, client, request, persistent, listen_at, err);
         if (r < 0)
             domain_end_job(domain);
+    } else {
+        definition_free(persistent);
     }
-    if (r == 0) {
-        domain->migration->persistent = persistent;
-        persistent = NULL;
-    }
-    definition_free(persistent);
     domain_release(domain);
     return r;
 }
@@ -427,7 +452,7 @@ static int give_up(struct domain *domain, struct err *err)
     if (migration->result == MIGRATION_DONE)
         return 0;
     if (migration->never_ran)
-        note_given_up(domain_name(domain));
+        migration_note_given_up(domain->daemon, domain_name(domain));
     return err_set(err, RPC_FAULT(migration->never_ran ? RPC_MIGRATE_FINISH_OK : RPC_OPERATION_FAILED), "%s", migration->err.message);
 }
 
@@ -468,14 +493,14 @@ int migration_finish(struct daemon *daemon, const struct migration_request *requ
     struct domain *domain = request->name != NULL ? inventory_find_name(daemon, request->name) : NULL;
     int r;
 
-    if (cancelled && request->name != NULL && was_given_up(request->name) && (domain == NULL || !domain_active(domain)))
+    if (cancelled && request->name != NULL && migration_was_given_up(daemon, request->name) && (domain == NULL || !domain_active(domain)))
         return err_set(err, RPC_FAULT(RPC_MIGRATE_FINISH_OK), "migration was cancelled");
-    if (domain != NULL && domain->migration == NULL && came_before(domain)) {
+    if (domain != NULL && !comes(domain) && came_before(domain)) {
         domain_hold(domain);
         *ret_domain = domain;
         return 0;
     }
-    if (domain == NULL || domain->migration == NULL)
+    if (domain == NULL || !comes(domain))
         return err_set(err, RPC_FAULT(RPC_NO_DOMAIN), "no domain '%.200s' is expected here, or it could not come; its VM's log may tell "
                        "why", request->name != NULL ? request->name : "");
     domain_hold(domain);

@@ -19,45 +19,57 @@
 #include "daemon/migration.h"
 #include "daemon/migration_private.h"
 #include "daemon/monitor.h"
-#include "daemon/remote_client.h"
 #include "protocol/remote.h"
 #include "protocol/rpc.h"
 
 #define POLL_NS (100 * INT64_C(1000000))
 #define RESUME_NS NANOSECONDS_PER_SECOND /* between two tries to go on with post-copy whose connection was lost */
-#define RESUME_TRIES 60
-
-int migration_record(struct domain *domain, const struct client *client, uint32_t flags, struct err *err)
-{
-    struct migration *migration = calloc(1, sizeof(*migration));
-
-    if (migration == NULL)
-        return err_set(err, -ENOMEM, "out of memory");
-    migration->client = client;
-    migration->flags = flags;
-    migration_free(domain->migration);
-    domain->migration = migration;
-    return 0;
-}
+#define RESUME_TRIES 60                  /* before whoever waits for the end is told that it is lost */
+#define RESUME_LATER_NS (5 * NANOSECONDS_PER_SECOND) /* between those that come behind */
 
 bool migration_owns_job(const struct domain *domain, const struct client *client)
 {
-    return domain->job == JOB_MIGRATE_OUT && domain->migration != NULL && domain->migration->client == client;
+    return domain->job == JOB_MIGRATE_OUT && domain->migration != NULL && domain->migration->client == client &&
+           !domain->migration->performing;
+}
+
+/* Post-copy from here whose connection is lost, for whoever would have it go on. */
+static int need_paused_postcopy(struct domain *domain, struct err *err)
+{
+    char status[32] = "none";
+    int r = domain_need_active(domain, err);
+
+    if (r == 0)
+        r = migration_query(domain, status, NULL);
+    if (r < 0)
+        return r;
+    if (domain->migration != NULL && domain->migration->performing &&
+        (text_equal(status, "postcopy-paused") || text_equal(status, "postcopy-recover")))
+        return 0;
+    return err_set(err, RPC_FAULT(RPC_OPERATION_INVALID), "Requested operation is not valid: domain '%s' is not in post-copy from here "
+                   "whose connection is lost: its migration is '%s'", domain_name(domain), status);
 }
 
 int migration_begin(struct domain *domain, const struct client *client, const struct migration_request *request, struct buffer *xml,
                     struct err *err)
 {
-    bool protect = (request->flags & MIGRATE_CHANGE_PROTECTION) != 0;
+    bool resume = (request->flags & MIGRATE_POSTCOPY_RESUME) != 0;
+    bool protect = (request->flags & MIGRATE_CHANGE_PROTECTION) != 0 && !resume;
+    json_t *disks = NULL;
     int r = domain_need_active(domain, err);
 
+    if (r == 0 && resume)
+        r = need_paused_postcopy(domain, err);
+    if (r == 0)
+        r = migration_choose_disks(domain, request, &disks, err);
+    json_decref(disks);
     if (r == 0 && protect)
         r = domain_begin_job(domain, JOB_MIGRATE_OUT, err);
     if (r < 0)
         return r;
     r = domain_need_active(domain, err);
     if (r == 0 && protect)
-        r = migration_record(domain, client, request->flags, err);
+        r = migration_record(domain, client, false, request->flags, err);
     if (r == 0)
         r = request->xml != NULL ? buffer_printf(xml, "%s", request->xml) : definition_format(domain->live, -1, xml);
     if (r < 0 && protect)
@@ -65,19 +77,27 @@ int migration_begin(struct domain *domain, const struct client *client, const st
     return r;
 }
 
+/* MiB a second as clients say it; libvirt's way to say "no limit" is a huge number. */
+static json_t *bytes_a_second(uint64_t mib)
+{
+    return json_integer((json_int_t)(mib > UINT64_C(1) << 30 ? 0 : mib << 20));
+}
+
+static uint64_t postcopy_mib(const struct domain *domain, const struct migration_request *request)
+{
+    return request->postcopy_bandwidth_mib != 0 ? request->postcopy_bandwidth_mib : domain->limits.postcopy_mib;
+}
+
 static int set_limits(struct domain *domain, const struct migration_request *request, struct err *err)
 {
-    uint64_t mib = request->bandwidth_mib != 0 ? request->bandwidth_mib : domain->limits.bandwidth_mib;
     json_t *parameters = json_object();
-    int r;
 
-    if (mib > UINT64_C(1) << 30)
-        mib = 0; /* libvirt's way to say: no limit */
-    json_object_set_new(parameters, "max-bandwidth", json_integer((json_int_t)(mib << 20)));
+    json_object_set_new(parameters, "max-bandwidth",
+                        bytes_a_second(request->bandwidth_mib != 0 ? request->bandwidth_mib : domain->limits.bandwidth_mib));
+    json_object_set_new(parameters, "max-postcopy-bandwidth", bytes_a_second(postcopy_mib(domain, request)));
     json_object_set_new(parameters, "downtime-limit",
                         json_integer(domain->limits.downtime_ms != 0 ? (json_int_t)domain->limits.downtime_ms : 300));
-    r = monitor_call(domain->monitor, "migrate-set-parameters", parameters, NULL, err);
-    return r;
+    return monitor_call(domain->monitor, "migrate-set-parameters", parameters, NULL, err);
 }
 
 static uint64_t number(const json_t *object, const char *name)
@@ -154,23 +174,36 @@ static void note_progress(struct domain *domain, const char *status, uint64_t *r
     }
 }
 
-/* Goes on with post-copy, at the address where it began: the way may be there again. */
-static int resume(struct domain *domain, const char *address, unsigned *tries, const struct err *why, struct err *err)
+/* Goes on with post-copy: the way may be there again. -ENOTCONN: it is not, or is not to be tried. */
+static int resume(struct domain *domain, bool patient, const struct err *why, struct err *err)
 {
-    if (address == NULL || ++*tries > RESUME_TRIES)
-        return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: migration out job: %s", why->message);
-    monitor_call(domain->monitor, "migrate", json_pack("{s:s, s:b}", "uri", address, "resume", 1), NULL, NULL);
-    wait_queue_wait(&domain->changed, domain->daemon->scheduler, RESUME_NS);
+    struct migration *migration = domain->migration;
+    bool may = migration->address[0] != 0 && !migration->held;
+
+    if (!patient && (!may || migration->tries >= RESUME_TRIES))
+        return err_set(err, -ENOTCONN, "operation failed: migration out job: %s", why->message);
+    if (may)
+        monitor_call(domain->monitor, "migrate", json_pack("{s:s, s:b}", "uri", migration->address, "resume", 1), NULL, NULL);
+    migration->tries++;
+    wait_queue_wait(&domain->changed, domain->daemon->scheduler, migration->tries < RESUME_TRIES ? RESUME_NS : RESUME_LATER_NS);
     return 0;
 }
 
-/* Until the VM says that it is over, one way or the other. address: where the destination's waits; NULL: not known any more. */
-static int watch(struct domain *domain, const char *address, struct err *err)
+static int why_not(const struct domain *domain, const struct err *why, struct err *err)
+{
+    if (domain->job_abort)
+        return err_set(err, RPC_FAULT(RPC_OPERATION_ABORTED), "operation aborted: migration out job: canceled by client");
+    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: migration out job: %s",
+                   why->message[0] != 0 ? why->message : "it failed without a reason");
+}
+
+/* Until the VM says that it is over, one way or the other. patient: also while post-copy has lost its connection, for as long as it takes;
+ * else -ENOTCONN after some tries. */
+static int watch(struct domain *domain, bool patient, struct err *err)
 {
     struct err why = ERR_INIT;
     char status[32] = "";
     uint64_t rounds = 0;
-    unsigned tries = 0;
     int r;
 
     for (;;) {
@@ -181,22 +214,20 @@ static int watch(struct domain *domain, const char *address, struct err *err)
             return 0;
         note_progress(domain, status, &rounds);
         if (text_equal(status, "postcopy-paused")) {
-            r = resume(domain, address, &tries, &why, err);
+            r = resume(domain, patient, &why, err);
             if (r < 0)
                 return r;
             continue;
         }
+        if (text_equal(status, "postcopy-active"))
+            domain->migration->tries = 0;
         if (text_equal(status, "failed") || text_equal(status, "cancelled") || text_equal(status, "none"))
-            break;
+            return why_not(domain, &why, err);
         if (text_equal(status, "x-ferry-unsettled"))
             return err_set(err, -EUCLEAN, "operation failed: migration out job: at the point of decision %.*s; the daemons find out "
                            "where the guest is", (int)strcspn(why.message, ";"), why.message);
         wait_queue_wait(&domain->changed, domain->daemon->scheduler, POLL_NS);
     }
-    if (domain->job_abort)
-        return err_set(err, RPC_FAULT(RPC_OPERATION_ABORTED), "operation aborted: migration out job: canceled by client");
-    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: migration out job: %s",
-                   why.message[0] != 0 ? why.message : "it failed without a reason");
 }
 
 /* What the domain is after a migration that went nowhere. */
@@ -244,48 +275,144 @@ int migration_start_postcopy(struct domain *domain, struct err *err)
     return monitor_call(domain->monitor, "migrate-start-postcopy", NULL, NULL, err);
 }
 
+int migration_pause_postcopy(struct domain *domain, struct err *err)
+{
+    struct migration *migration = domain->migration;
+    int r;
+
+    migration->held = true; /* before the watcher can see it */
+    r = monitor_call(domain->monitor, "migrate-pause", NULL, NULL, err);
+    if (r < 0)
+        migration->held = false;
+    domain_write_status(domain);
+    return r;
+}
+
 static int transfer(struct domain *domain, const struct migration_request *request, struct err *err)
 {
-    char address[512];
+    json_t *disks = NULL;
     int r = set_limits(domain, request, err);
 
     if (r == 0)
         r = set_postcopy(domain, (request->flags & MIGRATE_POSTCOPY) != 0, err);
+    if (r == 0)
+        r = migration_choose_disks(domain, request, &disks, err);
     if (r < 0)
         return r;
-    vmm_address(request->uri, address);
-    r = monitor_call(domain->monitor, "migrate", json_pack("{s:s, s:b}", "uri", address, "blk", (request->flags & MIGRATE_COPY) != 0),
-                     NULL, err);
-    return r < 0 ? r : watch(domain, address, err);
+    vmm_address(request->uri, domain->migration->address);
+    domain_write_status(domain);
+    r = monitor_call(domain->monitor, "migrate",
+                     json_pack("{s:s, s:b, s:o*}", "uri", domain->migration->address, "blk", (request->flags & MIGRATE_COPY) != 0,
+                               "x-ferry-disks", disks), NULL, err);
+    return r < 0 ? r : watch(domain, false, err);
+}
+
+/* Nobody waits for the end any more; the job is held, and goes on until the VMs know it. */
+static void watch_alone(void *ctx)
+{
+    struct domain *domain = ctx;
+    struct err err = ERR_INIT;
+    int r = domain_active(domain) ? watch(domain, true, &err) : -ESRCH;
+
+    domain->migration->performing = false;
+    domain->migration->err = err;
+    domain->migration->result = r == 0 ? MIGRATION_DONE : MIGRATION_NOT_DONE;
+    migration_settle_alone(domain);
+    wait_queue_wake_all(&domain->changed);
+    domain_release(domain);
+}
+
+static int start_watching_alone(struct domain *domain)
+{
+    int r;
+
+    domain->migration->client = NULL;
+    domain->migration->client_gone = true;
+    domain->migration->performing = true; /* speed and abort are this migration's */
+    domain_hold(domain);
+    r = coroutine_start(domain->daemon->scheduler, watch_alone, domain);
+    if (r < 0) {
+        domain->migration->performing = false;
+        domain_release(domain);
+    }
+    return r;
+}
+
+static void take_result(struct domain *domain, int r)
+{
+    domain->migration->result = r == 0 ? MIGRATION_DONE : MIGRATION_NOT_DONE;
+    if (r == 0) {
+        domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
+        domain_send_event(domain, EVENT_SUSPENDED, SUSPENDED_MIGRATED);
+    } else if (r == -EUCLEAN) {
+        domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
+    } else {
+        migration_take_state(domain);
+    }
+}
+
+/* Under the job. -ENOTCONN: somebody else goes on with it, and the job is no longer the caller's. */
+static int perform(struct domain *domain, const struct migration_request *request, struct err *err)
+{
+    int r;
+
+    migration_note_cookie(domain, request->cookie, request->cookie_size, request->name);
+    domain->migration->performing = true;
+    r = transfer(domain, request, err);
+    domain->migration->performing = false;
+    if (r == -ENOTCONN && start_watching_alone(domain) == 0)
+        return r;
+    take_result(domain, r);
+    return r == -ENOTCONN ? RPC_FAULT(RPC_OPERATION_FAILED) : r;
+}
+
+/* Post-copy whose connection is lost is watched: it gets another address, and this waits with whoever watches. */
+static int perform_again(struct domain *domain, const struct migration_request *request, struct err *err)
+{
+    struct migration *migration = domain->migration;
+    struct err why = ERR_INIT;
+    char status[32];
+    int r = monitor_call(domain->monitor, "migrate-set-parameters",
+                         json_pack("{s:o}", "max-postcopy-bandwidth", bytes_a_second(postcopy_mib(domain, request))), NULL, err);
+
+    if (r < 0)
+        return r;
+    vmm_address(request->uri, migration->address);
+    migration_note_cookie(domain, request->cookie, request->cookie_size, request->name);
+    migration->held = false;
+    migration->tries = 0;
+    domain_write_status(domain);
+    wait_queue_wake_all(&domain->changed);
+    while (domain->migration == migration && migration->performing && !migration->held && migration->tries < RESUME_TRIES)
+        wait_queue_wait(&domain->changed, domain->daemon->scheduler, POLL_NS);
+    if (domain->migration == migration && migration->result == MIGRATION_DONE)
+        return 0;
+    if (domain->migration == migration && domain_active(domain))
+        migration_query(domain, status, &why);
+    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: migration out job: post-copy could not go on: %s",
+                   why.message[0] != 0 ? why.message : "the VM here has ended");
 }
 
 int migration_perform(struct domain *domain, const struct client *client, const struct migration_request *request, struct err *err)
 {
     bool mine = migration_owns_job(domain, client);
-    int r = mine ? 0 : domain_begin_job(domain, JOB_MIGRATE_OUT, err);
+    int r = request->uri != NULL ? 0 : err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "migrate_uri is missing");
 
+    if (r == 0 && (request->flags & MIGRATE_POSTCOPY_RESUME) != 0) {
+        r = need_paused_postcopy(domain, err);
+        return r < 0 ? r : perform_again(domain, request, err);
+    }
+    if (r == 0 && !mine)
+        r = domain_begin_job(domain, JOB_MIGRATE_OUT, err);
     if (r < 0)
         return r;
     r = domain_need_active(domain, err);
     if (r == 0 && !mine)
-        r = migration_record(domain, client, request->flags, err);
-    if (r == 0 && request->uri == NULL)
-        r = err_set(err, RPC_FAULT(RPC_INVALID_ARGUMENT), "migrate_uri is missing");
-    if (r == 0) {
-        migration_note_cookie(domain, request->cookie, request->cookie_size, request->name);
-        domain->migration->performing = true;
-        r = transfer(domain, request, err);
-        domain->migration->performing = false;
-        domain->migration->result = r == 0 ? MIGRATION_DONE : MIGRATION_NOT_DONE;
-        if (r == 0) {
-            domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
-            domain_send_event(domain, EVENT_SUSPENDED, SUSPENDED_MIGRATED);
-        } else if (r == -EUCLEAN) {
-            domain_set_state(domain, DOMAIN_PAUSED, PAUSED_MIGRATION);
-        } else {
-            migration_take_state(domain);
-        }
-    }
+        r = migration_record(domain, client, false, request->flags, err);
+    if (r == 0)
+        r = perform(domain, request, err);
+    if (r == -ENOTCONN)
+        return RPC_FAULT(RPC_OPERATION_FAILED);
     if (!mine)
         domain_end_job(domain);
     else if (domain->migration != NULL && domain->migration->client_gone)
@@ -293,33 +420,24 @@ int migration_perform(struct domain *domain, const struct client *client, const 
     return r == -EUCLEAN ? RPC_FAULT(RPC_OPERATION_FAILED) : r;
 }
 
-static void watch_alone(void *ctx)
-{
-    struct domain *domain = ctx;
-    struct err err = ERR_INIT;
-
-    domain->migration->performing = true; /* speed and abort are this migration's */
-    if (domain_active(domain))
-        watch(domain, NULL, &err);
-    domain->migration->performing = false;
-    migration_settle_alone(domain);
-    domain_release(domain);
-}
-
 static int watch_outgoing(struct domain *domain)
 {
-    int r = migration_record(domain, NULL, 0, NULL);
+    int r = domain->migration != NULL && !domain->migration->incoming ? 0 : migration_record(domain, NULL, false, 0, NULL);
 
     if (r < 0)
         return r;
-    domain->migration->client_gone = true;
     domain->job = JOB_MIGRATE_OUT;
     domain->job_start_ns = host_monotonic_ns();
-    domain_hold(domain);
-    r = coroutine_start(domain->daemon->scheduler, watch_alone, domain);
-    if (r < 0)
-        domain_release(domain);
-    return r;
+    return start_watching_alone(domain);
+}
+
+/* A guest whose VM is here: it runs on while its memory comes, or has come since ferryd ended. */
+static bool comes_here(const struct domain *domain, const char *machine, const char *status)
+{
+    if (text_equal(machine, "postmigrate"))
+        return false;
+    return text_equal(machine, "inmigrate") || text_starts_with(status, "postcopy-") ||
+           (text_equal(status, "completed") && domain->migration != NULL && domain->migration->incoming);
 }
 
 bool migration_adopt(struct domain *domain)
@@ -333,92 +451,11 @@ bool migration_adopt(struct domain *domain)
     }
     text_format(machine, sizeof(machine), "%s", json_string_value(json_object_get(answer, "status")));
     json_decref(answer);
-    if (text_equal(machine, "inmigrate")) {
+    if (comes_here(domain, machine, status)) {
         migration_watch_incoming(domain);
     } else if (text_equal(machine, "postmigrate") || text_equal(status, "active") || text_equal(status, "setup") ||
                text_equal(status, "device") || text_equal(status, "cancelling")) { /* post-copy is postmigrate */
         watch_outgoing(domain);
     }
     return domain_active(domain);
-}
-
-/* The other daemon, as its client. */
-
-static void put_text_param(struct rpc_param_list *list, const char *name, const char *value)
-{
-    if (value != NULL)
-        rpc_params_string(list, value, "%s", name);
-}
-
-static int remote_prepare(struct remote_client *remote, const struct migration_request *request, const char *xml,
-                          const struct buffer *cookie, char *ret_uri, size_t size, struct err *err)
-{
-    struct arena arena = ARENA_INIT(RPC_DECODED_MAX);
-    struct rpc_value values[RPC_VALUES_MAX];
-    struct rpc_param_list list = rpc_params_begin(remote_arguments(remote));
-    int r;
-
-    put_text_param(&list, "destination_xml", xml);
-    put_text_param(&list, "destination_name", request->name);
-    put_text_param(&list, "migrate_uri", request->uri);
-    put_text_param(&list, "listen_address", request->listen_address);
-    rpc_params_end(&list);
-    xdr_put_opaque(remote_arguments(remote), cookie->data, cookie->size);
-    xdr_put_u32(remote_arguments(remote), request->flags & ~(uint32_t)MIGRATE_CHANGE_PROTECTION);
-    r = remote_call(remote, REMOTE_DOMAIN_MIGRATE_PREPARE3_PARAMS, &arena, values, err);
-    if (r == 0 && values[1].s == NULL && request->uri == NULL)
-        r = err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "the destination does not say where it waits");
-    if (r == 0)
-        text_format(ret_uri, size, "%s", values[1].s != NULL ? values[1].s : request->uri);
-    arena_fini(&arena);
-    return r;
-}
-
-static int conduct(struct domain *domain, struct remote_client *remote, const struct migration_request *request, const char *xml,
-                   struct err *err)
-{
-    struct migration_request own = *request;
-    struct buffer cookie = BUFFER_INIT(MIGRATION_COOKIE_MAX);
-    struct err trouble = ERR_INIT;
-    char uri[512];
-    int performed, finished, r;
-
-    r = migration_cookie(domain, request->flags, &cookie, err);
-    if (r == 0)
-        r = remote_prepare(remote, request, xml, &cookie, uri, sizeof(uri), err);
-    buffer_fini(&cookie);
-    if (r < 0) {
-        migration_confirm(domain, NULL, request->flags, true, NULL);
-        return r;
-    }
-    own.uri = uri;
-    performed = migration_perform(domain, NULL, &own, err);
-    finished = migration_remote_finish(remote, domain->migration->peer_name, request->flags, performed < 0,
-                                       performed < 0 ? &trouble : err);
-    if (finished == -EPIPE) { /* our VM knows, or the other daemon when it is there again */
-        migration_settle_alone(domain);
-        return performed;
-    }
-    migration_end(domain, NULL, request->flags, migration_answer(finished), NULL);
-    return finished < 0 ? (performed < 0 ? performed : finished) : 0;
-}
-
-int migration_peer_to_peer(struct domain *domain, const char *destination, const struct migration_request *request, struct err *err)
-{
-    struct migration_request own = *request;
-    struct remote_client *remote = NULL;
-    struct buffer xml = BUFFER_INIT(XDR_STRING_MAX);
-    int r;
-
-    own.flags |= MIGRATE_CHANGE_PROTECTION;
-    r = remote_open(domain->daemon, destination, &remote, err);
-    if (r == 0)
-        r = migration_begin(domain, NULL, &own, &xml, err);
-    if (r == 0)
-        migration_note_peer(domain, destination, request->name);
-    if (r == 0)
-        r = conduct(domain, remote, &own, (const char *)xml.data, err);
-    buffer_fini(&xml);
-    remote_close(remote);
-    return r;
 }

@@ -9,8 +9,8 @@
 
 struct remote_client;
 
-/* A new record in domain->migration. */
-int migration_record(struct domain *domain, const struct client *client, uint32_t flags, struct err *err);
+/* migration_record.c: a new record in domain->migration. */
+int migration_record(struct domain *domain, const struct client *client, bool incoming, uint32_t flags, struct err *err);
 
 /* The VM's own word on its migration: QEMU's names of the states, and figures into the record; err gets its sentence, if there is
  * one. */
@@ -45,13 +45,15 @@ void migration_settle_alone(struct domain *domain);
 
 /* Appends what the source tells of itself: a document in which a destination finds out that it is the same host, and how large the disks
  * are, if they are to be copied. */
-int migration_cookie(struct domain *domain, uint32_t flags, struct buffer *out, struct err *err);
+int migration_cookie(struct domain *domain, const struct migration_request *request, struct buffer *out, struct err *err);
 /* The document of either side; NULL: there is none, or it can't be read. The caller's. */
 xmlDoc *migration_read_cookie(const void *cookie, size_t size);
 
 /* migration_disks.c: the source's part of the cookie; and the destination, which makes the files that the copies need. Those that are
  * there stay as they are. */
-int migration_describe_disks(struct domain *domain, struct buffer *out, struct err *err);
+int migration_describe_disks(struct domain *domain, const struct migration_request *request, struct buffer *out, struct err *err);
+/* The VM's names of the disks that the request chooses; NULL: it does not choose. A new reference. */
+int migration_choose_disks(const struct domain *domain, const struct migration_request *request, json_t **ret_list, struct err *err);
 int migration_make_disks(struct daemon *daemon, const struct definition *definition, const void *cookie, size_t size, struct err *err);
 
 #endif

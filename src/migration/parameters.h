@@ -12,7 +12,8 @@
 enum migration_compression { COMPRESSION_NONE, COMPRESSION_ZSTD, COMPRESSION_LZ4, COMPRESSION_AUTO };
 
 struct migration_parameters {
-    uint64_t max_bandwidth; /* bytes a second while the guest runs; 0: no limit */
+    uint64_t max_bandwidth;      /* bytes a second while the guest runs; 0: no limit */
+    uint64_t postcopy_bandwidth; /* the same in post-copy, of what nobody there waits for */
     uint64_t downtime_limit_ms;
     unsigned channels; /* of multifd: 1 to STREAM_CHANNELS_MAX */
     enum migration_compression compression;

@@ -14,6 +14,7 @@
 
 #define AHEAD 16      /* pages that go with one that is waited for: the guest will touch its neighbours */
 #define PIECE_WORDS 2 /* of the bitmap, sent between two looks at what is waited for: 512 KiB */
+#define LOOK_MS 100   /* at a limit that may have changed */
 
 static int answer_want(struct migration_source *source, struct channel *channel, struct page_sender *sender,
                        const struct message *message, size_t *cursor, struct err *err)
@@ -53,14 +54,40 @@ static int push_some(struct migration_source *source, struct page_sender *sender
     return 0;
 }
 
+/* What nobody waits for goes within the limit, or at once where there is none; what somebody does is not counted. */
+struct pace {
+    int64_t free_ns; /* host_monotonic_ns() at which the next piece may go */
+};
+
+static void pace_sent(struct pace *pace, uint64_t bytes, uint64_t limit)
+{
+    int64_t now = host_monotonic_ns();
+
+    if (pace->free_ns < now)
+        pace->free_ns = now;
+    if (limit != 0)
+        pace->free_ns += (int64_t)((unsigned __int128)bytes * NANOSECONDS_PER_SECOND / limit);
+}
+
+/* How long the next piece has to wait, in milliseconds; looked at again soon, since limits change. */
+static int pace_wait(const struct pace *pace, uint64_t limit)
+{
+    int64_t left_ms = limit != 0 ? (pace->free_ns - host_monotonic_ns() + 999999) / 1000000 : 0;
+
+    return left_ms <= 0 ? 0 : left_ms < LOOK_MS ? (int)left_ms : LOOK_MS;
+}
+
 static int push(struct migration_source *source, struct channel *channel, struct page_sender *sender, struct err *err)
 {
+    struct pace pace = {0};
     size_t cursor = 0;
     bool done = false;
     struct message message;
 
     for (;;) {
-        int r = channel_wait(channel, done ? -1 : 0);
+        uint64_t limit = source->progress.remaining > 0 ? source_parameters(source).postcopy_bandwidth : 0;
+        uint64_t sent = channel_sent(channel);
+        int r = channel_wait(channel, done ? -1 : pace_wait(&pace, limit));
 
         if (r == 0) {
             r = stream_receive(channel, false, &message, err);
@@ -70,8 +97,11 @@ static int push(struct migration_source *source, struct channel *channel, struct
                 r = message.type == MESSAGE_WANT
                         ? answer_want(source, channel, sender, &message, &cursor, err)
                         : err_set(err, -EBADMSG, "the destination sent %s in post-copy", message_name(message.type));
+        } else if (r == -ETIMEDOUT && pace_wait(&pace, limit) > 0) {
+            r = 0;
         } else if (r == -ETIMEDOUT) {
             r = push_some(source, sender, &cursor, err);
+            pace_sent(&pace, channel_sent(channel) - sent, limit);
             if (r == 0) {
                 done = true;
                 r = stream_send(channel, MESSAGE_DONE, 0, NULL, 0, NULL);
@@ -156,6 +186,15 @@ static enum way_on await_way_on(struct migration_source *source)
     return way;
 }
 
+static uint64_t bytes_in(const uint64_t *bitmap, size_t words)
+{
+    uint64_t pages = 0;
+
+    for (size_t i = 0; i < words; i++)
+        pages += (uint64_t)__builtin_popcountll(bitmap[i]);
+    return pages * MEMORY_PAGE_SIZE;
+}
+
 /* What the destination lacks is what counts: what was on its way when the connection broke is lost. */
 static int reconnect(struct migration_source *source, struct err *err)
 {
@@ -180,8 +219,10 @@ static int reconnect(struct migration_source *source, struct err *err)
     if (r == 0)
         r = stream_receive_body(channel, &message, &missing, err);
     channel_set_patience(channel, 0);
-    if (r == 0)
+    if (r == 0) {
         memcpy(source->bitmap, missing.data, size);
+        source->progress.remaining = bytes_in(source->bitmap, size / sizeof(uint64_t));
+    }
     buffer_fini(&missing);
     return r;
 }

@@ -29,6 +29,7 @@ struct parameter {
 
 static const struct parameter parameters[] = {
     {"max-bandwidth", MEMBER(max_bandwidth), KIND_NUMBER_64, 0, INT64_MAX},
+    {"max-postcopy-bandwidth", MEMBER(postcopy_bandwidth), KIND_NUMBER_64, 0, INT64_MAX},
     {"downtime-limit", MEMBER(downtime_limit_ms), KIND_NUMBER_64, 0, 2000000},
     {"multifd-channels", MEMBER(channels), KIND_NUMBER, 1, 16},
     {"multifd-compression", MEMBER(compression), KIND_COMPRESSION, 0, 0},
@@ -345,19 +346,41 @@ static bool wants_storage(json_t *arguments)
     return json_is_true(json_object_get(arguments, "blk")) || json_is_true(json_object_get(arguments, "inc"));
 }
 
+/* A choice of disks; the texts are the arguments'. */
+static int get_disks(const json_t *list, struct migrate_order *order, struct err *err)
+{
+    json_t *item;
+    size_t i;
+
+    if (list != NULL && (!json_is_array(list) || json_array_size(list) == 0 || json_array_size(list) > MIGRATE_DISKS_MAX))
+        return err_set(err, -EINVAL, "Parameter 'x-ferry-disks' expects a list of 1 to %u names of disks", MIGRATE_DISKS_MAX);
+    if (list != NULL && !order->storage)
+        return err_set(err, -EINVAL, "'x-ferry-disks' chooses the disks that are copied, and needs 'blk'");
+    json_array_foreach(list, i, item)
+    {
+        if (!json_is_string(item))
+            return err_set(err, -EINVAL, "Parameter 'x-ferry-disks' expects a list of names");
+        order->disk[order->disks++] = json_string_value(item);
+    }
+    return 0;
+}
+
 int control_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
-    static const char *const allowed[] = {"uri", "detach", "resume", "blk", "inc", "x-ferry-dry-run", NULL};
+    static const char *const allowed[] = {"uri", "detach", "resume", "blk", "inc", "x-ferry-disks", "x-ferry-dry-run", NULL};
     char uri[512];
+    struct migrate_order order = {.uri = uri,
+                                  .dry_run = json_is_true(json_object_get(arguments, "x-ferry-dry-run")),
+                                  .storage = wants_storage(arguments)};
     int r = control_check_keys(arguments, allowed, err);
 
     if (r == 0)
         r = get_uri(machine, arguments, uri, sizeof(uri), err);
     if (r == 0 && json_is_true(json_object_get(arguments, "resume")))
         return migrate_resume(machine, uri, err);
-    return r < 0 ? r
-                 : migrate_outgoing(machine, uri, json_is_true(json_object_get(arguments, "x-ferry-dry-run")),
-                                    wants_storage(arguments), err);
+    if (r == 0)
+        r = get_disks(json_object_get(arguments, "x-ferry-disks"), &order, err);
+    return r < 0 ? r : migrate_outgoing(machine, &order, err);
 }
 
 int control_migrate_incoming(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)

@@ -133,6 +133,8 @@ json_t *describe_disks(const struct board *board, bool beacons)
 
         if (beacons && block_show_beacon(image, &beacon) == 0)
             json_object_set_new(disk, "beacon", json_integer((json_int_t)beacon));
+        if (beacons && card->backend->kept)
+            json_object_set_new(disk, "kept", json_true());
         json_array_append_new(list, disk);
     }
     return list;

@@ -197,9 +197,10 @@ static int check_devices(const struct machine *machine, const json_t *source, st
     return 0;
 }
 
-/* Disk number i of both sides, which is handed over: the same name, the same size, and really the same file. */
+/* Disk number i of both sides, which is handed over: the same name, the same size, and really the same file. way_out:
+ * what else could be done where it is another. */
 static int check_shared(const struct plug_card *card, unsigned number, const json_t *here, const json_t *there,
-                        bool storage, struct err *err)
+                        const char *way_out, struct err *err)
 {
     static const char *const same[] = {"path", "format"};
     json_int_t beacon = number_of(there, "beacon");
@@ -220,7 +221,7 @@ static int check_shared(const struct plug_card *card, unsigned number, const jso
             err, -EINVAL,
             "disk %s is another file on the destination than on the source, though of the same name: both must see "
             "it in a directory that they share%s",
-            text_of(there, "path"), storage ? "" : ", or copy it with --copy-storage");
+            text_of(there, "path"), way_out);
     return 0;
 }
 
@@ -255,16 +256,17 @@ static int check_copied(struct plug_backend *backend, const json_t *there, struc
 static int check_disk(const struct plug_card *card, unsigned number, const json_t *here, const json_t *there,
                       bool storage, struct err *err)
 {
-    bool readonly = json_is_true(json_object_get(there, "readonly"));
+    bool readonly = json_is_true(json_object_get(there, "readonly")), kept = json_is_true(json_object_get(there, "kept"));
+    const char *way_out = !storage ? ", or copy it with --copy-storage" : kept ? ", or have it copied, too" : "";
     json_int_t beacon = number_of(there, "beacon");
 
     if (block_readonly(card->backend->image) != readonly)
         return err_set(err, -EINVAL, "disk %s is %s on the source and %s on the destination: start it with readonly=%s",
                        text_of(there, "path"), readonly ? "read-only" : "written to",
                        readonly ? "written to" : "read-only", readonly ? "on" : "off");
-    if (storage && !readonly && !(beacon > 0 && block_sees_beacon(card->backend->image, (uint64_t)beacon)))
+    if (storage && !kept && !readonly && !(beacon > 0 && block_sees_beacon(card->backend->image, (uint64_t)beacon)))
         return check_copied(card->backend, there, err);
-    return check_shared(card, number, here, there, storage, err);
+    return check_shared(card, number, here, there, way_out, err);
 }
 
 /* What the source's disk may take more than the file here has already; 0 also where that can't be told. */
@@ -403,7 +405,7 @@ static int examine_disks(struct machine *machine, const json_t *there, bool stor
     for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++) {
         bool copied = json_is_true(json_object_get(json_array_get(there, i), "copied"));
 
-        if (copied && (!storage || block_readonly(card->backend->image)))
+        if (copied && (!storage || card->backend->kept || block_readonly(card->backend->image)))
             return err_set(err, -EBADMSG, "the destination wants a copy of disk %.120s, which was not offered",
                            block_path(card->backend->image));
         card->backend->copied = copied;

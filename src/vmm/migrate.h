@@ -12,6 +12,8 @@
 #include "migration/parameters.h"
 #include "migration/progress.h"
 
+#define MIGRATE_DISKS_MAX 64
+
 struct err;
 struct machine;
 struct migrate;
@@ -24,9 +26,16 @@ void migrate_free(struct migrate *migrate);
 /* Waits for a source at the URI; "defer": for migrate-incoming. The machine is MACHINE_INMIGRATE. */
 int migrate_incoming(struct machine *machine, const char *uri, struct err *err);
 
-/* Begins. dry_run: only asks whether it would work, and measures. storage: disks that are not shared are copied, also
- * if the parameters don't say so. */
-int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, bool storage, struct err *err);
+struct migrate_order {
+    const char *uri;
+    bool dry_run;                           /* only asks whether it would work, and measures */
+    bool storage;                           /* disks that are not shared are copied, also if the parameters don't say so */
+    const char *disk[MIGRATE_DISKS_MAX];    /* host sides of those that may be copied; none: all */
+    unsigned disks;
+};
+
+/* Begins. */
+int migrate_outgoing(struct machine *machine, const struct migrate_order *order, struct err *err);
 
 int migrate_cancel(struct machine *machine, struct err *err);
 /* See migration/migration.h. Not to run here: also where nobody has come yet. */

@@ -4,14 +4,17 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "backend/block.h"
 #include "base/buffer.h"
 #include "base/err.h"
+#include "base/text.h"
 #include "vmm/board.h"
 #include "vmm/describe.h"
 #include "vmm/machine.h"
 #include "vmm/machine_state.h"
 #include "vmm/migrate.h"
 #include "vmm/migrate_internal.h"
+#include "vmm/plug.h"
 
 #define FLUSH_SECONDS 2
 
@@ -160,7 +163,42 @@ bool migrate_source_active(const struct migrate *migrate)
     return migrate->source != NULL && !migration_status_over(migration_source_progress(migrate->source)->status);
 }
 
-int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, bool storage, struct err *err)
+static struct plug_backend *find_disk(const struct machine *machine, const char *id)
+{
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
+        if (text_equal(card->backend->id, id))
+            return card->backend;
+    return NULL;
+}
+
+static int check_choice(const struct machine *machine, const struct migrate_order *order, struct err *err)
+{
+    for (unsigned i = 0; i < order->disks; i++) {
+        const struct plug_backend *backend = find_disk(machine, order->disk[i]);
+
+        if (backend == NULL)
+            return err_set(err, -ENOENT, "the VM has no disk '%.64s' that could be copied", order->disk[i]);
+        if (block_readonly(backend->image))
+            return err_set(err, -EINVAL, "disk '%.64s' is read-only, so it is not copied: both sides must see the same file",
+                           order->disk[i]);
+    }
+    return 0;
+}
+
+/* What was not chosen is not offered to the destination. */
+static void choose(const struct machine *machine, const struct migrate_order *order)
+{
+    const struct plug_card *card;
+
+    for (unsigned i = 0; (card = plug_disk(machine->board, i)) != NULL; i++)
+        card->backend->kept = order->disks > 0;
+    for (unsigned i = 0; i < order->disks; i++)
+        find_disk(machine, order->disk[i])->kept = false;
+}
+
+int migrate_outgoing(struct machine *machine, const struct migrate_order *order, struct err *err)
 {
     struct migrate *migrate = machine->migrate;
     struct migration_parameters parameters = migrate->parameters;
@@ -170,15 +208,18 @@ int migrate_outgoing(struct machine *machine, const char *uri, bool dry_run, boo
     if (r == 0 && machine->unusable)
         r = err_set(err, -EINVAL, "the VM's state is incomplete since a load failed");
     if (r == 0)
-        r = address_parse(uri, &address, err);
+        r = address_parse(order->uri, &address, err);
+    if (r == 0)
+        r = check_choice(machine, order, err);
     if (r < 0)
         return r;
     migration_source_free(migrate->source);
     migrate->source = NULL;
-    migrate->storage = parameters.storage = parameters.storage || storage;
+    migrate->storage = parameters.storage = parameters.storage || order->storage;
     describe_forget_copies(machine);
+    choose(machine, order);
     migrate->arbiter = describe_can_arbitrate(machine, migrate->storage);
-    return migration_source_start(&migrate->interface, &address, &parameters, dry_run, &migrate->source, err);
+    return migration_source_start(&migrate->interface, &address, &parameters, order->dry_run, &migrate->source, err);
 }
 
 int migrate_cancel(struct machine *machine, struct err *err)

@@ -33,6 +33,7 @@ struct plug_backend {
     char *source;              /* what it was opened from: the image's path, the network's spec */
     char *format;              /* of the image */
     bool used;                 /* by a device */
+    bool kept;                 /* it is not to be copied then, whether it is shared or not */
     bool copied;               /* its contents move in the migration under way: it is not shared */
 };
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Live migration by Debian's virsh between two ferryds on this machine: conducted by the client, and from daemon to daemon."""
+import json
 import pathlib
 import random
 import re
@@ -39,11 +40,11 @@ class Migrate(InteropTest):
         self.clean_up()
         self.daemon, self.place = kept
 
-    def start(self, guest="count", disk=True):
+    def start(self, guest="count", disk=True, more=""):
         disk = f"<disk><source file='{self.disk}'/><target dev='vda'/></disk>" if disk else ""
         path = self.place / "t1.xml"
         path.write_text(f"""<domain type='qemu'><name>t1</name><memory unit='MiB'>16</memory>
-          <os><type>hvm</type><kernel>{GUESTS / guest}.elf</kernel></os><devices>{disk}<console type='pty'/></devices></domain>""")
+          <os><type>hvm</type><kernel>{GUESTS / guest}.elf</kernel></os><devices>{disk}{more}<console type='pty'/></devices></domain>""")
         self.virsh("define", path)
         self.virsh("start", "t1")
 
@@ -128,6 +129,32 @@ class Migrate(InteropTest):
         disk.write_bytes(bytes([5]) * (1 << 20))
         self.virsh("migrate", "--live", "--copy-storage-inc", "--xml", document, "t1", self.tcp)
         self.assert_moved()
+
+    def test_disks_that_are_chosen(self):
+        """Of two disks, one is copied, and the other must be the same file; the client conducts, or the source's daemon does."""
+        second = self.place / "second.img"
+        for options in ((), ("--p2p",)):
+            with self.subTest(options):
+                self.disk.write_bytes(bytes([7]) * (1 << 20))
+                second.write_bytes(bytes([8]) * (1 << 20))
+                self.start(more=f"<disk><source file='{second}'/><target dev='vdb'/></disk>")
+                document, disk = self.elsewhere()
+                command = ("migrate", "--live", "--xml", document, "t1", *options, self.tcp)
+                self.assertIn("disk target vdc not found", self.refused(*command, "--copy-storage-all", "--migrate-disks", "vda,vdc"))
+                self.assertIn("VIR_MIGRATE_NON_SHARED_DISK", self.refused(*command, "--migrate-disks", "vda"))
+                self.assertIn("no disks_port", self.refused(*command, "--copy-storage-all", "--disks-port", "4711"))
+                disk.write_bytes(bytes(1 << 20))  # vda is another file there, and is not chosen
+                self.assertIn("start it with the source's", self.refused(*command, "--copy-storage-all", "--migrate-disks", "vdb"))
+                self.assertEqual(disk.read_bytes(), bytes(1 << 20))
+                disk.unlink()
+                self.wait_for(lambda: self.there("list", "--all", "--name") == "", "the destination's end")
+                self.virsh(*command, "--copy-storage-all", "--migrate-disks", "vda")
+                self.assert_moved()
+                self.assertEqual(self.there("domblklist", "t1").count(str(disk)), 1)
+                self.there("destroy", "t1")
+                self.assertEqual(disk.read_bytes(), bytes([7]) * (1 << 20))
+                disk.unlink()
+                self.virsh("undefine", "t1")
 
     def test_documents_for_the_other_side(self):
         self.start()
@@ -227,26 +254,105 @@ class Migrate(InteropTest):
         self.virsh("domjobabort", "t1")
         process.communicate(timeout=LIMIT)
 
-    def test_postcopy_whose_connection_is_lost(self):
-        """The source's daemon has it go on, as soon as there is a way again."""
-        port = free_port()
-        proxy = Proxy(("127.0.0.2", port), ("127.0.0.1", port), "PAGES", Proxy.cut, channels=2, let=0, release="TAKEN", pace=0.05)
-        proxy.until = lambda name, _: name == "PAGES" and proxy.passed.count("PAGES") > 3 and "TAKEN" in proxy.passed
+    def way(self, port, let=1 << 30):
+        """Between the two VMs, for both of their connections; until it is cut or closed. let: so many messages with pages of post-copy."""
+        proxy = Proxy(("127.0.0.2", port), ("127.0.0.1", port), lambda *_: False, Proxy.cut, channels=2, let=let)
         self.addCleanup(proxy.close)
-        self.start("dirty", disk=False)
-        self.virsh("migrate-setspeed", "t1", "1")
-        process = subprocess.Popen(["virsh", "-c", self.daemon.uri, "migrate", "--live", "--postcopy", "--migrateuri",  # pylint: disable=consider-using-with
-                                    f"tcp:127.0.0.2:{port}", "--listen-address", "127.0.0.1", "t1", self.tcp], stdin=subprocess.DEVNULL,
+        return proxy
+
+    def virsh_in_background(self, *arguments):
+        process = subprocess.Popen(["virsh", "-c", self.daemon.uri, *arguments], stdin=subprocess.DEVNULL,  # pylint: disable=consider-using-with
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.addCleanup(process.stdout.close)
-        self.wait_for(lambda: "Memory remaining" in self.virsh("domjobinfo", "t1"), "figures")
-        self.virsh("migrate-postcopy", "t1")
-        self.assertTrue(proxy.done.wait(LIMIT), proxy.seen)
-        self.wait_for(lambda: self.virsh("domstate", "t1", "--reason") == "paused (post-copy failed)", "the source's word")
-        self.wait_for(lambda: self.there("domstate", "t1", "--reason") == "paused (post-copy failed)", "the destination's word")
+        return process
+
+    def endless_postcopy(self, *options, let=2):
+        """Post-copy that does not end by itself, over a way that can be cut: (virsh, the way, its port)."""
+        port = free_port()
+        proxy = self.way(port, let)
+        self.start("dirty", disk=False)
+        self.virsh("migrate-setspeed", "t1", "1")
+        process = self.virsh_in_background("migrate", "--live", "--postcopy", "--postcopy-bandwidth", "1", *options, "--migrateuri",
+                                           f"tcp:127.0.0.2:{port}", "--listen-address", "127.0.0.1", "t1", self.tcp)
+        self.wait_for(lambda: self.daemon.virsh("migrate-postcopy", "t1")[0] == 0, "an active migration")
+        self.wait_for(lambda: self.virsh("domstate", "t1", "--reason") == "paused (post-copy)", "the source's word")
+        self.wait_for(lambda: self.there("domstate", "t1", "--reason") == "running (post-copy)", "the destination's word")
+        return process, proxy, port
+
+    def lose(self, proxy):
         proxy.close()
-        again = Proxy(("127.0.0.2", port), ("127.0.0.1", port), lambda *_: False, Proxy.cut)
-        self.addCleanup(again.close)
+        for side in self.virsh, self.there:
+            self.wait_for(lambda side=side: side("domstate", "t1", "--reason") == "paused (post-copy failed)", "the loss")
+
+    def test_postcopy_whose_connection_is_lost(self):
+        """The source's daemon has it go on, as soon as there is a way again."""
+        process, proxy, port = self.endless_postcopy()
+        self.lose(proxy)
+        self.way(port)
+        self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
+        self.assert_moved()
+
+    def test_daemons_that_die_in_postcopy(self):
+        """They remember the way, and what is to become of the domain: the loss comes behind their restart, or before it."""
+        for dies, early in ((self.daemon, True), (self.other, True), (self.daemon, False), (self.other, False)):
+            with self.subTest(dies.options[1], early=early):
+                process, proxy, port = self.endless_postcopy("--p2p", "--persistent", "--undefinesource")
+                if early:
+                    dies.kill()
+                    dies.start()
+                    self.lose(proxy)
+                else:
+                    self.lose(proxy)
+                    dies.kill()
+                    dies.start()
+                self.way(port)
+                process.communicate(timeout=LIMIT)
+                self.wait_for(lambda: self.virsh("list", "--all", "--name") == "", "the source's end")
+                self.wait_for(lambda: self.there("domstate", "t1", "--reason") == "running (migrated)", "the destination's word")
+                self.assert_moved(persistent=True, source=None)
+                self.there("destroy", "t1")
+                self.there("undefine", "t1")
+
+    def test_postcopy_that_goes_on_by_another_way(self):
+        """The operator knows one; whoever waited for the first one sees the end, too."""
+        for options in ((), ("--p2p",)):
+            with self.subTest(options):
+                process, proxy, _ = self.endless_postcopy(*options)
+                self.lose(proxy)
+                self.virsh("migrate", "--live", "--postcopy", "--postcopy-resume", *options, "t1", self.tcp)
+                self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
+                self.assert_moved()
+                self.there("destroy", "t1")
+                self.virsh("undefine", "t1")
+
+    def test_postcopy_that_is_broken_off(self):
+        """It stands until it is resumed, whatever happens to the daemons."""
+        process, proxy, _ = self.endless_postcopy()
+        self.assertIn("'postcopy-active'", self.refused("migrate", "--live", "--postcopy", "--postcopy-resume", "t1", self.tcp))
+        self.virsh("domjobabort", "t1", "--postcopy")
+        proxy.close()  # it holds pages back, and does not see the source go
+        self.assertIn("lacks memory", process.communicate(timeout=LIMIT)[0])
+        self.daemon.kill()
+        self.daemon.start()
+        time.sleep(2)
+        self.assertEqual(self.virsh("domstate", "t1", "--reason"), "paused (post-copy failed)")
+        self.assertEqual(self.there("domstate", "t1", "--reason"), "paused (post-copy failed)")
+        self.virsh("migrate", "--live", "--postcopy", "--postcopy-resume", "--postcopy-bandwidth", "1000", "t1", self.tcp)
+        self.wait_for(lambda: self.virsh("domstate", "t1") == "shut off", "the source's end")
+        self.assert_moved()
+        self.assertIn("not running", self.refused("migrate", "--live", "--postcopy", "--postcopy-resume", "t1", self.tcp))
+
+    def parameter(self, name):
+        return json.loads(self.virsh("qemu-monitor-command", "t1", '{"execute": "query-migrate-parameters"}'))["return"][name]
+
+    def test_speed_of_postcopy(self):
+        """It has a limit of its own, which can change on the way."""
+        process, _, _ = self.endless_postcopy(let=1 << 30)
+        self.assertEqual(self.virsh("migrate-getspeed", "t1", "--postcopy"), "0")
+        self.assertEqual(self.parameter("max-postcopy-bandwidth"), 1 << 20)
+        self.virsh("migrate-setspeed", "t1", "2000", "--postcopy")
+        self.assertEqual(self.virsh("migrate-getspeed", "t1", "--postcopy"), "2000")
+        self.assertEqual(self.parameter("max-postcopy-bandwidth"), 2000 << 20)
         self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
         self.assert_moved()
 

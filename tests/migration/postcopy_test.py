@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Post-copy: a guest that no way is fast enough for runs on the destination before its memory is there; and goes on after the
 connection was lost in the middle."""
+import random
 import subprocess
 import sys
 import time
@@ -12,12 +13,13 @@ from proxy import Proxy
 
 class Postcopy(MigrationTest):
     def begin(self, uri, listen=None, engines=(ENGINES[0], ENGINES[0]), options=(), guest="dirty",
-              method="none"):
+              method="none", limit=0):
         """A migration that is in its first round and told to switch."""
         source, target, out, into = self.pair(listen or uri, *options, engines=engines, guest=guest)
         self.type(source, "ab")
         out.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
-        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0, "multifd-compression": method})
+        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0, "multifd-compression": method,
+                                               "max-postcopy-bandwidth": limit})
         self.assertIn("no migration", out.execute("migrate-start-postcopy")["error"]["desc"])
         out.call("migrate", uri=uri)
         while out.call("query-migrate")["ram"]["normal"] == 0:
@@ -49,6 +51,28 @@ class Postcopy(MigrationTest):
                     self.assertLess(ram["transferred"], ram["normal-bytes"] / 4)
                 self.doCleanups()
                 self.setUp()
+
+    def test_limit(self):
+        """What nobody waits for goes as slowly as it is told to, until it is told otherwise."""
+        never_read = self.place / "initrd"
+        never_read.write_bytes(random.Random(1).randbytes(24 << 20))
+        _, target, out, into = self.begin(f"unix:{self.place}/m", guest="count", options=("--initrd", never_read, "--memory", "64M"), limit=1)
+        self.assertEqual(out.call("query-migrate-parameters")["max-postcopy-bandwidth"], 1)
+        wait_over(out, ("postcopy-active",))
+        self.type(target, "cdefghijkl")
+        answer = out.call("query-migrate")
+        self.assertEqual(answer["status"], "postcopy-active")
+        self.assertGreater(answer["ram"]["remaining"], 4 << 20)
+        self.assertEqual(into.call("query-migrate")["status"], "postcopy-active")
+        out.call("migrate-set-parameters", **{"max-postcopy-bandwidth": 0})
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.assertEqual(wait_over(into)["status"], "completed")
+
+    def test_limit_is_not_for_what_is_waited_for(self):
+        """A guest that touches all of its memory gets it by its own requests."""
+        source, target, out, into = self.begin(f"unix:{self.place}/m", limit=1)
+        self.assert_recovered(source, target, out, into)
+        self.assertGreater(out.call("query-migrate")["ram"]["postcopy-requests"], 16)
 
     def begin_behind(self, until, **more):
         """The same through a proxy that holds pages back."""
