@@ -266,10 +266,10 @@ class Migrate(InteropTest):
         self.addCleanup(process.stdout.close)
         return process
 
-    def endless_postcopy(self, *options, let=2):
+    def endless_postcopy(self, *options):
         """Post-copy that does not end by itself, over a way that can be cut: (virsh, the way, its port)."""
         port = free_port()
-        proxy = self.way(port, let)
+        proxy = self.way(port, let=2)
         self.start("dirty", disk=False)
         self.virsh("migrate-setspeed", "t1", "1")
         process = self.virsh_in_background("migrate", "--live", "--postcopy", "--postcopy-bandwidth", "1", *options, "--migrateuri",
@@ -347,12 +347,13 @@ class Migrate(InteropTest):
 
     def test_speed_of_postcopy(self):
         """It has a limit of its own, which can change on the way."""
-        process, _, _ = self.endless_postcopy(let=1 << 30)
+        process, proxy, _ = self.endless_postcopy()
         self.assertEqual(self.virsh("migrate-getspeed", "t1", "--postcopy"), "0")
         self.assertEqual(self.parameter("max-postcopy-bandwidth"), 1 << 20)
         self.virsh("migrate-setspeed", "t1", "2000", "--postcopy")
         self.assertEqual(self.virsh("migrate-getspeed", "t1", "--postcopy"), "2000")
         self.assertEqual(self.parameter("max-postcopy-bandwidth"), 2000 << 20)
+        proxy.released.set()
         self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
         self.assert_moved()
 
