@@ -18,6 +18,7 @@
 #include "state/irqchip.h"
 
 struct cpuid_table;
+struct cpuid_xsave_layout;
 struct memory;
 struct x86_state;
 
@@ -131,6 +132,10 @@ struct engine_type {
      * stand to each other. */
     void (*tsc_get)(struct engine_vm *vm, uint64_t *ret_tsc);
     void (*tsc_set)(struct engine_vm *vm, const uint64_t *tsc);
+
+    /* Has XSAVE put registers where another host does, for a guest that comes from there, and the vCPUs' CPUID tell it, while none is
+     * inside engine_vcpu_run(). A layout that cpuid_set_xsave_layout() takes. NULL: the processor decides. */
+    void (*xsave_set_layout)(struct engine_vm *vm, const struct cpuid_xsave_layout *layout);
 
     /* id = APIC ID = index, created in order from 0. The CPU is in reset state. */
     int (*vcpu_new)(struct engine_vm *vm, unsigned id, const struct cpuid_table *cpuid, struct engine_vcpu **ret_vcpu,

@@ -19,6 +19,7 @@
 #include "vmm/plug.h"
 #include "vmm/version.h"
 #include "x86/cpuid_compare.h"
+#include "x86/cpuid_xsave.h"
 
 #define CLOCK_TOLERANCE_NS NANOSECONDS_PER_SECOND
 
@@ -99,13 +100,21 @@ static int read_cpuid(const json_t *list, struct cpuid_table *ret_table, struct 
     return 0;
 }
 
-static int check_cpu_model(const struct machine *machine, const json_t *source, struct err *err)
+/* Where XSAVE puts registers is the VM's from now on, if this engine can have it so. */
+static int check_cpu_model(struct machine *machine, const json_t *source, struct err *err)
 {
-    struct cpuid_table table;
+    struct cpuid_table table, own = machine->cpuid;
+    struct cpuid_xsave_layout layout;
     int r = read_cpuid(json_object_get(source, "cpuid"), &table, err);
 
-    return r < 0 ? r
-                 : cpuid_compare(&table, &machine->cpuid, !json_is_false(json_object_get(source, "long-mode")), err);
+    if (r < 0)
+        return r;
+    cpuid_get_xsave_layout(&table, &layout);
+    if (machine->engine_type->xsave_set_layout != NULL)
+        r = cpuid_set_xsave_layout(&own, &layout, err);
+    if (r == 0)
+        r = cpuid_compare(&table, &own, !json_is_false(json_object_get(source, "long-mode")), err);
+    return r < 0 ? r : machine_cpus_set_xsave_layout(machine, &layout, err);
 }
 
 /* The frequency is the VM's from now on: one that waits here has none of its own. */
@@ -382,12 +391,14 @@ static int parse(const void *description, size_t size, json_t **ret_object, stru
 int describe_check(struct machine *machine, const void *description, size_t size, bool *ret_arbiter, struct err *err)
 {
     static int (*const checks[])(const struct machine *machine, const json_t *source, struct err *err) = {
-        check_cpus, check_memory, check_disks, check_networks, check_devices, check_cpu_model};
+        check_cpus, check_memory, check_disks, check_networks, check_devices};
     json_t *source = NULL;
     int r = parse(description, size, &source, err);
 
     for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)
         r = checks[i](machine, source, err);
+    if (r == 0)
+        r = check_cpu_model(machine, source, err);
     if (r == 0)
         r = check_time(machine, source, err);
     if (r == 0)

@@ -16,6 +16,7 @@
 #include "vmm/machine.h"
 #include "x86/cpuid.h"
 #include "x86/cpuid_tsc.h"
+#include "x86/cpuid_xsave.h"
 #include "x86/state.h"
 
 /* Describes a crash once: the first one counts. */
@@ -285,6 +286,28 @@ int machine_cpus_set_tsc_khz(struct machine *machine, uint32_t khz, struct err *
     cpuid_set_tsc_khz(&machine->cpuid, khz);
     board_set_tsc_khz(machine->board, khz);
     return 0;
+}
+
+int machine_cpus_set_xsave_layout(struct machine *machine, const struct cpuid_xsave_layout *layout, struct err *err)
+{
+    struct cpuid_table table = machine->cpuid;
+    struct cpuid_xsave_layout own;
+    int r = cpuid_set_xsave_layout(&table, layout, err);
+
+    cpuid_get_xsave_layout(&machine->cpuid, &own);
+    for (unsigned i = 2; r == 0 && i < X86_XSTATE_COMPONENTS; i++) {
+        if (layout->offset[i] == 0 || own.offset[i] == 0 || layout->offset[i] == own.offset[i])
+            continue;
+        if (machine->engine_type->xsave_set_layout != NULL) {
+            machine->engine_type->xsave_set_layout(machine->vm, layout);
+            machine->cpuid = table;
+            return 0;
+        }
+        return err_set(err, -ENOTSUP,
+                       "the VM has XSAVE component %u at byte %u, and this host's processor has it at byte %u: use --engine dbt here", i,
+                       layout->offset[i], own.offset[i]);
+    }
+    return r;
 }
 
 int machine_cpus_reset(struct machine *machine, const struct x86_state *bsp, struct err *err)

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+struct cpuid_xsave_layout;
 struct err;
 struct machine;
 
@@ -28,6 +29,10 @@ void machine_cpus_start_time(struct machine *machine);
 /* The VM's TSC frequency becomes that of a VM that comes here, as far as this host can. -EBADMSG, -EINVAL, -ENOTSUP. Parked; the TSCs'
  * values are to be set anew. */
 int machine_cpus_set_tsc_khz(struct machine *machine, uint32_t khz, struct err *err);
+
+/* XSAVE puts registers where it does for a VM that comes here; machine->cpuid tells it too. -EBADMSG, or -ENOTSUP where this host's
+ * processor decides, and decides otherwise. Parked. */
+int machine_cpus_set_xsave_layout(struct machine *machine, const struct cpuid_xsave_layout *layout, struct err *err);
 
 /* All CPUs to their reset state, the first one to `bsp`. Parked. */
 struct x86_state;

@@ -17,6 +17,7 @@
 #include "vmm/board.h"
 #include "vmm/machine.h"
 #include "vmm/machine_cpu.h"
+#include "x86/cpuid_xsave.h"
 #include "x86/state.h"
 
 #define SECTIONS_MAX (16u << 20) /* bytes */
@@ -41,6 +42,7 @@ struct machine_state {
     uint32_t cpus;
     uint8_t halted[ENGINE_CPUS_MAX];
     uint32_t tsc_khz; /* 0: not told; then it is this VM's */
+    uint16_t xsave_offset[X86_XSTATE_COMPONENTS]; /* struct cpuid_xsave_layout; 0: not told */
 };
 
 static const struct field machine_fields[] = {
@@ -49,6 +51,7 @@ static const struct field machine_fields[] = {
     FIELD(3, struct machine_state, cpus),
     FIELD_ARRAY(4, struct machine_state, halted),
     FIELD(5, struct machine_state, tsc_khz),
+    FIELD_ARRAY(6, struct machine_state, xsave_offset),
     FIELD_END,
 };
 
@@ -58,8 +61,11 @@ int machine_save_sections(struct machine *machine, struct buffer *out, struct er
                                 .guest_clock_ns = machine->guest_clock_ns,
                                 .cpus = machine->cpu_count,
                                 .tsc_khz = machine->engine_type->tsc_khz(machine->vm)};
+    struct cpuid_xsave_layout layout;
     int r;
 
+    cpuid_get_xsave_layout(&machine->cpuid, &layout);
+    memcpy(own.xsave_offset, layout.offset, sizeof(own.xsave_offset));
     for (unsigned i = 0; i < machine->cpu_count; i++)
         own.halted[i] = machine->cpu[i].halted;
     r = section_write(out, "machine", 0, 1, machine_fields, &own);
@@ -179,6 +185,7 @@ int machine_save(struct machine *machine, const char *path, struct err *err)
 static int load_machine_section(struct machine *machine, const struct section *section, struct err *err)
 {
     struct machine_state own = {0};
+    struct cpuid_xsave_layout layout;
     int r = section_read(section, machine_fields, &own, sizeof(own), err);
 
     if (r < 0)
@@ -189,6 +196,10 @@ static int load_machine_section(struct machine *machine, const struct section *s
     if (own.clock_ns < 0)
         return err_set(err, -EINVAL, "its clock is negative");
     r = own.tsc_khz != 0 ? machine_cpus_set_tsc_khz(machine, own.tsc_khz, err) : 0;
+    if (r < 0)
+        return r;
+    memcpy(layout.offset, own.xsave_offset, sizeof(layout.offset));
+    r = machine_cpus_set_xsave_layout(machine, &layout, err);
     if (r < 0)
         return r;
     clock_init_stopped(&machine->clock, own.clock_ns);

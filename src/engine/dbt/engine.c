@@ -178,6 +178,7 @@ static void read_limits(struct dbt_vcpu *v)
     if (v->physical_bits < 32 || v->physical_bits > 52)
         v->physical_bits = 40;
     v->gigabyte_pages = dbt_cpuid_bit(v, 0x80000001, 0, CPUID_EDX, 26);
+    dbt_xsave_take_layout(v);
 }
 
 static int dbt_vcpu_new(struct engine_vm *engine_vm, unsigned id, const struct cpuid_table *cpuid,
@@ -414,6 +415,7 @@ const struct engine_type dbt_engine_type = {
     .tsc_set_khz = dbt_tsc_set_khz,
     .tsc_get = dbt_tsc_get,
     .tsc_set = dbt_tsc_set,
+    .xsave_set_layout = dbt_xsave_set_layout,
     .vcpu_new = dbt_vcpu_new,
     .vcpu_free = dbt_vcpu_free,
     .vcpu_run = dbt_vcpu_run,

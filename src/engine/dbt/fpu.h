@@ -49,6 +49,10 @@ void dbt_fpu_run_unmasked(struct dbt_vcpu *v, void (*thunk)(struct dbt_vcpu *v, 
 /* XSAVE components (SDM vol. 1 ch. 13). offered: what XCR0 may hold for this guest. save and load move component i >= 2 of the
  * first `registers` (8 or 16) vector registers; source NULL loads the initial configuration. */
 uint64_t dbt_xstate_offered(const struct dbt_vcpu *v);
+
+/* Takes over where the vCPU's CPUID has the components; and gives those of all vCPUs another place (engine.h). */
+void dbt_xsave_take_layout(struct dbt_vcpu *v);
+void dbt_xsave_set_layout(struct engine_vm *engine_vm, const struct cpuid_xsave_layout *layout);
 void dbt_xstate_save(const struct dbt_vcpu *v, unsigned i, unsigned registers, uint8_t *target);
 void dbt_xstate_load(struct dbt_vcpu *v, unsigned i, unsigned registers, const uint8_t *source);
 void dbt_xstate_load_xmm(struct dbt_vcpu *v, unsigned registers, const uint8_t *source);

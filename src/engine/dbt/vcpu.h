@@ -16,7 +16,7 @@
 
 #include "base/bits.h"
 #include "engine/engine.h"
-#include "x86/cpuid.h"
+#include "x86/cpuid_xsave.h"
 #include "x86/state.h"
 
 struct block;
@@ -272,6 +272,7 @@ struct dbt_vcpu {
     const struct engine_hooks *hooks;
     struct cpuid_table cpuid;
     unsigned physical_bits;          /* from CPUID 0x80000008 */
+    struct cpuid_xsave_layout xsave_layout; /* from CPUID 0xd; every component has a place */
     bool gigabyte_pages;
     bool instruction_breakpoints, data_breakpoints; /* what DR7 enables; dbt_debug_changed() */
 

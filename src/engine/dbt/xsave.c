@@ -28,6 +28,26 @@ uint64_t dbt_xstate_offered(const struct dbt_vcpu *v)
     return (r[CPUID_EAX] | (uint64_t)r[CPUID_EDX] << 32) & (X86_XSTATE_ALL & ~X86_XSTATE_MPX);
 }
 
+void dbt_xsave_take_layout(struct dbt_vcpu *v)
+{
+    cpuid_get_xsave_layout(&v->cpuid, &v->xsave_layout);
+    for (unsigned i = 2; i < X86_XSTATE_COMPONENTS; i++)
+        if (v->xsave_layout.offset[i] == 0)
+            v->xsave_layout.offset[i] = x86_xstate_components[i].offset;
+}
+
+void dbt_xsave_set_layout(struct engine_vm *engine_vm, const struct cpuid_xsave_layout *layout)
+{
+    struct dbt_vm *vm = (struct dbt_vm *)engine_vm;
+
+    for (unsigned i = 0; i < vm->cpus; i++) {
+        if (vm->vcpu[i] == NULL)
+            continue;
+        cpuid_set_xsave_layout(&vm->vcpu[i]->cpuid, layout, NULL);
+        dbt_xsave_take_layout(vm->vcpu[i]);
+    }
+}
+
 /* A part of the vector registers `first`..`last`: `bytes` of each, from byte `from` on. */
 struct slice {
     unsigned first, last, from, bytes;
@@ -212,7 +232,7 @@ static unsigned component_offset(const struct dbt_vcpu *v, uint64_t xcomp_bv, un
     unsigned offset = LEGACY_SIZE + HEADER_SIZE;
 
     if (!(xcomp_bv & COMPACT))
-        return x86_xstate_components[i].offset;
+        return v->xsave_layout.offset[i];
     for (unsigned j = 2; j <= i; j++) {
         if ((xcomp_bv & BIT(j)) && dbt_cpuid_bit(v, 0xd, j, CPUID_ECX, 1))
             offset = (unsigned)align_up(offset, 64);

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "x86/cpuid_baseline.h"
 #include "x86/cpuid_compare.h"
+#include "x86/cpuid_xsave.h"
 
 static const struct {
     const char *name;
@@ -204,6 +205,40 @@ static void test_named_models(void **state)
     assert_true(moved > 500);
 }
 
+static const struct side *side_of(const char *name)
+{
+    for (unsigned i = 0; i < SIDES; i++)
+        if (strcmp(sides[i].name, name) == 0)
+            return &sides[i];
+    fail_msg("no %s", name);
+    return NULL;
+}
+
+/* Protection keys, whose place differs too: between processors refused; dbt takes the place that the guest's first host has. */
+static void test_layout_is_followed(void **state)
+{
+    static const char *const from[] = {"intel-skylake/kvm", "intel-ice-lake/kvm", "amd-zen4/kvm", "amd-zen4/dbt"};
+    static const char *const to[] = {"intel-haswell/dbt", "amd-zen/dbt", "intel-ice-lake/kvm", "amd-zen4/kvm"};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(from); i++) {
+        for (unsigned k = 0; k < ARRAY_SIZE(to); k++) {
+            struct cpuid_xsave_layout layout;
+            struct cpuid_table a, b;
+            struct err err = ERR_INIT;
+            bool alike;
+
+            must_build(side_of(from[i]), "x86-64-v3,+pku", &a);
+            must_build(side_of(to[k]), "x86-64-v3,+pku", &b);
+            alike = (strcmp(from[i], "amd-zen4/kvm") == 0) == (strcmp(to[k], "amd-zen4/kvm") == 0);
+            assert_int_equal(cpuid_compare(&a, &b, true, &err), alike ? 0 : -ENOTSUP);
+            assert_true(alike || (strstr(err.message, "byte 2432") != NULL && strstr(err.message, "byte 2688") != NULL));
+            cpuid_get_xsave_layout(&a, &layout);
+            assert_int_equal(cpuid_set_xsave_layout(&b, &layout, &err), 0);
+            assert_true(same(&a, &b));
+        }
+    }
+}
+
 /* The highest level that both have and see alike. */
 static unsigned common_level(const struct side *a, const struct side *b)
 {
@@ -250,15 +285,6 @@ static void test_baselines(void **state)
                 fail_msg("%s and %s: %s", names[0], names[1], err.message);
         }
     }
-}
-
-static const struct side *side_of(const char *name)
-{
-    for (unsigned i = 0; i < SIDES; i++)
-        if (strcmp(sides[i].name, name) == 0)
-            return &sides[i];
-    fail_msg("no %s", name);
-    return NULL;
 }
 
 /* Word for word, so that a change of what is computed shows. */
@@ -320,7 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),           cmocka_unit_test(test_levels),    cmocka_unit_test(test_masked),
         cmocka_unit_test(test_host_model),      cmocka_unit_test(test_named_models), cmocka_unit_test(test_baselines),
-        cmocka_unit_test(test_particular_baselines), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_particular_baselines), cmocka_unit_test(test_refusals), cmocka_unit_test(test_layout_is_followed),
     };
 
     return cmocka_run_group_tests(tests, load, NULL);

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "x86/cpuid_baseline.h"
 #include "x86/cpuid_compare.h"
+#include "x86/cpuid_xsave.h"
 
 #define LEVEL_1                                                                                                        \
     "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm "     \
@@ -124,6 +125,34 @@ static void test_other_differences(void **state)
     memset(&b, 0, sizeof(b));
     assert_int_equal(cpuid_compare(&a, &b, false, &err), -ENOTSUP);
     assert_true(strlen(err.message) < ERR_MESSAGE_MAX - 1);
+}
+
+static void test_impossible_layouts(void **state)
+{
+    static const struct cpuid_xsave_layout bad[] = {
+        {.offset = {[9] = 568}}, {.offset = {[9] = 4090}}, {.offset = {[2] = 3841}}, {.offset = {[9] = 824}}, {.offset = {[2] = 2600}},
+        {.offset = {[2] = 4096}}, {.offset = {[9] = 65535}},
+    };
+    struct cpuid_xsave_layout layout;
+    struct cpuid_table table, before;
+
+    build("max", 2, 2600000, &table);
+    before = table;
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct err err = ERR_INIT;
+
+        assert_int_equal(cpuid_set_xsave_layout(&table, &bad[i], &err), -EBADMSG);
+        assert_non_null(strstr(err.message, "XSAVE component"));
+        assert_memory_equal(&table, &before, sizeof(table));
+    }
+    /* Where nothing is told, and what the CPU has not, changes nothing. */
+    assert_int_equal(cpuid_set_xsave_layout(&table, &(struct cpuid_xsave_layout){.offset = {[5] = 1, [7] = 65535}}, NULL), 0);
+    assert_memory_equal(&table, &before, sizeof(table));
+    assert_int_equal(cpuid_set_xsave_layout(&table, &(struct cpuid_xsave_layout){.offset = {[9] = 832}}, NULL), 0);
+    cpuid_get_xsave_layout(&table, &layout);
+    assert_int_equal(layout.offset[9], 832);
+    assert_int_equal(layout.offset[2], 576);
+    assert_int_equal(cpuid_find(&table, 0xd, 0)->ecx, 840);
 }
 
 static void test_descriptions_there_and_back(void **state)
@@ -251,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_refusals_name_both_sides),
         cmocka_unit_test(test_long_mode),
         cmocka_unit_test(test_other_differences),
+        cmocka_unit_test(test_impossible_layouts),
         cmocka_unit_test(test_descriptions_there_and_back),
         cmocka_unit_test(test_bad_descriptions),
         cmocka_unit_test(test_baseline),
