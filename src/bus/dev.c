@@ -63,10 +63,7 @@ static int check_identity(const struct dev *dev, const struct section *section, 
     if (!text_equal(section->name, type->name) || section->instance != dev->instance)
         return err_set(err, -EINVAL, "the saved state of %s %u was offered to device %s %u", section->name,
                        section->instance, type->name, dev->instance);
-    if (section->version > type->version)
-        return err_set(err, -EPROTO, "the saved state of %s %u has version %u, and this Ferry knows them up to %u",
-                       section->name, section->instance, section->version, type->version);
-    return 0;
+    return section_check_version(section, type->version, err);
 }
 
 int dev_load(struct dev *dev, const struct section *section, struct err *err)

@@ -110,6 +110,14 @@ int section_next(struct section_reader *reader, struct section *ret_section, str
     return 1;
 }
 
+int section_check_version(const struct section *section, uint16_t known, struct err *err)
+{
+    if (section->version <= known)
+        return 0;
+    return err_set(err, -EPROTO, "the saved state of %s %u has version %u, and this Ferry knows them up to %u: update it",
+                   section->name, section->instance, section->version, known);
+}
+
 int section_read(const struct section *section, const struct field *fields, void *object, size_t object_size,
                  struct err *err)
 {

@@ -42,6 +42,9 @@ void section_reader_init(struct section_reader *reader, const void *data, size_t
 /* The next section. 1: ret_section filled; 0: clean end; -EBADMSG with a sentence in err: malformed. */
 int section_next(struct section_reader *reader, struct section *ret_section, struct err *err);
 
+/* -EPROTO with a sentence that names the section and both versions when it is of a later one than `known`, its reader's. */
+int section_check_version(const struct section *section, uint16_t known, struct err *err);
+
 /* Reads the section's fields into object, which is unchanged on failure. -EBADMSG, -ENOMEM. object_size is
  * sizeof the struct that the table describes; the struct is plain data. */
 int section_read(const struct section *section, const struct field *fields, void *object, size_t object_size,

@@ -106,17 +106,29 @@ int board_save(struct board *board, struct buffer *out, struct err *err)
 /* A section of an interrupt controller that the engine has; -ENOENT for others. */
 static int load_engine_section(struct board *board, const struct section *section, struct err *err)
 {
-    unsigned i = section->instance;
     struct irqchip_state *irqchip = &board->irqchip_loading;
+    const struct {
+        const struct dev_type *type;
+        const struct field *fields;
+        unsigned count;
+        void *first;
+        size_t size;
+    } places[] = {
+        {&lapic_type, lapic_state_fields, board->machine->cpu_count, board->lapic_loading, sizeof(struct lapic_state)},
+        {&pic_type, pic_state_fields, 2, irqchip->pic, sizeof(struct pic_state)},
+        {&pit_type, pit_state_fields, 1, &irqchip->pit, sizeof(struct pit_state)},
+        {&ioapic_type, ioapic_state_fields, 1, &irqchip->ioapic, sizeof(struct ioapic_state)},
+    };
 
-    if (text_equal(section->name, lapic_type.name) && i < board->machine->cpu_count)
-        return section_read(section, lapic_state_fields, &board->lapic_loading[i], sizeof(struct lapic_state), err);
-    if (text_equal(section->name, pic_type.name) && i < 2)
-        return section_read(section, pic_state_fields, &irqchip->pic[i], sizeof(irqchip->pic[i]), err);
-    if (text_equal(section->name, pit_type.name) && i == 0)
-        return section_read(section, pit_state_fields, &irqchip->pit, sizeof(irqchip->pit), err);
-    if (text_equal(section->name, ioapic_type.name) && i == 0)
-        return section_read(section, ioapic_state_fields, &irqchip->ioapic, sizeof(irqchip->ioapic), err);
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        int r;
+
+        if (!text_equal(section->name, places[i].type->name) || section->instance >= places[i].count)
+            continue;
+        r = section_check_version(section, places[i].type->version, err);
+        return r < 0 ? r : section_read(section, places[i].fields, (char *)places[i].first + section->instance * places[i].size,
+                                        places[i].size, err);
+    }
     return -ENOENT;
 }
 

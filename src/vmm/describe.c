@@ -19,6 +19,7 @@
 #include "devices/virtio/net.h"
 #include "memory/memory.h"
 #include "vmm/board.h"
+#include "vmm/describe_cpu.h"
 #include "vmm/machine.h"
 #include "vmm/plug.h"
 #include "vmm/version.h"
@@ -85,20 +86,6 @@ uint64_t describe_free_memory(void)
 
     fd_close(&fd);
     return got > 0 ? meminfo(text, "MemAvailable:") + meminfo(text, "SwapFree:") : UINT64_MAX;
-}
-
-static json_t *describe_cpuid(const struct cpuid_table *table)
-{
-    json_t *list = json_array();
-
-    for (unsigned i = 0; i < table->count; i++) {
-        const struct cpuid_entry *e = &table->entry[i];
-
-        json_array_append_new(list, json_pack("[I, I, b, I, I, I, I]", (json_int_t)e->leaf, (json_int_t)e->subleaf,
-                                              e->indexed, (json_int_t)e->eax, (json_int_t)e->ebx, (json_int_t)e->ecx,
-                                              (json_int_t)e->edx));
-    }
-    return list;
 }
 
 static json_t *describe_devices(const struct board *board)

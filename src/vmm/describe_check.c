@@ -14,6 +14,7 @@
 #include "memory/memory.h"
 #include "vmm/board.h"
 #include "vmm/describe.h"
+#include "vmm/describe_cpu.h"
 #include "vmm/machine.h"
 #include "vmm/machine_cpu.h"
 #include "vmm/plug.h"
@@ -21,7 +22,7 @@
 #include "x86/cpuid_compare.h"
 #include "x86/cpuid_xsave.h"
 
-#define CLOCK_TOLERANCE_NS NANOSECONDS_PER_SECOND
+#define CLOCK_TOLERANCE_S 1.0
 
 static const char *text_of(const json_t *object, const char *name)
 {
@@ -76,66 +77,46 @@ static int check_cpus(const struct machine *machine, const json_t *source, struc
         (long long)cpus, machine->cpu_count, (long long)cpus);
 }
 
-static int read_cpuid(const json_t *list, struct cpuid_table *ret_table, struct err *err)
-{
-    size_t count = json_array_size(list);
-
-    ret_table->count = 0;
-    if (count == 0 || count > CPUID_ENTRIES_MAX)
-        return err_set(err, -EBADMSG, "the source's description of its CPU has %zu entries", count);
-    for (size_t i = 0; i < count; i++) {
-        const json_t *item = json_array_get(list, i);
-        uint32_t value[7];
-
-        for (unsigned k = 0; k < ARRAY_SIZE(value); k++)
-            value[k] = (uint32_t)json_integer_value(json_array_get(item, k));
-        ret_table->entry[ret_table->count++] = (struct cpuid_entry){.leaf = value[0],
-                                                                    .subleaf = value[1],
-                                                                    .indexed = json_is_true(json_array_get(item, 2)),
-                                                                    .eax = value[3],
-                                                                    .ebx = value[4],
-                                                                    .ecx = value[5],
-                                                                    .edx = value[6]};
-    }
-    return 0;
-}
-
 /* Where XSAVE puts registers is the VM's from now on, if this engine can have it so. */
-static int check_cpu_model(struct machine *machine, const json_t *source, struct err *err)
+static int check_cpu_model(struct machine *machine, const struct describe_cpu *source, struct err *err)
 {
-    struct cpuid_table table, own = machine->cpuid;
+    struct cpuid_table own = machine->cpuid;
     struct cpuid_xsave_layout layout;
-    int r = read_cpuid(json_object_get(source, "cpuid"), &table, err);
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    cpuid_get_xsave_layout(&table, &layout);
+    cpuid_get_xsave_layout(&source->cpuid, &layout);
     if (machine->engine_type->xsave_set_layout != NULL)
         r = cpuid_set_xsave_layout(&own, &layout, err);
-    if (r == 0)
-        r = cpuid_compare(&table, &own, !json_is_false(json_object_get(source, "long-mode")), err);
+    if (r < 0)
+        return err_prefix(err, "the source's description of its CPU can't be right");
+    r = cpuid_compare(&source->cpuid, &own, source->long_mode, err);
     return r < 0 ? r : machine_cpus_set_xsave_layout(machine, &layout, err);
 }
 
 /* The frequency is the VM's from now on: one that waits here has none of its own. */
-static int check_time(struct machine *machine, const json_t *source, struct err *err)
+static int check_time(struct machine *machine, const struct describe_cpu *source, struct err *err)
 {
-    json_int_t khz = number_of(source, "tsc-khz");
     struct timespec now;
-    json_int_t clock;
-    int r;
+    double ahead;
+    int r = machine_cpus_set_tsc_khz(machine, source->tsc_khz, err);
 
-    if (khz <= 0 || khz > UINT32_MAX)
-        return err_set(err, -EBADMSG, "the source's description does not tell its TSC frequency");
-    r = machine_cpus_set_tsc_khz(machine, (uint32_t)khz, err);
     if (r < 0)
         return err_prefix(err, "the VM runs at another TSC frequency on the source");
     clock_gettime(CLOCK_REALTIME, &now);
-    clock = now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec - number_of(source, "clock");
-    if (clock > CLOCK_TOLERANCE_NS || clock < -CLOCK_TOLERANCE_NS)
-        log_warning("this host's time of day is %.1f s away from the source's: have both follow a time server",
-                    (double)clock / 1e9);
+    ahead = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)source->clock_ns / 1e9;
+    if (ahead > CLOCK_TOLERANCE_S || ahead < -CLOCK_TOLERANCE_S)
+        log_warning("this host's time of day is %.1f s away from the source's: have both follow a time server", ahead);
     return 0;
+}
+
+static int check_cpu_and_time(struct machine *machine, const json_t *source, struct err *err)
+{
+    struct describe_cpu cpu;
+    int r = describe_read_cpu(source, &cpu, err);
+
+    if (r == 0)
+        r = check_cpu_model(machine, &cpu, err);
+    return r < 0 ? r : check_time(machine, &cpu, err);
 }
 
 /* A section of the source's that is not here, or of a later version. */
@@ -398,9 +379,7 @@ int describe_check(struct machine *machine, const void *description, size_t size
     for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)
         r = checks[i](machine, source, err);
     if (r == 0)
-        r = check_cpu_model(machine, source, err);
-    if (r == 0)
-        r = check_time(machine, source, err);
+        r = check_cpu_and_time(machine, source, err);
     if (r == 0)
         *ret_arbiter = json_is_true(json_object_get(source, "arbiter")) && describe_can_arbitrate(machine, false);
     json_decref(source);

@@ -22,6 +22,8 @@
 
 #define SECTIONS_MAX (16u << 20) /* bytes */
 #define RUN_MAX (1u << 20)       /* bytes of RAM in one run */
+#define MACHINE_VERSION 1        /* of section machine, and of section cpu */
+#define CPU_VERSION 1
 
 struct file_header {
     char magic[8];
@@ -68,7 +70,7 @@ int machine_save_sections(struct machine *machine, struct buffer *out, struct er
     memcpy(own.xsave_offset, layout.offset, sizeof(own.xsave_offset));
     for (unsigned i = 0; i < machine->cpu_count; i++)
         own.halted[i] = machine->cpu[i].halted;
-    r = section_write(out, "machine", 0, 1, machine_fields, &own);
+    r = section_write(out, "machine", 0, MACHINE_VERSION, machine_fields, &own);
     for (unsigned i = 0; r == 0 && i < machine->cpu_count; i++) {
         struct x86_state state = {0};
 
@@ -76,7 +78,7 @@ int machine_save_sections(struct machine *machine, struct buffer *out, struct er
         if (r < 0)
             return r;
         state.msr.tsc = machine->tsc[i];
-        r = section_write(out, "cpu", i, 1, x86_state_fields, &state);
+        r = section_write(out, "cpu", i, CPU_VERSION, x86_state_fields, &state);
     }
     return r == 0 ? board_save(machine->board, out, err) : r;
 }
@@ -186,8 +188,10 @@ static int load_machine_section(struct machine *machine, const struct section *s
 {
     struct machine_state own = {0};
     struct cpuid_xsave_layout layout;
-    int r = section_read(section, machine_fields, &own, sizeof(own), err);
+    int r = section_check_version(section, MACHINE_VERSION, err);
 
+    if (r == 0)
+        r = section_read(section, machine_fields, &own, sizeof(own), err);
     if (r < 0)
         return r;
     if (own.cpus != machine->cpu_count)
@@ -217,12 +221,15 @@ static int load_cpu_section(struct machine *machine, const struct section *secti
 
     if (section->instance >= machine->cpu_count)
         return err_set(err, -EINVAL, "it has a CPU %u, and this VM has %u CPUs", section->instance, machine->cpu_count);
-    r = section_read(section, x86_state_fields, &state, sizeof(state), err);
+    r = section_check_version(section, CPU_VERSION, err);
+    if (r == 0)
+        r = section_read(section, x86_state_fields, &state, sizeof(state), err);
     if (r == 0)
         r = x86_state_check(&state, err);
     if (r == 0)
         r = machine->engine_type->vcpu_set_state(cpu->vcpu, &state, err);
-    machine->tsc[section->instance] = state.msr.tsc;
+    if (r == 0)
+        machine->tsc[section->instance] = state.msr.tsc;
     return r;
 }
 

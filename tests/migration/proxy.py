@@ -36,9 +36,11 @@ class Proxy:
     """Listens at `path` (a Unix socket; as the target's it may be a host and port instead) for one source and forwards to the destination's. When a message of the type `until` comes
     (or until(name, index) is true, index counting all messages from 0), it calls act(proxy) instead of forwarding it, or after that,
     and forwards nothing more. channels: how many connections there will be; on the later ones only `let` PAGES pass until then, or until a
-    message of the type `release` has passed; each of them takes `pace` seconds; the page at the address `lost` is taken out of them."""
+    message of the type `release` has passed; each of them takes `pace` seconds; the page at the address `lost` is taken out of them. change(name, body): what to forward in place of a
+    message's body."""
 
-    def __init__(self, path, target, until, act, after=False, channels=1, let=2, release=None, pace=0, lost=None):
+    def __init__(self, path, target, until, act, after=False, channels=1, let=2, release=None, pace=0, lost=None,
+                 change=None):
         self.until = until if callable(until) else lambda name, _: name == until
         self.act, self.after, self.seen, self.passed = act, after, [], []
         self.lock, self.stopped, self.done = threading.Lock(), False, threading.Event()
@@ -46,7 +48,7 @@ class Proxy:
         self.server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.server.bind(path if isinstance(path, tuple) else str(path))
         self.server.listen(channels)
-        self.let, self.release, self.pace, self.lost, self.body = let, release, pace, lost, b""
+        self.let, self.release, self.pace, self.lost, self.body, self.change = let, release, pace, lost, b"", change
         self.released = threading.Event()
         self.target = target if isinstance(target, tuple) else str(target)
         self.sides = []
@@ -114,6 +116,9 @@ class Proxy:
                         self.released.set()
                         continue
                     self.passed.append(name)
+                    if self.change is not None:
+                        body = self.change(name, body)
+                        header = HEADER.pack(*HEADER.unpack(header)[:4], len(body))
                 out.sendall(header + body)
                 if name == self.release:
                     self.released.set()
