@@ -3,16 +3,19 @@
 #include "check.h"
 
 #include <errno.h>
+#include <signal.h>
 
 #include "base/bits.h"
 #include "base/clock.h"
+#include "engine/dbt/mirror.h"
 #include "engine/dbt/vcpu.h"
 #include "engine/engine.h"
 #include "memory/memory.h"
 #include "x86/cpuid.h"
 #include "x86/state.h"
 
-enum { CODE = 0x1000, DATA = 0x2000, STACK = 0x4000, CLOCK_PAGE = 0x5000, RAM = 0x10000, CPUS = 2 };
+enum { CODE = 0x1000, DATA = 0x2000, STACK = 0x4000, CLOCK_PAGE = 0x5000, TABLES = 0x8000, RAM = 0x10000, CPUS = 2 };
+#define USER 0x400000u /* where RAM is in user space */
 
 static struct guest {
     const struct engine_type *type;
@@ -111,9 +114,97 @@ static uint64_t read_in_guest(bool rdtscp)
     return at(DATA);
 }
 
+/* Four levels of tables with one entry each, and RAM's pages in the last: for user code. */
+static void write_tables(void)
+{
+    static const uint64_t entries[][2] = {
+        {TABLES, TABLES + 0x1000}, {TABLES + 0x1000, TABLES + 0x2000}, {TABLES + 0x2000 + USER / 0x200000 * 8, TABLES + 0x3000}};
+    uint8_t bytes[8];
+
+    for (unsigned i = 0; i < ARRAY_SIZE(entries); i++) {
+        store_le64(bytes, entries[i][1] | 7);
+        assert_int_equal(memory_write(guest.memory, entries[i][0], bytes, sizeof(bytes)), 0);
+    }
+    for (unsigned i = 0; i < RAM / 4096; i++) {
+        store_le64(bytes, i * 4096 | 7);
+        assert_int_equal(memory_write(guest.memory, TABLES + 0x3000 + 8 * i, bytes, sizeof(bytes)), 0);
+    }
+}
+
+static void set_user_state(void)
+{
+    static struct x86_state state;
+
+    assert_int_equal(guest.type->vcpu_get_state(guest.vcpu[0], &state, NULL), 0);
+    for (unsigned i = 0; i < X86_SEGMENT_COUNT; i++)
+        state.segment[i] = (struct x86_segment){.limit = UINT32_MAX, .selector = i == X86_CS ? 0x1b : 0x23, .s = 1, .present = 1, .dpl = 3,
+                                                .type = i == X86_CS ? 0xb : 3, .l = i == X86_CS, .db = i != X86_CS, .g = 1};
+    state.cr0 = X86_CR0_PE | X86_CR0_ET | X86_CR0_NE | X86_CR0_WP | X86_CR0_PG;
+    state.cr3 = TABLES;
+    state.cr4 = X86_CR4_PAE;
+    state.msr.efer = X86_EFER_LME | X86_EFER_LMA;
+    state.rflags = 2 | X86_IOPL; /* for the OUT that ends it */
+    state.rip = USER + CODE;
+    state.gpr[X86_RSP] = (uint64_t)MIRROR_LIBRARIES << MIRROR_WINDOW_SHIFT | STACK; /* as high as a stack is; nothing uses it */
+    assert_int_equal(guest.type->vcpu_set_state(guest.vcpu[0], &state, NULL), 0);
+}
+
+/* The same in 64-bit user code, which looks itself whether it goes back; then 0. */
+static uint64_t read_in_user_space(bool rdtscp)
+{
+    static const uint8_t plain[] = {
+        0xbb, 0xe8, 0x03, 0x00, 0x00,                                     /*        mov ebx, 1000 */
+        0x0f, 0x31, 0x90, 0x48, 0xc1, 0xe2, 0x20, 0x48, 0x09, 0xd0,       /* again: rdtsc; nop; shl rdx, 32; or rax, rdx */
+        0x48, 0x3b, 0x04, 0x25, 0x00, 0x20, 0x40, 0x00, 0x72, 0x0e,       /*        cmp rax, [USER + DATA]; jb back */
+        0x48, 0x89, 0x04, 0x25, 0x00, 0x20, 0x40, 0x00,                   /*        mov [USER + DATA], rax */
+        0xff, 0xcb, 0x75, 0xe0, 0xe6, 0x80,                               /*        dec ebx; jnz again; out 0x80, al */
+        0x31, 0xc0, 0x48, 0x89, 0x04, 0x25, 0x00, 0x20, 0x40, 0x00, 0xe6, 0x80, /* back: the same with 0 */
+    };
+    uint8_t code[sizeof(plain)];
+    struct exit stop;
+
+    memcpy(code, plain, sizeof(code));
+    if (rdtscp)
+        memcpy(code + 5, (const uint8_t[]){0x0f, 0x01, 0xf9}, 3);
+    assert_int_equal(memory_write(guest.memory, CODE, code, sizeof(code)), 0);
+    write_tables();
+    set_user_state();
+    guest.type->vcpu_run(guest.vcpu[0], &stop);
+    if (stop.kind != EXIT_KICKED)
+        fail_msg("%u: %s", stop.kind, stop.message);
+    return at(DATA);
+}
+
+/* Each way in which an engine comes to a value, at frequencies below and above the host's. */
+static const char *const options[] = {"tier=interp", NULL, "flags=exact", "checks=on", "lockstep=on", "mirror=always"};
+
+static struct sigaction on_segv; /* the mirror's, in whose place cmocka puts its own before each test */
+
+static void test_user_code(void **state)
+{
+    static const unsigned percents[] = {70, 100, 137, 400};
+
+    sigaction(SIGSEGV, &on_segv, NULL);
+    for (unsigned o = 0; o < ARRAY_SIZE(options); o++)
+        for (unsigned p = 0; p < ARRAY_SIZE(percents); p++) {
+            const struct dbt_vcpu *v;
+
+            make_guest(options[o], percents[p]);
+            v = (struct dbt_vcpu *)guest.vcpu[0];
+            for (unsigned k = 0; k < 4; k++) {
+                uint64_t before = guest.type->vcpu_tsc(guest.vcpu[0]), seen = read_in_user_space(k & 1);
+
+                assert_true(seen > before);
+                assert_true(guest.type->vcpu_tsc(guest.vcpu[0]) > seen);
+            }
+            if (options[o] != NULL && strcmp(options[o], "mirror=always") == 0)
+                assert_true(v->statistics[STATISTIC_MIRRORS] > 0 && v->statistics[STATISTIC_MIRROR_PAGES] > 0);
+            free_guest();
+        }
+}
+
 static void test_guest_code(void **state)
 {
-    static const char *const options[] = {"tier=interp", NULL};
     static const unsigned percents[] = {70, 100, 137, 400};
 
     for (unsigned o = 0; o < ARRAY_SIZE(options); o++)
@@ -255,9 +346,11 @@ static void test_kvmclock(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_guest_code), cmocka_unit_test(test_change),    cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_guest_code), cmocka_unit_test(test_user_code), cmocka_unit_test(test_change), cmocka_unit_test(test_rate),
         cmocka_unit_test(test_all_at_once), cmocka_unit_test(test_exactness), cmocka_unit_test(test_kvmclock),
     };
 
+    dbt_mirror_prepare();
+    sigaction(SIGSEGV, NULL, &on_segv);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
