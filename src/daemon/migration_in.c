@@ -317,7 +317,7 @@ int migration_watch_incoming(struct domain *domain)
 static int wait_for_guest(struct domain *domain, const struct client *client, const struct migration_request *request,
                           struct definition *persistent, const char *listen_at, struct err *err)
 {
-    const struct process_options options = {.incoming = listen_at};
+    const struct process_options options = {.incoming = listen_at, .postcopy = (request->flags & MIGRATE_POSTCOPY) != 0};
     int r = migration_record(domain, client, true, request->flags, err);
 
     if (r < 0)

@@ -304,6 +304,21 @@ static void add_machine(struct domain *domain, bool incoming, struct vmm_argumen
         add(arguments, "--no-reboot");
 }
 
+/* VMs' user may mostly not open it; the VM says so itself when it can't be had. */
+static int add_userfaultfd(struct vmm_arguments *arguments, struct err *err)
+{
+    int fd = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC), r;
+
+    if (fd < 0)
+        return 0;
+    r = keep_fd(arguments, fd, err);
+    if (r < 0)
+        return r;
+    add(arguments, "--userfaultfd");
+    add(arguments, "%d", fd);
+    return 0;
+}
+
 int vmm_arguments_make(struct domain *domain, const struct process_options *options, struct vmm_arguments *ret_arguments, struct err *err)
 {
     struct vmm_arguments arguments = {0};
@@ -313,6 +328,8 @@ int vmm_arguments_make(struct domain *domain, const struct process_options *opti
     add_option(&arguments, "load", options->load);
     add_option(&arguments, "incoming", options->incoming);
     r = add_boot(domain, options, &arguments, err);
+    if (r == 0 && options->postcopy)
+        r = add_userfaultfd(&arguments, err);
     if (r == 0)
         r = add_consoles(domain, &arguments, err);
     if (r == 0)

@@ -245,7 +245,7 @@ static int examine(struct migration_destination *destination, struct channel *ch
     if (r == 0)
         r = stream_receive_body(channel, &message, &description, err);
     if (r == 0 && (destination->hello.flags & SESSION_POSTCOPY) != 0)
-        r = postcopy_check(err);
+        r = postcopy_check(destination->machine.userfault_device, err);
     if (r == 0)
         r = destination->machine.check(destination->machine.ctx, description.data, description.size, err);
     if (r == 0 && (destination->hello.flags & (SESSION_STORAGE | SESSION_DRY_RUN)) == SESSION_STORAGE)

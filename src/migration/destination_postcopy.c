@@ -94,8 +94,8 @@ int destination_begin_postcopy(struct migration_destination *destination, struct
     if (r == 0 && pages % 64 != 0 && (((uint64_t *)missing.data)[pages / 64] >> (pages % 64)) != 0)
         r = err_set(err, -EBADMSG, "the source's POSTCOPY names pages behind the end of memory");
     if (r == 0)
-        r = postcopy_new(destination->machine.memory, (const uint64_t *)missing.data, &destination->progress, &postcopy,
-                         err);
+        r = postcopy_new(destination->machine.memory, destination->machine.userfault_device, (const uint64_t *)missing.data,
+                         &destination->progress, &postcopy, err);
     buffer_fini(&missing);
     pthread_mutex_lock(&destination->lock);
     destination->postcopy = postcopy;

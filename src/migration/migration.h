@@ -28,6 +28,7 @@ struct migration_machine {
     const struct engine_type *engine_type;
     struct engine_vm *vm;
     const char *tls_directory; /* of certificates, for tls: addresses: tls.h */
+    int userfault_device;      /* the destination's, for post-copy: userfault.h; 0 or below: none */
 
     /* This side's DESCRIPTION, appended to out. active: the source's, which shows its beacons. */
     int (*describe)(void *ctx, struct buffer *out, struct err *err);

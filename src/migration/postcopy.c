@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -20,6 +19,7 @@
 #include "migration/pages_in.h"
 #include "migration/progress.h"
 #include "migration/stream.h"
+#include "migration/userfault.h"
 
 struct postcopy {
     struct memory *memory;
@@ -33,27 +33,9 @@ struct postcopy {
     uint64_t left;              /* pages */
 };
 
-static int open_userfaultfd(struct err *err)
+int postcopy_check(int userfault_device, struct err *err)
 {
-    struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_MISSING_SHMEM};
-    int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0)
-        return err_set(
-            err, -errno,
-            "this host gives no userfaultfd, which post-copy needs: %s; sysctl vm.unprivileged_userfaultfd=1 "
-            "allows it",
-            strerror(errno));
-    if (ioctl(fd, UFFDIO_API, &api) < 0) {
-        close(fd);
-        return err_set(err, -ENOTSUP, "this host's kernel has no userfaultfd for shared memory, which post-copy needs");
-    }
-    return fd;
-}
-
-int postcopy_check(struct err *err)
-{
-    int fd = open_userfaultfd(err);
+    int fd = userfault_open(userfault_device, err);
 
     if (fd < 0)
         return fd;
@@ -318,7 +300,7 @@ static int watch(struct postcopy *postcopy, struct err *err)
     return 0;
 }
 
-int postcopy_new(struct memory *memory, const uint64_t *missing, struct migration_progress *progress,
+int postcopy_new(struct memory *memory, int userfault_device, const uint64_t *missing, struct migration_progress *progress,
                  struct postcopy **ret_postcopy, struct err *err)
 {
     size_t words = memory_bitmap_words(memory);
@@ -339,7 +321,7 @@ int postcopy_new(struct memory *memory, const uint64_t *missing, struct migratio
     if (r == 0)
         r = eventfd_new(&postcopy->stop_fd);
     if (r == 0)
-        r = postcopy->fd = open_userfaultfd(err);
+        r = postcopy->fd = userfault_open(userfault_device, err);
     if (r >= 0)
         r = watch(postcopy, err);
     if (r == 0)

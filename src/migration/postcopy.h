@@ -16,12 +16,13 @@ struct memory;
 struct migration_progress;
 struct postcopy;
 
-/* Whether this host lets the process do that. -ENOTSUP and others with a sentence that says what to change. */
-int postcopy_check(struct err *err);
+/* Whether this host lets the process do that. userfault_device: see userfault.h. -ENOTSUP and others with a sentence that says what to
+ * change. */
+int postcopy_check(int userfault_device, struct err *err);
 
 /* Takes out of memory what `missing` says (one bit a page, memory_bitmap_words() words, copied), and has everybody wait
  * for it from now on. memory and progress outlive it. */
-int postcopy_new(struct memory *memory, const uint64_t *missing, struct migration_progress *progress,
+int postcopy_new(struct memory *memory, int userfault_device, const uint64_t *missing, struct migration_progress *progress,
                  struct postcopy **ret_postcopy, struct err *err);
 
 /* Accepts NULL. Pages that are still missing are zero then. */

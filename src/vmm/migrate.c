@@ -9,6 +9,7 @@
 #include "backend/handover.h"
 #include "base/buffer.h"
 #include "base/err.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "event/loop.h"
 #include "migration/migration.h"
@@ -344,6 +345,7 @@ int migrate_new(struct machine *machine, struct err *err)
         .engine_type = machine->engine_type,
         .vm = machine->vm,
         .tls_directory = machine->config->tls_directory != NULL ? machine->config->tls_directory : TLS_DIRECTORY,
+        .userfault_device = machine->config->userfault_fd > 0 ? machine->config->userfault_fd : -1,
         .describe = describe,
         .take_disks = take_disks,
         .release_disks = release_disks,
@@ -370,6 +372,7 @@ void migrate_free(struct migrate *migrate)
     migration_source_free(migrate->source);
     migration_destination_free(migrate->destination);
     migrate_stop_listening(migrate);
+    fd_close(&migrate->interface.userfault_device);
     for (struct news *news; (news = take_news(migrate)) != NULL;)
         free(news);
     migrate_abandon_flush(migrate);

@@ -176,8 +176,10 @@ static void session_over(void *ctx)
     struct migrate *migrate = ctx;
     const struct result *result = &migrate->result;
 
-    if (result->outcome != DESTINATION_AGAIN || migrate->listen_fd < 0)
+    if (result->outcome != DESTINATION_AGAIN || migrate->listen_fd < 0) {
         migrate_stop_listening(migrate);
+        fd_close(&migrate->interface.userfault_device);
+    }
     if (result->outcome == DESTINATION_ENDED || (result->outcome == DESTINATION_AGAIN && migrate->listen_fd < 0)) {
         give_up(migrate, &result->err);
     } else if (result->outcome == DESTINATION_AGAIN) {

@@ -270,6 +270,8 @@ static const struct option options[] = {
     {"load", "FILE", "continue a VM that x-ferry-save wrote; the other options as they were then", TEXT(load)},
     {"incoming", "tcp:HOST:PORT|tls:HOST:PORT|unix:PATH|fd:N|defer",
      "wait for a VM that is migrated to here; the other options as the source's", TEXT(incoming)},
+    {"userfaultfd", "N", "/dev/userfaultfd is open as this descriptor: for post-copy to here, where this user may not open it",
+     FD(userfault_fd)},
     {"tls-dir", "DIRECTORY", "certificates for migrations by tls: (default: /etc/pki/qemu)", TEXT(tls_directory)},
     {"paused", NULL, "don't start the CPUs until told to by the control socket", FLAG(paused)},
     {"testdev", NULL, "add the devices that test kernels use (exit port, interrupt lines, ...)", FLAG(testdev)},

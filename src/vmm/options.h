@@ -46,6 +46,7 @@ struct vm_config {
     char *control;        /* path of the control socket; NULL: none */
     char *serial;         /* as character_open() takes it */
     char *console;        /* of the virtio console, the same; NULL: no such device */
+    int userfault_fd;     /* above 0: /dev/userfaultfd, opened by somebody who may: for post-copy to here */
     char *incoming;       /* migration address at which the VM is waited for, or "defer"; NULL: boot */
     char *tls_directory;  /* of certificates for migrations; NULL: /etc/pki/qemu */
     char *load;           /* file made by x-ferry-save from which the VM continues; NULL: boot */

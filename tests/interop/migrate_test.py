@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Live migration by Debian's virsh between two ferryds on this machine: conducted by the client, and from daemon to daemon."""
 import json
+import os
 import pathlib
 import random
 import re
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "migration"))
 from proxy import Proxy  # noqa: E402 pylint: disable=wrong-import-position
@@ -356,6 +358,22 @@ class Migrate(InteropTest):
         proxy.released.set()
         self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
         self.assert_moved()
+
+    @unittest.skipUnless(os.geteuid() == 0, "VMs run as another user only when ferryd is root")
+    def test_postcopy_to_a_vm_of_another_user(self):
+        """Ferryd gives it what it needs to see who touches missing memory, and only then."""
+        self.other.kill()
+        self.other.place.chmod(0o711)
+        self.other.options += ["--user", "nobody", "--group", "nogroup"]
+        self.other.start()
+        process, proxy, _ = self.endless_postcopy()
+        pid = int(next((self.other.place / "run" / "domains").glob("*.lock")).read_text())
+        self.assertNotEqual(os.stat(f"/proc/{pid}").st_uid, 0)
+        proxy.released.set()
+        self.assertEqual(process.communicate(timeout=LIMIT)[0], "\n")
+        self.assert_moved()
+        self.wait_for(lambda: "/dev/userfaultfd" not in [os.path.realpath(fd) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()],
+                      "the descriptor's end")
 
     def test_client_dies_half_way(self):
         for options in ((), ("--p2p",)):

@@ -16,7 +16,7 @@ OVER = ("completed", "failed", "cancelled", "x-ferry-unsettled")
 def without_userfaultfd():
     """Why there is no post-copy here; None: there is."""
     with open("/proc/self/status", encoding="ascii") as status, open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as allowed:
-        may = "\nUid:\t0\t" in status.read() or allowed.read().strip() == "1"
+        may = "\nUid:\t0\t" in status.read() or allowed.read().strip() == "1" or os.access("/dev/userfaultfd", os.R_OK | os.W_OK)
     return None if may else "no userfaultfd for ordinary users here"
 
 
@@ -75,9 +75,9 @@ def written(path):
 class MigrationTest(SystemTest):
     """A guest that answers each key with the next letter, so that a lost or doubled turn shows."""
 
-    def start(self, name, *options, engine=ENGINES[0], guest="count", memory="16M"):
+    def start(self, name, *options, engine=ENGINES[0], guest="count", memory="16M", prefix=()):
         """A VM with a control socket of that name."""
-        console = Console([FERRY, "run", "--name", "moved", "--engine", engine, "--memory", memory, "--kernel", GUESTS / f"{guest}.elf",
+        console = Console([*prefix, FERRY, "run", "--name", "moved", "--engine", engine, "--memory", memory, "--kernel", GUESTS / f"{guest}.elf",
                            "--control", self.place / name, *options], LIMIT)
         self.addCleanup(console.__exit__)
         return console
@@ -87,11 +87,12 @@ class MigrationTest(SystemTest):
         self.addCleanup(qmp.__exit__)
         return qmp.negotiate()
 
-    def pair(self, uri, *options, engines=(ENGINES[0], ENGINES[0]), source_options=(), target_options=(), guest="count"):
+    def pair(self, uri, *options, engines=(ENGINES[0], ENGINES[0]), source_options=(), target_options=(), target_prefix=(), guest="count"):
         """Source, destination, and their control sockets."""
         source = self.start("source", *options, *source_options, engine=engines[0], guest=guest)
         out = self.control("source")  # its disks are its own before the other one claims them
-        target = self.start("target", "--incoming", uri, *options, *target_options, engine=engines[1], guest=guest)
+        target = self.start("target", "--incoming", uri, *options, *target_options, engine=engines[1], guest=guest,
+                            prefix=target_prefix)
         return source, target, out, self.control("target")
 
     def type(self, console, letters):

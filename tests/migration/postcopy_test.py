@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Post-copy: a guest that no way is fast enough for runs on the destination before its memory is there; and goes on after the
 connection was lost in the middle."""
+import os
+import pwd
 import random
+import stat
 import subprocess
 import sys
 import time
+import unittest
 
-from migration import ENGINES, GUESTS, MigrationTest, free_port, main, wait_over, without_userfaultfd
+from migration import ENGINES, FERRY, GUESTS, MigrationTest, free_port, main, wait_over, without_userfaultfd
 from proxy import Proxy
 
 
-class Postcopy(MigrationTest):
+class PostcopyTest(MigrationTest):
     def begin(self, uri, listen=None, engines=(ENGINES[0], ENGINES[0]), options=(), guest="dirty",
-              method="none", limit=0):
+              method="none", limit=0, **more):
         """A migration that is in its first round and told to switch."""
-        source, target, out, into = self.pair(listen or uri, *options, engines=engines, guest=guest)
+        source, target, out, into = self.pair(listen or uri, *options, engines=engines, guest=guest, **more)
         self.type(source, "ab")
         out.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
         out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0, "multifd-compression": method,
@@ -27,6 +31,14 @@ class Postcopy(MigrationTest):
         out.call("migrate-start-postcopy")
         return source, target, out, into
 
+    def assert_recovered(self, source, target, out, into):
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.assertEqual(wait_over(into)["status"], "completed")
+        self.type(target, "cdefghijkl")
+        self.assertTrue(source.process.poll() is None)
+
+
+class Postcopy(PostcopyTest):
     def test_switch(self):
         for engine in ENGINES:
             with self.subTest(engine=engine):
@@ -79,12 +91,6 @@ class Postcopy(MigrationTest):
         proxy = Proxy(self.place / "p", self.place / "m", until, Proxy.cut, channels=2, **more)
         self.addCleanup(proxy.close)
         return proxy, *self.begin(f"unix:{self.place}/p", listen=f"unix:{self.place}/m")
-
-    def assert_recovered(self, source, target, out, into):
-        self.assertEqual(wait_over(out)["status"], "completed")
-        self.assertEqual(wait_over(into)["status"], "completed")
-        self.type(target, "cdefghijkl")
-        self.assertTrue(source.process.poll() is None)
 
     def test_connection_lost(self):
         _, source, target, out, into = self.begin_behind("TAKEN", after=True)
@@ -215,6 +221,65 @@ class Postcopy(MigrationTest):
         out.call("migrate_cancel")
         self.assertEqual(wait_over(out)["status"], "cancelled")
         self.type(source, "b")
+
+
+def as_nobody(before=""):
+    """A command that runs another as an ordinary user, behind what root has a shell do."""
+    return ["unshare", "--mount", "sh", "-ec", f'{before}\nexec setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"', "sh"]
+
+
+def only_root_may():
+    with open("/proc/sys/vm/unprivileged_userfaultfd", encoding="ascii") as allowed:
+        return os.geteuid() == 0 and allowed.read().strip() == "0" and os.path.exists("/dev/userfaultfd")
+
+
+@unittest.skipUnless(only_root_may(), "another user is root's to be, and userfaultfd everybody's")
+class OrdinaryUser(PostcopyTest):
+    """The destination's user may not use userfaultfd by the system call."""
+
+    def setUp(self):
+        super().setUp()
+        self.place.chmod(0o777)
+        code = subprocess.run([*as_nobody(), FERRY, "run", "--version"], stdout=subprocess.DEVNULL, check=False).returncode
+        if code != 0:
+            self.skipTest("an ordinary user can't run what was built here")
+
+    def test_refused(self):
+        source, target, out, _ = self.pair(f"unix:{self.place}/m", guest="dirty", target_prefix=as_nobody())
+        out.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
+        out.call("migrate", uri=f"unix:{self.place}/m")
+        answer = wait_over(out)
+        self.assertEqual(answer["status"], "failed")
+        self.assertIn("let the user open /dev/userfaultfd, or", answer["error-desc"])
+        self.type(source, "a")
+        out.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": False}])
+        out.call("migrate", uri=f"unix:{self.place}/m")
+        self.assertEqual(wait_over(out)["status"], "completed")
+        self.type(target, "b")
+
+    def assert_switches(self, **how):
+        source, target, out, into = self.begin(f"unix:{self.place}/m", **how)
+        self.assert_recovered(source, target, out, into)
+
+    def test_descriptor(self):
+        """Of the device, from somebody who may open it."""
+        self.assert_switches(target_prefix=as_nobody("exec 9<>/dev/userfaultfd"), target_options=("--userfaultfd", "9"))
+
+    def test_device(self):
+        """That the user may open."""
+        node = self.place / "userfaultfd"
+        number = os.stat("/dev/userfaultfd").st_rdev
+        os.mknod(node, 0o600 | stat.S_IFCHR, number)
+        os.chown(node, pwd.getpwnam("nobody").pw_uid, -1)
+        self.assert_switches(target_prefix=as_nobody(f"mount --bind {node} /dev/userfaultfd"))
+
+    def test_disk(self):
+        """Whose pages are touched by the kernel, not by the guest."""
+        disk = self.place / "disk"
+        disk.write_bytes(bytes(1 << 20))
+        disk.chmod(0o666)
+        self.assert_switches(target_prefix=as_nobody("exec 9<>/dev/userfaultfd"), target_options=("--userfaultfd", "9"), guest="disk",
+                             options=("--disk", disk))
 
 
 if __name__ == "__main__":
