@@ -77,6 +77,18 @@ static int malformed(struct err *err, const struct section_reader *reader, const
     return err_set(err, -EBADMSG, "the saved state is damaged at byte %zu: %s", reader->position, what);
 }
 
+/* With the name, if there is one: what is damaged may be just that. */
+static int damaged(struct err *err, const struct section_reader *reader, const char *what)
+{
+    const uint8_t *p = reader->data + reader->position;
+    size_t length = p[6];
+
+    if (reader->size - reader->position < HEADER_SIZE + length || !name_is_valid(p + HEADER_SIZE, length))
+        return malformed(err, reader, what);
+    return err_set(err, -EBADMSG, "the saved state is damaged at byte %zu: %s: %.*s %u", reader->position, what, (int)length,
+                   (const char *)p + HEADER_SIZE, load_le32(p + 8));
+}
+
 int section_next(struct section_reader *reader, struct section *ret_section, struct err *err)
 {
     const uint8_t *p = reader->data + reader->position;
@@ -89,12 +101,12 @@ int section_next(struct section_reader *reader, struct section *ret_section, str
         return malformed(err, reader, "no section begins there");
     size_t name_length = p[6], body_size = load_le32(p + 12);
     if (p[7] != 0 || name_length == 0 || name_length >= SECTION_NAME_MAX || body_size > SECTION_BODY_MAX)
-        return malformed(err, reader, "a section's header holds impossible values");
+        return damaged(err, reader, "a section's header holds impossible values");
     size_t total = HEADER_SIZE + name_length + body_size + CHECKSUM_SIZE;
     if (left < total)
-        return malformed(err, reader, "a section is cut off");
+        return damaged(err, reader, "a section is cut off");
     if (load_le32(p + total - CHECKSUM_SIZE) != crc32c(0, p, total - CHECKSUM_SIZE))
-        return malformed(err, reader, "a section's checksum is wrong");
+        return damaged(err, reader, "a section's checksum is wrong");
     if (!name_is_valid(p + HEADER_SIZE, name_length))
         return malformed(err, reader, "a section's name holds characters that names never have");
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -215,7 +216,6 @@ static int load_machine_section(struct machine *machine, const struct section *s
 
 static int load_cpu_section(struct machine *machine, const struct section *section, struct err *err)
 {
-    struct machine_cpu *cpu = &machine->cpu[section->instance];
     struct x86_state state = {0};
     int r;
 
@@ -227,7 +227,7 @@ static int load_cpu_section(struct machine *machine, const struct section *secti
     if (r == 0)
         r = x86_state_check(&state, err);
     if (r == 0)
-        r = machine->engine_type->vcpu_set_state(cpu->vcpu, &state, err);
+        r = machine->engine_type->vcpu_set_state(machine->cpu[section->instance].vcpu, &state, err);
     if (r == 0)
         machine->tsc[section->instance] = state.msr.tsc;
     return r;
@@ -248,20 +248,77 @@ static int load_section(struct machine *machine, const struct section *section, 
     return r;
 }
 
-static int load_sections(struct machine *machine, const void *sections, size_t size, struct err *err)
+/* The sections that this VM's state has. */
+static bool expected_section(const struct machine *machine, unsigned i, struct board_section *ret_section)
 {
-    struct section_reader reader;
+    if (i > machine->cpu_count)
+        return board_section(machine->board, i - 1 - machine->cpu_count, ret_section);
+    *ret_section = i == 0 ? (struct board_section){.name = "machine"} : (struct board_section){.name = "cpu", .instance = i - 1};
+    return true;
+}
+
+/* Notes it; refuses one that was there before. */
+static int see_section(const struct machine *machine, const struct section *section, bool *seen, struct err *err)
+{
+    struct board_section own;
+
+    for (unsigned i = 0; expected_section(machine, i, &own); i++) {
+        if (!text_equal(own.name, section->name) || own.instance != section->instance)
+            continue;
+        if (seen[i])
+            return err_set(err, -EBADMSG, "section %s %u comes twice", own.name, own.instance);
+        seen[i] = true;
+    }
+    return 0; /* what is of no device, load_section() refuses */
+}
+
+static int miss_sections(const struct machine *machine, const bool *seen, struct err *err)
+{
+    struct board_section own;
+
+    for (unsigned i = 0; expected_section(machine, i, &own); i++)
+        if (!seen[i])
+            return err_set(err, -EBADMSG, "section %s %u is missing", own.name, own.instance);
+    return 0;
+}
+
+static int load_each(struct machine *machine, struct section_reader *reader, bool *seen, struct err *err)
+{
     struct section section;
     int r;
 
-    section_reader_init(&reader, sections, size);
-    board_load_begin(machine->board);
-    while ((r = section_next(&reader, &section, err)) > 0) {
-        r = load_section(machine, &section, err);
+    while ((r = section_next(reader, &section, err)) > 0) {
+        r = see_section(machine, &section, seen, err);
+        if (r == 0)
+            r = load_section(machine, &section, err);
         if (r < 0)
             return r;
     }
-    return r < 0 ? r : board_load_end(machine->board, err);
+    return r;
+}
+
+static int load_sections(struct machine *machine, const void *sections, size_t size, struct err *err)
+{
+    struct section_reader reader;
+    struct board_section own;
+    unsigned count = 0;
+    bool *seen;
+    int r;
+
+    while (expected_section(machine, count, &own))
+        count++;
+    seen = calloc(count, sizeof(*seen));
+    if (seen == NULL)
+        return err_set(err, -ENOMEM, "out of memory");
+    section_reader_init(&reader, sections, size);
+    board_load_begin(machine->board);
+    r = load_each(machine, &reader, seen, err);
+    if (r == 0)
+        r = board_load_end(machine->board, err);
+    if (r == 0)
+        r = miss_sections(machine, seen, err);
+    free(seen);
+    return r;
 }
 
 int machine_load_sections(struct machine *machine, const void *sections, size_t size, struct err *err)

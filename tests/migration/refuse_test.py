@@ -7,8 +7,53 @@ import struct
 import subprocess
 
 from migration import ENGINES, FERRY, GUESTS, Console, MigrationTest, main, wait_over
+from proxy import Proxy
 
 LIMIT = 60
+
+
+def sections(state):
+    """The sections of STATE: (name, offset, length)."""
+    found, at = [], 0
+    while at < len(state):
+        name, body = state[at + 6], struct.unpack_from("<I", state, at + 12)[0]
+        found.append((state[at + 16:at + 16 + name].decode(), at, 16 + name + body + 4))
+        at += found[-1][2]
+    return found
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def without(name):
+    """STATE without the first section of that name."""
+    def change(state):
+        at, length = next((at, length) for found, at, length in sections(state) if found == name)
+        return state[:at] + state[at + length:]
+    return change
+
+
+def of_version(name, version):
+    """STATE whose first section of that name is of another version, with the right checksum."""
+    def change(state):
+        at, length = next((at, length) for found, at, length in sections(state) if found == name)
+        section = state[at:at + 4] + struct.pack("<H", version) + state[at + 6:at + length - 4]
+        return state[:at] + section + struct.pack("<I", crc32c(section)) + state[at + length:]
+    return change
+
+
+def flipped(name):
+    """STATE with one wrong bit in the first section of that name."""
+    def change(state):
+        at = next(at for found, at, _ in sections(state) if found == name)
+        return state[:at + 40] + bytes([state[at + 40] ^ 4]) + state[at + 41:]
+    return change
 
 
 class Refuse(MigrationTest):
@@ -165,6 +210,33 @@ class Refuse(MigrationTest):
         self.say()
         self.assertEqual(into.call("query-status")["status"], "inmigrate")
         self.assertIsNone(target.process.poll())
+
+    def test_damaged_state(self):
+        """The destination says which section and why, and ends; the source's guest goes on."""
+        source, out = self.start("source"), self.control("source")
+        for number, (change, sentence) in enumerate((
+                (lambda state: b"", "section machine 0 is missing"),
+                (without("cpu"), "section cpu 0 is missing"),
+                (without("virtio-rng"), "virtio-rng.* 0 is missing|has none"),
+                (lambda state: state + state[:sections(state)[0][2]], "section machine 0 comes twice"),
+                (of_version("cpu", 7), "cpu.* 0.* version 7"),
+                (of_version("virtio-rng", 7), "virtio-rng.* 0.* version 7"),
+                (of_version("ioapic", 7), "ioapic.* 0.* version 7"),
+                (flipped("cpu"), "a section's checksum is wrong: cpu 0"),
+                (lambda state: state[:-1], "a section is cut off: "),
+                (lambda state: state + b"FSCT", "a section is cut off in its header"))):
+            target = self.start(f"target{number}", "--incoming", f"unix:{self.place}/m{number}")
+            self.control(f"target{number}")
+            proxy = Proxy(self.place / f"p{number}", self.place / f"m{number}", "COMMIT", Proxy.cut,
+                          change=lambda name, body, change=change: change(body) if name == "STATE" else body)
+            self.addCleanup(proxy.close)
+            out.call("migrate", uri=f"unix:{self.place}/p{number}")
+            answer = wait_over(out)
+            self.assertEqual(answer["status"], "failed", answer)
+            self.assertRegex(answer["error-desc"], f"in stage transfer state: the destination refuses: cannot load the state: .*({sentence})")
+            self.type(source, chr(ord("a") + number))
+            self.assertEqual(target.finish(), 2)
+            self.assertRegex(target.errors.decode(), f"{sentence}.*; the VM did not run here")
 
     def test_options(self):
         for options, sentence in ((("--incoming", "nonsense"), b"unknown migration address"),

@@ -23,6 +23,8 @@ class Verb(MigrationTest):
             code, out, err = ferry("migrate", "--control", self.place / "source", uri, "--dry-run")
             self.assertEqual((code, err), (0, ""))
             self.assertRegex(out, r"8 MiB in use, [\d.]+ MiB/s measured, [\d.]+ MiB/s dirtied\nit (would|dirties)")
+        self.type(self.start("other", guest="dirty"), "a")  # which finds the destination free
+        self.assertEqual(ferry("migrate", "--control", self.place / "other", uri, "--dry-run")[0], 0)
         self.type(source, "b")
         self.assertEqual(into.call("query-status")["status"], "inmigrate")
         self.assertEqual(target.errors, b"")
