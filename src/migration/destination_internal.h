@@ -44,7 +44,7 @@ struct migration_destination {
     bool pages_joined;
     bool failed, unsettled, settled, run_here, open;
     bool deciding, abandoned; /* the guest is being taken, or here; it never will be */
-    _Atomic bool ending;
+    _Atomic bool ending, postcopy_over;
     char message[ERR_MESSAGE_MAX + 200];
     struct err failure;         /* the first one */
     struct postcopy *postcopy;  /* set once */

@@ -53,6 +53,8 @@ void destination_serve_pages(struct arrival *own)
         r = postcopy_serve(postcopy, own->channel, own->compressor, &err);
     if (r < 0 && postcopy_complete(postcopy)) /* only the source does not know it */
         r = 0;
+    if (r < 0)
+        channel_break(own->channel); /* a source that fell silent and wakes up shall notice */
     pthread_mutex_lock(&destination->lock);
     destination->pages_result = r == 0 ? 1 : r;
     destination->pages_error = err;
@@ -127,15 +129,6 @@ static void set_recovering(struct migration_destination *destination, struct cha
     pthread_mutex_unlock(&destination->lock);
 }
 
-/* The machine's loop may wait for a page, so others look after its duties. */
-static void await_word(struct migration_destination *destination, struct channel *channel)
-{
-    int64_t deadline = host_monotonic_ns() + DESTINATION_SETUP_MS * INT64_C(1000000);
-
-    while (channel_wait(channel, LOOK_MS) == -ETIMEDOUT && host_monotonic_ns() < deadline && !destination->ending)
-        destination->machine.stalled(destination->machine.ctx);
-}
-
 /* Somebody has connected: the source again, perhaps. Whether it was. */
 static bool recover(struct migration_destination *destination, int fd)
 {
@@ -149,7 +142,6 @@ static bool recover(struct migration_destination *destination, int fd)
         return false;
     }
     set_recovering(destination, own.channel);
-    await_word(destination, own.channel);
     if (destination_join(&own) == CHANNEL_PAGES && own.resume) {
         set_paused(destination, NULL);
         destination_serve_pages(&own);
@@ -168,7 +160,6 @@ static void await_recovery(struct migration_destination *destination)
     while (!served && !destination->ending) {
         int fd = destination->machine.accept(destination->machine.ctx);
 
-        destination->machine.stalled(destination->machine.ctx);
         if (fd >= 0)
             served = recover(destination, fd);
         else
@@ -190,15 +181,33 @@ static int await_pages(struct migration_destination *destination, struct err *er
     return result;
 }
 
+/* The machine's loop may wait for a page, whatever the connection does, so this thread looks after its duties. */
+static void *stand_in_thread(void *ctx)
+{
+    struct migration_destination *destination = ctx;
+
+    pthread_setname_np(pthread_self(), "migration-watch");
+    while (!destination->postcopy_over && !destination->ending) {
+        destination->machine.stalled(destination->machine.ctx);
+        usleep(LOOK_MS * 1000);
+    }
+    return NULL;
+}
+
 /* The guest runs here. Until all of its memory is here, whoever touches what is missing waits. */
 void destination_finish_postcopy(struct migration_destination *destination)
 {
+    pthread_t stand_in;
+    bool stands_in = pthread_create(&stand_in, NULL, stand_in_thread, destination) == 0;
     struct err err;
 
     while (await_pages(destination, &err) < 0) {
         set_paused(destination, &err);
         await_recovery(destination);
     }
+    destination->postcopy_over = true;
+    if (stands_in)
+        pthread_join(stand_in, NULL);
     destination->progress.end_ns = host_monotonic_ns();
     if (!destination->ending)
         destination_set_status(destination, MIGRATION_COMPLETED);

@@ -60,9 +60,9 @@ struct migration_machine {
     int (*check)(void *ctx, const void *description, size_t size, struct err *err);
     int (*load)(void *ctx, const void *state, size_t size, struct err *err);
     void (*run)(void *ctx, bool running); /* the guest is here; false: it stays paused */
-    /* In post-copy whose connection is lost whoever serves these functions may stand still, waiting for a page. So
-     * these two wait for nothing. accept: whoever connects where this destination is waited for, from run() on; -1:
-     * nobody just now. stalled: every 50 ms or so, to do what must not wait. */
+    /* In post-copy whoever serves these functions may stand still, waiting for a page. So these two wait for nothing.
+     * accept: whoever connects where this destination is waited for, from run() on; -1: nobody just now. stalled: every
+     * 50 ms or so from a thread of its own, to do what must not wait. */
     int (*accept)(void *ctx);
     void (*stalled)(void *ctx);
 };

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/bits.h"
+#include "base/clock.h"
 #include "base/fd.h"
 #include "memory/memory.h"
 #include "migration/channel.h"
@@ -20,6 +21,8 @@
 #include "migration/progress.h"
 #include "migration/stream.h"
 #include "migration/userfault.h"
+
+#define LOOK_MS 500 /* whether a silent source is waited for in vain */
 
 struct postcopy {
     struct memory *memory;
@@ -30,7 +33,8 @@ struct postcopy {
     pthread_mutex_t lock;       /* of the members below */
     struct channel *channel;    /* NULL: none just now */
     uint64_t *missing, *wanted; /* wanted: somebody waits for it */
-    uint64_t left;              /* pages */
+    uint64_t left, waiting;     /* pages that are missing; that are wanted */
+    int64_t waiting_ns;         /* host_monotonic_ns() since when any are, or the last message came */
 };
 
 int postcopy_check(int userfault_device, struct err *err)
@@ -93,6 +97,8 @@ static void on_fault(struct postcopy *postcopy, uint64_t address)
         put_zero(postcopy, host, MEMORY_PAGE_SIZE);
     } else if (!test_bit(postcopy->wanted, number)) {
         postcopy->wanted[number / 64] |= BIT(number % 64);
+        if (postcopy->waiting++ == 0)
+            postcopy->waiting_ns = host_monotonic_ns();
         ask(postcopy, number);
     }
     pthread_mutex_unlock(&postcopy->lock);
@@ -143,6 +149,7 @@ static void arrived(struct postcopy *postcopy, uint64_t number, uint64_t pages)
         if (!test_bit(postcopy->missing, number))
             continue;
         postcopy->missing[number / 64] &= ~BIT(number % 64);
+        postcopy->waiting -= test_bit(postcopy->wanted, number);
         postcopy->wanted[number / 64] &= ~BIT(number % 64);
         postcopy->left--;
     }
@@ -220,18 +227,46 @@ static void use_channel(struct postcopy *postcopy, struct channel *channel)
 {
     pthread_mutex_lock(&postcopy->lock);
     postcopy->channel = channel;
+    postcopy->waiting_ns = host_monotonic_ns();
     for (size_t word = 0; channel != NULL && word < memory_bitmap_words(postcopy->memory); word++)
         for (uint64_t bits = postcopy->wanted[word]; bits != 0; bits &= bits - 1)
             ask(postcopy, word * 64 + (unsigned)__builtin_ctzll(bits));
     pthread_mutex_unlock(&postcopy->lock);
 }
 
+static bool waits_too_long(struct postcopy *postcopy)
+{
+    bool too_long;
+
+    pthread_mutex_lock(&postcopy->lock);
+    too_long = postcopy->waiting > 0 &&
+               host_monotonic_ns() - postcopy->waiting_ns > POSTCOPY_SILENCE_MS * INT64_C(1000000);
+    pthread_mutex_unlock(&postcopy->lock);
+    return too_long;
+}
+
+/* A source that is held back by a limit may be silent for as long as nobody waits for it. */
+static int await_message(struct postcopy *postcopy, struct channel *channel, struct err *err)
+{
+    while (channel_wait(channel, LOOK_MS) == -ETIMEDOUT)
+        if (waits_too_long(postcopy))
+            return err_set(err, -ETIMEDOUT, "nothing came from the source for %d s, though a page of memory is waited for",
+                           POSTCOPY_SILENCE_MS / 1000);
+    pthread_mutex_lock(&postcopy->lock);
+    postcopy->waiting_ns = host_monotonic_ns();
+    pthread_mutex_unlock(&postcopy->lock);
+    return 0;
+}
+
 static int serve(struct postcopy *postcopy, struct channel *channel, struct compressor *compressor, struct err *err)
 {
+    channel_set_patience(channel, POSTCOPY_SILENCE_MS); /* within a message */
     for (;;) {
         struct message message;
-        int r = stream_receive(channel, true, &message, err);
+        int r = await_message(postcopy, channel, err);
 
+        if (r == 0)
+            r = stream_receive(channel, true, &message, err);
         if (r == 0 && message.type == MESSAGE_PAGES)
             r = receive_pages(postcopy, channel, &message, compressor, err);
         else if (r == 0 && message.type == MESSAGE_DONE && postcopy->left == 0)

@@ -10,6 +10,8 @@
 
 #include "base/err.h"
 
+#define POSTCOPY_SILENCE_MS 15000 /* without a byte in a message, or between two while somebody waits for a page: the connection is lost */
+
 struct channel;
 struct compressor;
 struct memory;

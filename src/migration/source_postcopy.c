@@ -245,6 +245,7 @@ static void pause_here(struct migration_source *source, const struct err *err)
 {
     char text[ERR_MESSAGE_MAX + 400];
 
+    channel_break(source->pages); /* the other side may not have noticed */
     text_format(
         text, sizeof(text),
         "in post-copy: %s; the VM runs on the destination and lacks memory that is here: when the way is there again, "

@@ -295,6 +295,46 @@ static void drop(struct client *client)
         shutdown(client->fd, SHUT_RDWR);
 }
 
+/* Lock held. */
+static void send_event(struct control *control, const char *name, json_t *data)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+        struct client *client = &control->client[i];
+        int r;
+
+        if (client->fd < 0 || !client->negotiated)
+            continue;
+        r = qmp_write_event(&client->output, name, data, now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec);
+        if (!control->standing_in)
+            client_finish(client, r);
+        else if (!client->busy && (r < 0 || !client_flush(client)))
+            drop(client);
+    }
+}
+
+static json_t *migration_data(enum migration_status status)
+{
+    return json_pack("{s:s}", "status", migration_status_name(status));
+}
+
+/* That a connection is lost, say, is told although the loop's thread waits for it. */
+static void tell_of_migration(struct control *control)
+{
+    enum migration_status status;
+    bool event;
+
+    while (migrate_take_news(control->machine, &status, &event)) {
+        json_t *data = migration_data(status);
+
+        if (event)
+            send_event(control, "MIGRATION", data);
+        json_decref(data);
+    }
+}
+
 bool control_stand_in(struct control *control)
 {
     bool quit;
@@ -302,8 +342,10 @@ bool control_stand_in(struct control *control)
     pthread_mutex_lock(&control->lock);
     if (!control->standing_in)
         control->standing_in = loop_defer(control->machine->loop, take_over_again, control) == 0;
-    if (control->standing_in)
+    if (control->standing_in) {
         welcome(control);
+        tell_of_migration(control);
+    }
     for (unsigned i = 0; control->standing_in && i < CLIENTS_MAX; i++) {
         struct client *client = &control->client[i];
 
@@ -343,7 +385,7 @@ static json_t *event_data(struct machine *machine, enum machine_event event)
     case MACHINE_EVENT_GUEST_PANICKED:
         return json_pack("{s:s}", "action", "poweroff");
     case MACHINE_EVENT_MIGRATION:
-        return json_pack("{s:s}", "status", migration_status_name((enum migration_status)machine->migration_status));
+        return migration_data((enum migration_status)machine->migration_status);
     case MACHINE_EVENT_MIGRATION_PASS:
         return json_pack("{s:i}", "pass", (int)machine->migration_round);
     case MACHINE_EVENT_DEVICE_DELETED:
@@ -372,17 +414,9 @@ static void on_event(void *ctx, enum machine_event event)
     };
     struct control *control = ctx;
     json_t *data = event_data(control->machine, event);
-    struct timespec now;
 
-    clock_gettime(CLOCK_REALTIME, &now);
     lock_in_loop(control);
-    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
-        struct client *client = &control->client[i];
-
-        if (client->fd >= 0 && client->negotiated)
-            client_finish(client, qmp_write_event(&client->output, names[event], data,
-                                                  now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec));
-    }
+    send_event(control, names[event], data);
     pthread_mutex_unlock(&control->lock);
     json_decref(data);
 }

@@ -219,6 +219,19 @@ static struct news *take_news(struct migrate *migrate)
     return news;
 }
 
+bool migrate_take_news(struct machine *machine, enum migration_status *ret_status, bool *ret_event)
+{
+    struct news *news = take_news(machine->migrate);
+
+    if (news == NULL)
+        return false;
+    log_status(machine->migrate, news->status);
+    *ret_status = news->status;
+    *ret_event = machine->migrate->parameters.events;
+    free(news);
+    return true;
+}
+
 static void tell_all(void *ctx)
 {
     struct news *news;

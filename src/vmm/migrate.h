@@ -57,6 +57,10 @@ int migrate_resume(struct machine *machine, const char *uri, struct err *err);
 typedef void migrate_stand_in_fn(void *ctx);
 void migrate_set_stand_in(struct machine *machine, migrate_stand_in_fn *fn, void *ctx);
 
+/* For whoever stands in: the next change of a migration's status that nobody has been told of, which is for him to send as an event if
+ * *ret_event says so. false: there is none. */
+bool migrate_take_news(struct machine *machine, enum migration_status *ret_status, bool *ret_event);
+
 /* Whether memory of this VM is still on another host, so that the guest can't outlive this process and must not be
  * waited for. */
 bool migrate_lacks_memory(const struct machine *machine);

@@ -20,7 +20,10 @@
 #include "vmm/migrate_internal.h"
 
 #define CHANNELS_MAX 16
-#define BEAT_PATIENCE_NS 300000000 /* without a sign of life, before the loop is taken to wait for memory */
+/* Without a sign of life, before the loop is taken to wait for memory. A page comes soon while there is a connection,
+ * and a busy host takes its time. */
+#define BEAT_PATIENCE_NS (2 * NANOSECONDS_PER_SECOND)
+#define BEAT_PATIENCE_LOST_NS 300000000
 
 static int check_work(struct migrate *migrate, void *argument, struct err *err)
 {
@@ -89,13 +92,15 @@ static void beat(void *ctx)
 static void stalled(void *ctx)
 {
     struct migrate *migrate = ctx;
+    bool lost = migration_destination_progress(migrate->destination)->status == MIGRATION_POSTCOPY_PAUSED;
+    int64_t patience_ns = lost ? BEAT_PATIENCE_LOST_NS : BEAT_PATIENCE_NS;
 
     if (!migrate->beat_missing) {
         migrate->beat_ns = host_monotonic_ns();
         migrate->beat_missing = true;
         if (loop_defer(migrate->machine->loop, beat, migrate) < 0)
             migrate->beat_missing = false;
-    } else if (host_monotonic_ns() - migrate->beat_ns > BEAT_PATIENCE_NS) {
+    } else if (host_monotonic_ns() - migrate->beat_ns > patience_ns) {
         pthread_mutex_lock(&migrate->stand_in_lock);
         if (migrate->stand_in != NULL)
             migrate->stand_in(migrate->stand_in_ctx);

@@ -5,6 +5,7 @@ connection was lost in the middle."""
 import os
 import pwd
 import random
+import signal
 import stat
 import subprocess
 import sys
@@ -21,6 +22,7 @@ class PostcopyTest(MigrationTest):
         """A migration that is in its first round and told to switch."""
         source, target, out, into = self.pair(listen or uri, *options, engines=engines, guest=guest, **more)
         self.type(source, "ab")
+        into.call("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
         out.call("migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": True}])
         out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0, "multifd-compression": method,
                                                "max-postcopy-bandwidth": limit})
@@ -123,16 +125,21 @@ class Postcopy(PostcopyTest):
         out.call("migrate", uri=new, resume=True)
         self.assert_recovered(source, target, out, into)
 
-    def lose_while_a_device_waits(self):
-        """The page to which the guest has its disk read is lost on its way, and so is the connection when somebody asks for it. Mostly that
-        is the disk, so that the VM's loop waits."""
+    def statuses(self, qmp):
+        """That this connection was told of by events."""
+        qmp.call("query-status")
+        return [event["data"]["status"] for event in qmp.events if event["event"] == "MIGRATION"]
+
+    def lose_while_a_device_waits(self, act=Proxy.cut):
+        """The page to which the guest has its disk read is lost on its way, and when somebody asks for it, nothing more passes, and the
+        connection is cut, or what else act does. Mostly that is the disk, so that the VM's loop waits."""
         symbols = subprocess.run(["nm", GUESTS / "disk.elf"], stdout=subprocess.PIPE, text=True, check=True).stdout
         block = int(next(line.split()[0] for line in symbols.splitlines() if line.endswith(" block")), 16)
         disk = self.place / "disk"
         for _ in range(20):
             disk.write_bytes(bytes(1 << 20))
             proxy = Proxy(self.place / "p", self.place / "m",
-                          lambda name, _: name == "WANT" and int.from_bytes(proxy.body, "little") == block // 4096, Proxy.cut, channels=2,
+                          lambda name, _: name == "WANT" and int.from_bytes(proxy.body, "little") == block // 4096, act, channels=2,
                           let=1 << 30, lost=block)
             self.addCleanup(proxy.close)
             begun = self.begin(f"unix:{self.place}/p", listen=f"unix:{self.place}/m", guest="disk", options=("--disk", disk))
@@ -153,6 +160,7 @@ class Postcopy(PostcopyTest):
         source, target, out, into = self.lose_while_a_device_waits()
         later = self.control("target")
         self.assertEqual(later.call("query-status")["status"], "running")
+        self.assertIn("postcopy-paused", self.statuses(into))
         new = f"unix:{self.place}/new"
         later.call("migrate-recover", uri=new)
         out.call("migrate", uri=new, resume=True)
@@ -160,6 +168,27 @@ class Postcopy(PostcopyTest):
         for qmp in into, later:
             self.assertNotEqual(qmp.call("query-block"), [])
         self.assertNotEqual(self.control("target").call("query-block"), [])
+
+    def test_silence(self):
+        """A connection on which nothing comes while somebody waits is lost. Until then, and behind it, people are answered."""
+        source, target, out, into = self.lose_while_a_device_waits(act=lambda _: None)
+        self.assertIn("nothing came from the source for 15 s, though", into.call("query-migrate")["error-desc"])
+        statuses = self.statuses(into)
+        self.assertLess(statuses.index("postcopy-active"), statuses.index("postcopy-paused"))
+        self.assertEqual(wait_over(out, ("postcopy-paused",))["status"], "postcopy-paused")
+        out.call("migrate", uri=f"unix:{self.place}/m", resume=True)
+        self.assert_recovered(source, target, out, into)
+
+    def test_source_that_is_stopped(self):
+        """It is lost when the guest waits for a page; and when it wakes up, it goes on from there."""
+        source, target, out, into = self.begin_behind(lambda *_: False)[1:]
+        wait_over(into, ("postcopy-active",))
+        source.process.send_signal(signal.SIGSTOP)
+        wait_over(into, ("postcopy-paused",))
+        source.process.send_signal(signal.SIGCONT)
+        wait_over(out, ("postcopy-paused",))
+        out.call("migrate", uri=f"unix:{self.place}/m", resume=True)
+        self.assert_recovered(source, target, out, into)
 
     def test_device_waits_for_ever(self):
         """It can be ended, by a command or a signal."""
