@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -24,6 +25,17 @@ enum migration_status {
     MIGRATION_COMPLETED,
     MIGRATION_FAILED,
     MIGRATION_CANCELLED,
+};
+
+/* What the downtime is made of, in order. */
+enum downtime_part {
+    DOWNTIME_CPUS,        /* until all CPUs stood */
+    DOWNTIME_MEMORY,      /* what they had dirtied last was sent */
+    DOWNTIME_STATE,       /* the devices' state was saved and sent */
+    DOWNTIME_DESTINATION, /* the destination was ready: memory in place, state checked and loaded */
+    DOWNTIME_DISKS,       /* disks were written out and let go */
+    DOWNTIME_TAKEOVER,    /* the destination said that the guest is its own */
+    DOWNTIME_PARTS
 };
 
 struct migration_progress {
@@ -46,6 +58,7 @@ struct migration_progress {
     _Atomic int64_t start_ns, setup_ns, stop_ns,
         end_ns; /* host_monotonic_ns(): begun, setup done, guest stopped, over; 0: not yet */
     _Atomic uint64_t expected_downtime_us, downtime_us;
+    _Atomic uint64_t downtime_part_us[DOWNTIME_PARTS];
     /* Of a dry run: */
     _Atomic bool predicted;
     _Atomic uint64_t predicted_rounds; /* 0: it would not end without throttling */
@@ -60,5 +73,11 @@ const char *migration_stage_name(enum migration_stage stage);
 const char *migration_status_name(enum migration_status status);
 
 bool migration_status_over(enum migration_status status);
+
+/* "cpus", "memory", "state", "destination", "disks", "takeover". */
+const char *migration_downtime_part_name(enum downtime_part part);
+
+/* A sentence on a downtime that was longer than its limit, with its longest parts; empty if it was not. */
+void migration_downtime_sentence(const struct migration_progress *progress, uint64_t limit_ms, char *ret_text, size_t size);
 
 #endif

@@ -38,6 +38,14 @@ struct migration_parameters source_parameters(struct migration_source *source)
     return parameters;
 }
 
+void source_end_part(struct migration_source *source, enum downtime_part part)
+{
+    int64_t now = host_monotonic_ns();
+
+    source->progress.downtime_part_us[part] = (uint64_t)(now - source->part_ns) / 1000;
+    source->part_ns = now;
+}
+
 /* --- answers -------------------------------------------------------------------------------------------- */
 
 static int refused(struct channel *channel, const struct message *message, struct err *err)
@@ -135,7 +143,8 @@ static void finish_there(struct migration_source *source, const struct err *err)
     char text[ERR_MESSAGE_MAX + 100];
     struct err trouble = ERR_INIT;
 
-    progress->downtime_us = (uint64_t)(host_monotonic_ns() - progress->stop_ns) / 1000;
+    source_end_part(source, DOWNTIME_TAKEOVER);
+    progress->downtime_us = (uint64_t)(source->part_ns - progress->stop_ns) / 1000;
     source_storage_end(source);
     source->machine.engine_type->dirty_stop(source->machine.vm);
     source->machine.throttle(source->machine.ctx, 0);

@@ -98,6 +98,7 @@ enum verdict source_hand_over(struct migration_source *source, struct err *err)
     int r = source->machine.release_disks(source->machine.ctx, err);
 
     source->released = true;
+    source_end_part(source, DOWNTIME_DISKS);
     if (r < 0) {
         stream_send(link_first(source->link), MESSAGE_CANCEL, 0, err->message,
                     strnlen(err->message, STREAM_SENTENCE_MAX), NULL);

@@ -42,6 +42,7 @@ struct migration_source {
     uint64_t *fetched, *written;    /* what the log had last, and in this round */
     int64_t look_ns;                /* when the log is to be looked at next, within a round */
     unsigned round;
+    int64_t part_ns; /* when the present part of the downtime began */
     bool logging, stopped, running, state_sent, released;
     struct source_storage *storage; /* NULL: no disk is copied */
 
@@ -58,6 +59,8 @@ struct migration_source {
 void source_set_status(struct migration_source *source, enum migration_status status);
 void source_set_message(struct migration_source *source, const char *text);
 struct migration_parameters source_parameters(struct migration_source *source); /* as they are now */
+/* That part of the downtime ends now. */
+void source_end_part(struct migration_source *source, enum downtime_part part);
 
 /* The next message from the destination, of that type or REFUSE. -EREMOTEIO: refused, err says why. timeout_ms: for
  * which nothing comes nor anything that was sent gets there; -1: none. */

@@ -205,11 +205,12 @@ static int stop(struct migration_source *source, bool *ret_overruns, struct err 
     int r;
 
     source->progress.stage = STAGE_STOP;
-    source->progress.stop_ns = host_monotonic_ns();
+    source->progress.stop_ns = source->part_ns = host_monotonic_ns();
     r = source->machine.stop(source->machine.ctx, &source->running, err);
     if (r < 0)
         return r;
     source->stopped = true;
+    source_end_part(source, DOWNTIME_CPUS);
     r = collect(source, &bytes, &written, err);
     if (r < 0)
         return r;
@@ -241,6 +242,7 @@ static int transfer_state(struct migration_source *source, struct err *err)
     bool late = source->switching;
     int r = late ? begin_postcopy(source, err) : send_round(source, source->progress.remaining, false, &waited_ns, err);
 
+    source_end_part(source, DOWNTIME_MEMORY);
     if (r == 0)
         r = source->machine.save(source->machine.ctx, &state, err);
     if (r == 0) {
@@ -250,9 +252,13 @@ static int transfer_state(struct migration_source *source, struct err *err)
             source_explain(source, r, err);
     }
     buffer_fini(&state);
+    source_end_part(source, DOWNTIME_STATE);
     if (r == 0 && !late)
         r = await_round(source, SOURCE_ANSWER_MS, err);
-    return r < 0 ? r : source_expect(source, MESSAGE_READY, SOURCE_ANSWER_MS, &message, err);
+    if (r == 0)
+        r = source_expect(source, MESSAGE_READY, SOURCE_ANSWER_MS, &message, err);
+    source_end_part(source, DOWNTIME_DESTINATION);
+    return r;
 }
 
 int source_transfer(struct migration_source *source, struct err *err)

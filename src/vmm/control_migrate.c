@@ -258,6 +258,15 @@ static json_t *delta(const struct migration_progress *progress, uint64_t cache_s
     return object;
 }
 
+static json_t *downtime_parts(const struct migration_progress *progress)
+{
+    json_t *object = json_object();
+
+    for (unsigned i = 0; i < DOWNTIME_PARTS; i++)
+        set_integer(object, migration_downtime_part_name((enum downtime_part)i), progress->downtime_part_us[i]);
+    return object;
+}
+
 static void add_times(json_t *object, const struct migration_progress *progress, int64_t until_ns)
 {
     enum migration_status status = progress->status;
@@ -268,6 +277,7 @@ static void add_times(json_t *object, const struct migration_progress *progress,
     if (status == MIGRATION_COMPLETED) {
         set_integer(object, "downtime", (progress->downtime_us + 500) / 1000);
         set_integer(object, "x-ferry-downtime-us", progress->downtime_us);
+        json_object_set_new(object, "x-ferry-downtime-parts-us", downtime_parts(progress));
     } else {
         set_integer(object, "expected-downtime", progress->expected_downtime_us / 1000);
     }

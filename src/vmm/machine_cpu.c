@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "boot/boot.h"
 #include "event/loop.h"
@@ -209,15 +210,32 @@ int machine_cpus_start(struct machine *machine, struct err *err)
     return 0;
 }
 
+#define PARK_LONG_NS NANOSECONDS_PER_SECOND /* a stop that takes longer is worth a line */
+
+static void await_parked(struct machine_cpu *cpu, int64_t kicked_ns)
+{
+    struct machine *machine = cpu->machine;
+    int64_t took_ns;
+
+    if (!cpu->started || cpu->parked)
+        return;
+    while (!cpu->parked)
+        pthread_cond_wait(&machine->parked, &machine->lock);
+    took_ns = host_monotonic_ns() - kicked_ns;
+    if (took_ns > PARK_LONG_NS)
+        log_warning("CPU %u took %lld ms to stop: the host is overloaded, or it was in the middle of something long", cpu->id,
+                    (long long)took_ns / 1000000);
+}
+
 void machine_cpus_park(struct machine *machine)
 {
+    int64_t now = host_monotonic_ns();
+
     pthread_cond_broadcast(&machine->changed);
     for (unsigned i = 0; i < machine->cpu_count; i++)
         machine->engine_type->vcpu_kick(machine->cpu[i].vcpu);
-    for (unsigned i = 0; i < machine->cpu_count; i++) {
-        while (machine->cpu[i].started && !machine->cpu[i].parked)
-            pthread_cond_wait(&machine->parked, &machine->lock);
-    }
+    for (unsigned i = 0; i < machine->cpu_count; i++)
+        await_parked(&machine->cpu[i], now);
 }
 
 void machine_cpus_stop(struct machine *machine)

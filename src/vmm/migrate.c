@@ -180,11 +180,23 @@ struct news {
     unsigned round;
 };
 
+static void log_downtime(const struct migrate *migrate)
+{
+    char text[1024];
+
+    migration_downtime_sentence(migration_source_progress(migrate->source), migrate->parameters.downtime_limit_ms, text,
+                                sizeof(text));
+    if (text[0] != 0)
+        log_warning("%s", text);
+}
+
 /* What people are to read, once. */
 static void log_status(struct migrate *migrate, enum migration_status status)
 {
     char text[1024];
 
+    if (status == MIGRATION_COMPLETED && migrate->source != NULL)
+        log_downtime(migrate);
     migrate_message(migrate->machine, text, sizeof(text));
     if (status == MIGRATION_FAILED && migrate->source != NULL)
         log_error("the migration failed %s", text);

@@ -37,6 +37,9 @@ class Move(MigrationTest):
         self.assertEqual(ram["total"], 16 << 20)
         self.assertEqual(ram["remaining"], 0)
         self.assertGreaterEqual(ram["normal"] + ram["duplicate"], 4096)
+        parts = answer["x-ferry-downtime-parts-us"]
+        self.assertEqual(set(parts), {"cpus", "memory", "state", "destination", "disks", "takeover"})
+        self.assertIn(answer["x-ferry-downtime-us"] - sum(parts.values()), range(len(parts)))  # each is rounded down
         self.assertFalse((self.place / "m").exists())
 
     def test_tcp(self):
