@@ -93,13 +93,14 @@ int block_show_beacon(struct block_image *image, uint64_t *ret_beacon);
 void block_hide_beacon(struct block_image *image);
 bool block_sees_beacon(const struct block_image *image, uint64_t beacon);
 
-/* What the image's file takes of its file system; asked of the open file, so its path need not be reachable any more. */
+/* What the image's file takes of its file system, here or on its server; asked of the open file, so its path need not be reachable any
+ * more. */
 struct block_room {
     uint64_t device;     /* the same for files of one file system */
     uint64_t used, left; /* bytes: of the file; that its file system can still give */
 };
 
-/* -ENOTSUP: it is no ordinary file of this host. */
+/* -ENOTSUP: it is no ordinary file, or its server does not tell. */
 int block_room(const struct block_image *image, struct block_room *ret_room);
 
 /* For whoever copies the image while it is in use. */

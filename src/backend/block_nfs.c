@@ -205,6 +205,16 @@ static int nfs_size(struct block_medium *medium, uint64_t *ret_size)
     return r;
 }
 
+static int nfs_room(struct block_medium *medium, struct block_room *ret_room)
+{
+    struct nfs_room room;
+    int r = nfs_file_look_at_room(to_nfs(medium)->file, &room);
+
+    if (r == 0)
+        *ret_room = (struct block_room){.device = room.file_system, .used = room.used, .left = room.left};
+    return r;
+}
+
 static bool nfs_can_discard(struct block_medium *medium)
 {
     return false;
@@ -241,6 +251,7 @@ static const struct block_medium_type nfs_type = {
     .wait = nfs_wait,
     .size = nfs_size,
     .can_discard = nfs_can_discard,
+    .room = nfs_room,
     .lock = nfs_lock,
     .look = nfs_look,
     .close = nfs_close,

@@ -14,6 +14,7 @@
 enum {
     NUMBER_TYPE = 1,
     NUMBER_SIZE = 4,
+    NUMBER_FILE_SYSTEM = 8,
     NUMBER_LEASE = 10,
     NUMBER_READ_MAX = 30,
     NUMBER_WRITE_MAX = 31,
@@ -25,7 +26,7 @@ enum {
     NUMBER_MODIFIED = 53,
 };
 
-enum value_kind { VALUE_U32, VALUE_U64, VALUE_TIME };
+enum value_kind { VALUE_U32, VALUE_U64, VALUE_U64_PAIR, VALUE_TIME };
 
 static const struct attribute { /* by rising number */
     unsigned number, group;
@@ -34,6 +35,7 @@ static const struct attribute { /* by rising number */
 } table[] = {
     {NUMBER_TYPE, NFS_ATTRIBUTE_TYPE, VALUE_U32, offsetof(struct nfs_attributes, type)},
     {NUMBER_SIZE, NFS_ATTRIBUTE_SIZE, VALUE_U64, offsetof(struct nfs_attributes, size)},
+    {NUMBER_FILE_SYSTEM, NFS_ATTRIBUTE_FILE_SYSTEM, VALUE_U64_PAIR, offsetof(struct nfs_attributes, file_system)},
     {NUMBER_LEASE, NFS_ATTRIBUTE_LEASE, VALUE_U32, offsetof(struct nfs_attributes, lease_seconds)},
     {NUMBER_READ_MAX, NFS_ATTRIBUTE_LIMITS, VALUE_U64, offsetof(struct nfs_attributes, read_max)},
     {NUMBER_WRITE_MAX, NFS_ATTRIBUTE_LIMITS, VALUE_U64, offsetof(struct nfs_attributes, write_max)},
@@ -105,6 +107,8 @@ static void get_value(struct xdr_reader *values, const struct attribute *attribu
         *(uint32_t *)at = xdr_get_u32(values);
     else
         *(uint64_t *)at = xdr_get_u64(values);
+    if (attribute->kind == VALUE_U64_PAIR)
+        ((uint64_t *)at)[1] = xdr_get_u64(values);
     if (attribute->kind == VALUE_TIME)
         attributes->modified_nanoseconds = xdr_get_u32(values);
 }

@@ -17,6 +17,7 @@ struct nfs_attributes {
     uint32_t lease_seconds;
     uint64_t read_max, write_max;
     uint64_t space_available, space_free, space_total, space_used;
+    uint64_t file_system[2]; /* major, minor */
     uint32_t mode;
     int64_t modified_seconds;
     uint32_t modified_nanoseconds;

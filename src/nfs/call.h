@@ -96,6 +96,7 @@ enum {
     NFS_ATTRIBUTE_MODE = 1 << 5,
     NFS_ATTRIBUTE_TIME = 1 << 6,   /* of the last modification */
     NFS_ATTRIBUTE_USED = 1 << 7,   /* by the file */
+    NFS_ATTRIBUTE_FILE_SYSTEM = 1 << 8, /* which one of the server's it is */
 };
 
 void nfs_call_begin(struct nfs_call *call, uint32_t xid, const struct nfs_credential *credential);

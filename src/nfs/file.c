@@ -289,6 +289,11 @@ static int run_size(struct nfs_file *file, struct nfs_command *command)
     return nfs_state_look_at_size(file);
 }
 
+static int run_room(struct nfs_file *file, struct nfs_command *command)
+{
+    return nfs_state_look_at_room(file, command->room);
+}
+
 static int run_lock(struct nfs_file *file, struct nfs_command *command)
 {
     const struct nfs_held wish = {.offset = command->lock.offset, .length = command->lock.length, .wish = command->wish};
@@ -426,6 +431,17 @@ int nfs_file_look_at_size(struct nfs_file *file)
     struct nfs_command command = {.run = run_size};
 
     return execute(file, &command);
+}
+
+int nfs_file_look_at_room(struct nfs_file *file, struct nfs_room *ret_room)
+{
+    struct nfs_room room;
+    struct nfs_command command = {.run = run_room, .room = &room};
+    int r = execute(file, &command);
+
+    if (r == 0)
+        *ret_room = room;
+    return r;
 }
 
 int nfs_file_lock(struct nfs_file *file, uint64_t offset, uint64_t length, enum nfs_lock_wish wish)

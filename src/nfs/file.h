@@ -55,6 +55,13 @@ void nfs_file_close(struct nfs_file *file);
 uint64_t nfs_file_size(const struct nfs_file *file); /* when it was opened, or last looked at */
 int nfs_file_look_at_size(struct nfs_file *file);
 
+/* What the file takes of the server's file system. -ENOTSUP: the server does not tell. */
+struct nfs_room {
+    uint64_t file_system; /* the same for files of one, and most likely for no others */
+    uint64_t used, left;  /* bytes: of the file; that there are for us */
+};
+int nfs_file_look_at_room(struct nfs_file *file, struct nfs_room *ret_room);
+
 void nfs_file_submit(struct nfs_file *file, struct nfs_io *io);
 
 /* Without patience what waits for a server that has been away for NFS_PATIENCE_S seconds ends with -ETIMEDOUT: for those

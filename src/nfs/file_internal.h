@@ -15,6 +15,7 @@ struct nfs_command { /* something that is to be done in the file's thread, and w
     int (*run)(struct nfs_file *file, struct nfs_command *command);
     struct nfs_lock lock; /* offset and length of lock commands */
     enum nfs_lock_wish wish;
+    struct nfs_room *room;
     struct err *err;
     int result;
     bool done;
@@ -97,6 +98,7 @@ struct nfs_file {
 /* file_state.c: opening, locks, what survives a restart of the server. 0, a positive status, or a negative errno. */
 int nfs_state_open(struct nfs_file *file, struct err *err);
 int nfs_state_look_at_size(struct nfs_file *file);
+int nfs_state_look_at_room(struct nfs_file *file, struct nfs_room *ret_room);
 int nfs_state_lock(struct nfs_file *file, const struct nfs_held *wish);
 int nfs_state_look_at_lock(struct nfs_file *file, uint64_t offset, uint64_t length);
 void nfs_state_close(struct nfs_file *file);

@@ -199,30 +199,61 @@ int nfs_state_open(struct nfs_file *file, struct err *err)
     return 0;
 }
 
-static int parse_size(void *ctx, struct nfs_reply *reply)
+static int parse_attributes(void *ctx, struct nfs_reply *reply)
 {
-    struct nfs_attributes attributes;
     int r = nfs_reply_next(reply, NFS_PUTFH);
 
     if (r == 0)
         r = nfs_reply_next(reply, NFS_GETATTR);
-    if (r == 0)
-        r = nfs_get_attributes(&reply->reader, &attributes);
-    if (r == 0 && (attributes.present & NFS_ATTRIBUTE_SIZE) == 0)
-        r = -EBADMSG;
-    if (r == 0)
-        *(uint64_t *)ctx = attributes.size;
-    return r;
+    return r == 0 ? nfs_get_attributes(&reply->reader, ctx) : r;
 }
 
-int nfs_state_look_at_size(struct nfs_file *file)
+static int get_attributes(struct nfs_file *file, unsigned wanted, struct nfs_attributes *ret_attributes)
 {
     struct nfs_call call;
 
     nfs_client_begin(&file->client, &call);
     nfs_put_filehandle(&call, &file->fh);
-    nfs_put_getattr(&call, NFS_ATTRIBUTE_SIZE);
-    return nfs_client_call(&file->client, &call, parse_size, &file->size);
+    nfs_put_getattr(&call, wanted);
+    return nfs_client_call(&file->client, &call, parse_attributes, ret_attributes);
+}
+
+int nfs_state_look_at_size(struct nfs_file *file)
+{
+    struct nfs_attributes attributes;
+    int r = get_attributes(file, NFS_ATTRIBUTE_SIZE, &attributes);
+
+    if (r == 0 && (attributes.present & NFS_ATTRIBUTE_SIZE) == 0)
+        r = -EBADMSG;
+    if (r == 0)
+        file->size = attributes.size;
+    return r;
+}
+
+/* A server's numbers say nothing of another server's: FNV-1a over its name. */
+static uint64_t name_file_system(const char *server, const uint64_t number[2])
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325) ^ number[0] ^ number[1] << 32;
+
+    for (; *server != 0; server++)
+        hash = (hash ^ (uint8_t)*server) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+int nfs_state_look_at_room(struct nfs_file *file, struct nfs_room *ret_room)
+{
+    const unsigned wanted = NFS_ATTRIBUTE_SPACE | NFS_ATTRIBUTE_USED | NFS_ATTRIBUTE_FILE_SYSTEM;
+    struct nfs_attributes attributes;
+    int r = get_attributes(file, wanted, &attributes);
+
+    if (r != 0)
+        return r;
+    if ((attributes.present & wanted) != wanted)
+        return -ENOTSUP;
+    *ret_room = (struct nfs_room){.file_system = name_file_system(file->where.server, attributes.file_system),
+                                  .used = attributes.space_used,
+                                  .left = attributes.space_available};
+    return 0;
 }
 
 /* Locks. */

@@ -9,6 +9,7 @@ import subprocess
 import unittest
 
 from migration import PAGE, PLACES, MigrationTest, complaints, ferry, main, wait_over, wait_status, written
+from nfs_server import NfsServer
 from proxy import Proxy
 
 MIB = 1 << 20
@@ -211,6 +212,25 @@ class Storage(MigrationTest):
         self.type(source, "ab")
         target.process.kill()
         target.process.wait()
+
+    @unittest.skipIf(os.geteuid() != 0 or shutil.which("ganesha.nfsd") is None, "needs root and NFS-Ganesha")
+    def test_no_room_on_a_server(self):
+        """The server tells how much there is, of its file system, and of the file in it."""
+        with NfsServer(size="24M") as server:
+            for name in "b", "c":
+                (server.export / name).write_bytes(b"")
+                os.truncate(server.export / name, 16 * MIB)
+            ours = self.image("a", full=True)
+            source, target, out, _ = self.pair(f"unix:{self.place}/m", guest="disk", source_options=("--disk", ours),
+                                               target_options=("--disk", server.url("b")), target_prefix=server.inside())
+            (server.export / "c").write_bytes(bytes([1]) * 12 * MIB)
+            self.assertRegex(self.refused(out, blk=True), "disk nfs:.* needs up to 1[56] MiB more on the destination, whose file system has")
+            (server.export / "c").unlink()
+            self.type(source, "ab")
+            self.copy(out)
+            self.type(target, "c")
+            target.process.kill()
+            target.process.wait()
 
     def test_one_shared_and_one_copied(self):
         """The shared one is handed over, and beside it is decided."""

@@ -28,7 +28,9 @@ def skip_unless_possible():
 class NfsServer:
     """with NfsServer() as server: files in server.export are nfs://10.77.0.1/storage/... inside of server.namespace."""
 
-    def __init__(self):
+    def __init__(self, size=None):
+        """size: of the file system with the exported files, which is one of its own then, like "4M"."""
+        self.size = size
         self.namespace = f"ferry-nfs-{os.getpid()}"
         self.process = None
 
@@ -37,6 +39,8 @@ class NfsServer:
         self.place = pathlib.Path(self.directory.name)
         self.export = self.place / "export"
         self.export.mkdir()
+        if self.size is not None:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={self.size}", "tmpfs", self.export], check=True)
         (self.place / "recovery").mkdir()
         (self.place / "ganesha.conf").write_text(CONFIGURATION.format(place=self.place))
         subprocess.run(["ip", "netns", "add", self.namespace], check=True)
@@ -52,6 +56,8 @@ class NfsServer:
     def __exit__(self, *_):
         self.kill()
         subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
+        if self.size is not None:
+            subprocess.run(["umount", self.export], check=False)
         self.directory.cleanup()
 
     def inside(self, *command):

@@ -137,12 +137,28 @@ static void test_attributes(void **state)
 
     assert_int_equal(nfs_get_attributes(&reader, &attributes), 0);
     assert_int_equal(attributes.present, ~0u & ~(unsigned)(NFS_ATTRIBUTE_TYPE | NFS_ATTRIBUTE_LEASE | NFS_ATTRIBUTE_LIMITS |
-                                                           NFS_ATTRIBUTE_SPACE | NFS_ATTRIBUTE_TIME | NFS_ATTRIBUTE_USED));
+                                                           NFS_ATTRIBUTE_SPACE | NFS_ATTRIBUTE_TIME | NFS_ATTRIBUTE_USED |
+                                                           NFS_ATTRIBUTE_FILE_SYSTEM));
     assert_int_equal(attributes.size, 0x100000002);
     assert_int_equal(attributes.mode, 0644);
     store_le32(bytes + 4, __builtin_bswap32(1u << 4 | 1u << 5)); /* one that we did not ask for */
     reader = (struct xdr_reader){.data = bytes, .size = sizeof(bytes)};
     assert_int_equal(nfs_get_attributes(&reader, &attributes), -EBADMSG);
+}
+
+static void test_room(void **state)
+{
+    /* mask: file system; available, free, total, used; 48 bytes of values */
+    static const uint32_t words[] = {2, 1u << 8, 0xfu << 10, 48, 1, 2, 3, 4, 0, 5, 0, 6, 0, 7, 1, 8};
+    uint8_t bytes[sizeof(words)];
+    struct xdr_reader reader = {.data = bytes, .size = put_words(bytes, words, ARRAY_SIZE(words))};
+    struct nfs_attributes attributes;
+
+    assert_int_equal(nfs_get_attributes(&reader, &attributes), 0);
+    assert_int_equal(attributes.present, NFS_ATTRIBUTE_SPACE | NFS_ATTRIBUTE_USED | NFS_ATTRIBUTE_FILE_SYSTEM |
+                                         (~0u << 9)); /* groups that there are not */
+    assert_true(attributes.file_system[0] == 0x100000002 && attributes.file_system[1] == 0x300000004);
+    assert_true(attributes.space_available == 5 && attributes.space_total == 7 && attributes.space_used == 0x100000008);
 }
 
 static void send_bytes(int fd, const void *data, size_t size)
@@ -183,7 +199,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request),    cmocka_unit_test(test_request_too_long),
         cmocka_unit_test(test_reply),      cmocka_unit_test(test_replies_that_say_no),
-        cmocka_unit_test(test_attributes), cmocka_unit_test(test_records_in_pieces),
+        cmocka_unit_test(test_attributes), cmocka_unit_test(test_room), cmocka_unit_test(test_records_in_pieces),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
