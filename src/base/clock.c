@@ -11,6 +11,14 @@ int64_t host_monotonic_ns(void)
     return (int64_t)now.tv_sec * NANOSECONDS_PER_SECOND + now.tv_nsec;
 }
 
+int host_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t deadline_ns)
+{
+    const struct timespec deadline = {.tv_sec = deadline_ns / NANOSECONDS_PER_SECOND,
+                                      .tv_nsec = deadline_ns % NANOSECONDS_PER_SECOND};
+
+    return -pthread_cond_clockwait(condition, lock, CLOCK_MONOTONIC, &deadline);
+}
+
 /* Host time is taken between begin and end: a reader whose sequence held until it had its own was earlier, so that no
  * reader sees time go back. */
 static void begin_change(struct clock *clock)

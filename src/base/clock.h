@@ -6,6 +6,7 @@
 #ifndef FERRY_BASE_CLOCK_H
 #define FERRY_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,5 +38,8 @@ void clock_advance(struct clock *clock, int64_t nanoseconds);
 
 /* The host's own CLOCK_MONOTONIC in nanoseconds. */
 int64_t host_monotonic_ns(void);
+
+/* Waits for the condition until host_monotonic_ns() is deadline_ns: 0 (perhaps for nothing, as ever), or -ETIMEDOUT. */
+int host_wait(pthread_cond_t *condition, pthread_mutex_t *lock, int64_t deadline_ns);
 
 #endif

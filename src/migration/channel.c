@@ -122,13 +122,10 @@ static ssize_t send_some(struct channel *channel, struct iovec *iov, unsigned co
     return tls_answer(gnutls_record_send(channel->session, iov->iov_base, iov->iov_len));
 }
 
-static ssize_t receive_some(struct channel *channel, struct iovec *iov, unsigned count)
+static ssize_t receive_some(struct channel *channel, void *data, size_t size)
 {
-    struct msghdr message = {.msg_iov = iov, .msg_iovlen = count < IOV_MAX_AT_ONCE ? count : IOV_MAX_AT_ONCE};
-
-    if (channel->session == NULL)
-        return recvmsg(channel->fd, &message, MSG_WAITALL);
-    return tls_answer(gnutls_record_recv(channel->session, iov->iov_base, iov->iov_len));
+    return channel->session == NULL ? recv(channel->fd, data, size, MSG_WAITALL)
+                                    : tls_answer(gnutls_record_recv(channel->session, data, size));
 }
 
 int channel_send(struct channel *channel, struct iovec *iov, unsigned count, bool *ret_untouched)
@@ -153,26 +150,21 @@ int channel_send(struct channel *channel, struct iovec *iov, unsigned count, boo
     return 0;
 }
 
-int channel_receive_vector(struct channel *channel, struct iovec *iov, unsigned count)
+int channel_receive(struct channel *channel, void *data, size_t size)
 {
-    advance(&iov, &count, 0);
-    while (count > 0) {
-        ssize_t done = channel->broken ? -1 : receive_some(channel, iov, count);
+    uint8_t *at = data;
+
+    while (size > 0) {
+        ssize_t done = channel->broken ? -1 : receive_some(channel, at, size);
 
         if (done < 0 && errno == EINTR && !channel->broken)
             continue;
         if (done <= 0)
             return failure(channel, done);
-        advance(&iov, &count, (size_t)done);
+        at += done;
+        size -= (size_t)done;
     }
     return 0;
-}
-
-int channel_receive(struct channel *channel, void *data, size_t size)
-{
-    struct iovec iov = {.iov_base = data, .iov_len = size};
-
-    return channel_receive_vector(channel, &iov, 1);
 }
 
 int channel_wait(struct channel *channel, int timeout_ms)

@@ -28,7 +28,6 @@ int channel_start_tls(struct channel *channel, struct tls *tls, const char *host
 int channel_send(struct channel *channel, struct iovec *iov, unsigned count, bool *ret_untouched);
 
 int channel_receive(struct channel *channel, void *data, size_t size);
-int channel_receive_vector(struct channel *channel, struct iovec *iov, unsigned count); /* changes iov */
 
 /* Whether something can be received: 0, or -ETIMEDOUT. */
 int channel_wait(struct channel *channel, int timeout_ms);

@@ -56,6 +56,14 @@ struct migration_destination {
 /* destination.c */
 void destination_set_status(struct migration_destination *destination, enum migration_status status);
 
+/* destination_setup.c. negotiate: HELLO; examine: from DESCRIPTION to ACCEPT. */
+int destination_negotiate(struct migration_destination *destination, struct channel *channel, struct err *err);
+int destination_examine(struct migration_destination *destination, struct channel *channel, struct err *err);
+
+/* destination_rounds.c. add_first: the session's own connection, whose descriptor it takes over. end_channels: all others end. */
+int destination_add_first(struct migration_destination *destination, int fd);
+void destination_end_channels(struct migration_destination *destination);
+
 /* Lock held, given up while waiting: at most a second. */
 void destination_wait(struct migration_destination *destination);
 
@@ -63,6 +71,17 @@ enum channel_kind { CHANNEL_FOREIGN, CHANNEL_ROUNDS, CHANNEL_PAGES };
 
 /* Whether the connection belongs to this session, and what it is for. */
 enum channel_kind destination_join(struct arrival *own);
+
+/* Messages of pages and disks up to one of another kind, which is returned. */
+int destination_receive_rounds(struct migration_destination *destination, struct arrival *own, struct message *ret_message,
+                               struct err *err);
+
+/* The message CANCEL has come: -ECANCELED with what it says. */
+int destination_cancelled(struct channel *channel, const struct message *message, struct err *err);
+
+/* destination_handover.c: state is in place and checked. */
+enum destination_outcome destination_hand_over(struct migration_destination *destination, struct channel *channel, bool running,
+                                               struct err *err);
 
 /* destination_postcopy.c. begin: the message POSTCOPY has come. serve_pages: a connection for pages, until it ends.
  * finish: the guest runs here; until all of its memory is here. */

@@ -58,47 +58,29 @@ static void clear(struct memory *memory, uint64_t address, uint64_t size)
         memset(region->host + offset, 0, size);
 }
 
-/* Contents as they come, in a buffer that is in the caches. */
-static int receive_plain(struct channel *channel, struct compressor *compressor, size_t size, const uint8_t **ret_data,
-                         struct err *err)
-{
-    uint8_t *buffer = compressor_input(compressor, size);
-    int r;
-
-    if (buffer == NULL)
-        return err_set(err, -ENOMEM, "no memory for pages");
-    r = channel_receive(channel, buffer, size);
-    *ret_data = buffer;
-    return r < 0 ? stream_lost(err, r, "source") : 0;
-}
-
-static int receive_packed(struct channel *channel, struct compressor *compressor, unsigned flags, uint64_t contents,
-                          size_t size, const uint8_t **ret_data, struct err *err)
-{
-    const uint8_t *packed;
-    int r = receive_plain(channel, compressor, size, &packed, err);
-
-    if (r < 0)
-        return r;
-    r = compressor_unpack(compressor, flags, size, contents, ret_data);
-    return r < 0 ? err_set(err, r, "packed PAGES do not give the %llu bytes that their runs need",
-                           (unsigned long long)contents)
-                 : 0;
-}
-
-int pages_receive_contents(struct channel *channel, const struct message *message, struct compressor *compressor,
+int pages_receive_contents(struct channel *channel, const struct message *message, size_t head, struct compressor *compressor,
                            uint64_t contents, const uint8_t **ret_data, struct err *err)
 {
-    size_t size = message->size - (size_t)message->argument * STREAM_RUN_SIZE;
+    const char *name = message_name(message->type);
+    size_t size = message->size - head;
+    uint8_t *buffer; /* as they come; it is in the caches */
+    int r;
 
     if (contents > STREAM_CONTENTS_MAX)
-        return err_set(err, -EBADMSG, "PAGES has contents of more than %u bytes", STREAM_CONTENTS_MAX);
+        return err_set(err, -EBADMSG, "%s has contents of more than %u bytes", name, STREAM_CONTENTS_MAX);
     if (message->flags == PAGES_PLAIN && size != contents)
-        return err_set(err, -EBADMSG, "PAGES has contents of %zu bytes, and its runs need %llu", size,
-                       (unsigned long long)contents);
-    return message->flags == PAGES_PLAIN
-               ? receive_plain(channel, compressor, size, ret_data, err)
-               : receive_packed(channel, compressor, message->flags, contents, size, ret_data, err);
+        return err_set(err, -EBADMSG, "%s has contents of %zu bytes, and needs %llu", name, size, (unsigned long long)contents);
+    buffer = compressor_input(compressor, size);
+    if (buffer == NULL)
+        return err_set(err, -ENOMEM, "no memory for the contents of %s", name);
+    r = channel_receive(channel, buffer, size);
+    if (r < 0)
+        return stream_lost(err, r, "source");
+    if (message->flags != PAGES_PLAIN)
+        r = compressor_unpack(compressor, message->flags, size, contents, ret_data);
+    else
+        *ret_data = buffer;
+    return r < 0 ? err_set(err, r, "packed %s do not give the %llu bytes that they need", name, (unsigned long long)contents) : 0;
 }
 
 /* Whole pages go into the memfd, where they need neither be cleared nor mapped: a copy costs less than a fault. */
@@ -147,7 +129,7 @@ int pages_receive(struct channel *channel, const struct message *message, struct
     for (unsigned i = 0; r == 0 && i < runs; i++)
         r = check_run(memory, in.table + (size_t)i * STREAM_RUN_SIZE, deltas, &in, err);
     if (r == 0 && (in.contents > 0 || message->size > table))
-        r = pages_receive_contents(channel, message, compressor, in.contents, &data, err);
+        r = pages_receive_contents(channel, message, table, compressor, in.contents, &data, err);
     for (unsigned i = 0; r == 0 && i < runs; i++)
         r = place_run(memory, in.table + (size_t)i * STREAM_RUN_SIZE, &data, progress, err);
     if (r < 0)

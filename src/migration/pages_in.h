@@ -15,8 +15,9 @@ struct migration_progress;
 int pages_receive(struct channel *channel, const struct message *message, struct compressor *compressor, bool deltas,
                   struct memory *memory, struct migration_progress *progress, struct err *err);
 
-/* What follows the table of runs: so many bytes, unpacked, which are the compressor's until the next call. */
-int pages_receive_contents(struct channel *channel, const struct message *message, struct compressor *compressor,
+/* What follows the first `head` bytes of a PAGES or BLOCKS, which have come: so many bytes, unpacked, which are the compressor's until
+ * the next call. */
+int pages_receive_contents(struct channel *channel, const struct message *message, size_t head, struct compressor *compressor,
                            uint64_t contents, const uint8_t **ret_data, struct err *err);
 
 #endif

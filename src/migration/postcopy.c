@@ -213,7 +213,7 @@ static int receive_pages(struct postcopy *postcopy, struct channel *channel, con
         contents += r == 0 && run.kind == RUN_CONTENTS ? run.size : 0;
     }
     if (r == 0 && (contents > 0 || message->size > size))
-        r = pages_receive_contents(channel, message, compressor, contents, &data, err);
+        r = pages_receive_contents(channel, message, size, compressor, contents, &data, err);
     for (uint32_t at = 0; r == 0 && at < size; at += STREAM_RUN_SIZE) {
         r = read_run(postcopy, table + at, &run, err);
         if (r == 0)

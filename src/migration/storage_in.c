@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "migration/channel.h"
-#include "migration/compress.h"
+#include "migration/pages_in.h"
 #include "migration/progress.h"
 #include "migration/storage.h"
 
@@ -17,7 +17,6 @@ struct storage_in {
     bool written[MIGRATION_DISKS_MAX]; /* since it was last flushed */
     uint8_t block[STREAM_BLOCK_SIZE];
     uint8_t digest[STREAM_COMPARE_MAX * STREAM_DIGEST_SIZE];
-    uint8_t contents[STREAM_CONTENTS_MAX];
 };
 
 int storage_in_new(const struct migration_disks *disks, struct migration_progress *progress,
@@ -101,34 +100,13 @@ static int compare(struct storage_in *storage, struct channel *channel, const st
     return r < 0 ? stream_lost(err, r, "source") : 0;
 }
 
-static int receive_contents(struct storage_in *storage, struct channel *channel, const struct message *message,
-                            struct compressor *compressor, size_t bytes, struct err *err)
-{
-    size_t size = message->size - STREAM_EXTENT_SIZE;
-    const uint8_t *plain;
-    void *packed;
-    int r;
-
-    if (message->flags == PAGES_PLAIN && size != bytes)
-        return err_set(err, -EBADMSG, "BLOCKS has contents of %zu bytes, and needs %zu", size, bytes);
-    packed = message->flags == PAGES_PLAIN ? storage->contents : compressor_input(compressor, size);
-    r = packed == NULL ? -ENOMEM : channel_receive(channel, packed, size);
-    if (r < 0)
-        return r == -ENOMEM ? err_set(err, r, "no memory for packed blocks") : stream_lost(err, r, "source");
-    if (message->flags == PAGES_PLAIN)
-        return 0;
-    if (compressor_unpack(compressor, message->flags, size, bytes, &plain) < 0)
-        return err_set(err, -EBADMSG, "packed BLOCKS do not give the %zu bytes that they need", bytes);
-    memcpy(storage->contents, plain, bytes);
-    return 0;
-}
-
 static int write_blocks(struct storage_in *storage, struct channel *channel, const struct message *message,
                         struct compressor *compressor, struct err *err)
 {
     const struct migration_disks *disks = storage->disks;
     uint8_t head[STREAM_EXTENT_SIZE];
     unsigned disk = message->argument;
+    const uint8_t *data = NULL;
     struct extent extent;
     uint64_t bytes;
     int r = message->size < sizeof(head) ? -EBADMSG : channel_receive(channel, head, sizeof(head));
@@ -144,13 +122,12 @@ static int write_blocks(struct storage_in *storage, struct channel *channel, con
                        (unsigned long long)extent.block, disk);
     bytes = storage_bytes(disks->size[disk], extent.block, extent.count);
     if (extent.kind == RUN_CONTENTS)
-        r = receive_contents(storage, channel, message, compressor, (size_t)bytes, err);
+        r = pages_receive_contents(channel, message, sizeof(head), compressor, bytes, &data, err);
     if (r < 0)
         return r;
     storage->written[disk] = true;
     storage->progress->disk_transferred += STREAM_HEADER_SIZE + message->size;
-    r = disks->write(disks->ctx, disk, extent.block * STREAM_BLOCK_SIZE,
-                     extent.kind == RUN_CONTENTS ? storage->contents : NULL, bytes);
+    r = disks->write(disks->ctx, disk, extent.block * STREAM_BLOCK_SIZE, data, bytes);
     return r < 0 ? trouble(storage, disk, r, "write", err) : 0;
 }
 

@@ -2,10 +2,10 @@
 /* A VM's migrations away: what the migration room asks of the source's machine, and the commands. */
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "backend/block.h"
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/text.h"
 #include "vmm/board.h"
@@ -16,7 +16,7 @@
 #include "vmm/migrate_internal.h"
 #include "vmm/plug.h"
 
-#define FLUSH_SECONDS 2
+#define FLUSH_NS (2 * NANOSECONDS_PER_SECOND)
 
 static int examine_work(struct migrate *migrate, void *argument, struct err *err)
 {
@@ -68,15 +68,13 @@ static int flush_work(struct migrate *migrate, void *argument, struct err *err)
 static void flush_disks(void *ctx)
 {
     struct migrate *migrate = ctx;
-    struct timespec until;
+    int64_t deadline = host_monotonic_ns() + FLUSH_NS;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += FLUSH_SECONDS;
     migrate_in_loop(migrate, flush_work, NULL, NULL);
     pthread_mutex_lock(&migrate->lock);
-    while (migrate->flushing != NULL && !migrate->ending)
-        if (pthread_cond_timedwait(&migrate->changed, &migrate->lock, &until) == ETIMEDOUT)
-            break;
+    while (migrate->flushing != NULL && !migrate->ending &&
+           host_wait(&migrate->changed, &migrate->lock, deadline) != -ETIMEDOUT)
+        ;
     pthread_mutex_unlock(&migrate->lock);
 }
 
