@@ -129,7 +129,7 @@ struct engine_type {
      * With KVM only before a vCPU has run. */
     int (*tsc_set_khz)(struct engine_vm *vm, uint32_t khz, struct err *err);
     /* The counters of all vCPUs, by id, at one and the same moment, while none is inside engine_vcpu_run(): guests rely on how they
-     * stand to each other. */
+     * stand to each other. From tsc_get, or since the VM was made, to tsc_set the deadlines of local APICs in the engine wait. */
     void (*tsc_get)(struct engine_vm *vm, uint64_t *ret_tsc);
     void (*tsc_set)(struct engine_vm *vm, const uint64_t *tsc);
 

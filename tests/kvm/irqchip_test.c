@@ -9,6 +9,7 @@
 
 #include "base/bits.h"
 #include "base/fd.h"
+#include "engine/kvm/internal.h"
 
 #define VECTOR 0x41
 #define HANDLER GUEST_DATA /* where test_load_handler() puts it */
@@ -382,6 +383,46 @@ static void test_irqchip_outside(void **ctx)
     guest_free(guest);
 }
 
+static bool armed(const struct guest *guest)
+{
+    uint64_t deadline = 0;
+
+    assert_int_equal(kvm_get_msr(kvm_vcpu_of(guest->vcpu[0]), 0x6e0, &deadline), 0);
+    return deadline != 0;
+}
+
+/* While time stands no deadline is met, however long that takes; what is saved has it. */
+static void test_deadline_waits(void **ctx)
+{
+    struct guest *guest = guest_new(guest_engine, 1, ENGINE_IRQCHIP);
+    struct lapic_state state, seen;
+    uint64_t tsc[2] = {0};
+
+    guest->type->tsc_set(guest->vm, tsc);
+    assert_int_equal(guest->type->lapic_get(guest->vcpu[0], &state, NULL), 0);
+    state.svr = 0x1ff;
+    state.lvt[LAPIC_LVT_TIMER] = 2 << 17 | VECTOR;
+    state.tsc_deadline = guest->type->vcpu_tsc(guest->vcpu[0]) + guest->type->tsc_khz(guest->vm) * UINT64_C(3600000);
+    assert_int_equal(guest->type->lapic_set(guest->vcpu[0], &state, NULL), 0);
+    assert_int_equal(guest->type->lapic_get(guest->vcpu[0], &seen, NULL), 0);
+    if (seen.tsc_deadline != state.tsc_deadline) {
+        guest_free(guest);
+        SKIP("this host's KVM keeps no deadline");
+    }
+    guest->type->tsc_get(guest->vm, tsc);
+    assert_false(armed(guest));
+    assert_int_equal(guest->type->lapic_get(guest->vcpu[0], &seen, NULL), 0);
+    assert_int_equal(seen.tsc_deadline, state.tsc_deadline);
+    seen.tsc_deadline++; /* as if loaded */
+    assert_int_equal(guest->type->lapic_set(guest->vcpu[0], &seen, NULL), 0);
+    assert_false(armed(guest));
+    guest->type->tsc_set(guest->vm, tsc);
+    assert_true(armed(guest));
+    assert_int_equal(guest->type->lapic_get(guest->vcpu[0], &state, NULL), 0);
+    assert_int_equal(state.tsc_deadline, seen.tsc_deadline);
+    guest_free(guest);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -399,6 +440,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_one_shot_that_ran_out),
         cmocka_unit_test(test_timer_interrupt),
         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_deadline_waits),
         cmocka_unit_test(test_irqchip_outside),
     };
 

@@ -41,6 +41,7 @@ struct kvm_vm {
     int system_fd, fd;
     unsigned capabilities;
     uint32_t tsc_khz; /* what guests are told */
+    bool time_stands; /* deadlines of local APICs wait in kvm_vcpu.deadline for kvm_tsc_set() */
     struct engine_tsc host_tsc;
     size_t run_size; /* bytes of a vCPU's kvm_run mapping */
     size_t xsave_size;
@@ -67,6 +68,7 @@ struct kvm_vcpu {
     int fd;
     struct kvm_run *run;
     struct cpuid_table cpuid; /* as asked for */
+    uint64_t deadline; /* of the local APIC's timer, in TSC ticks, while the VM's time stands; 0: none */
     struct kvm_dirty_gfn *ring; /* NULL unless logging is by ring */
     uint32_t ring_next;
     _Atomic bool kicked;

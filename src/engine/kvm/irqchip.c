@@ -316,7 +316,10 @@ int kvm_lapic_get(struct engine_vcpu *base, struct lapic_state *ret_state, struc
         return err_set(err, r, "KVM does not give the local APIC of CPU %u: %s", vcpu->id, strerror(-r));
     registers_from_kvm(&page, &state);
     timer_from_kvm(&page, (int64_t)now, &state);
-    kvm_get_msr(vcpu, MSR_TSC_DEADLINE, &state.tsc_deadline); /* a CPU without it has none armed */
+    if (vcpu->vm->time_stands)
+        state.tsc_deadline = vcpu->deadline;
+    else
+        kvm_get_msr(vcpu, MSR_TSC_DEADLINE, &state.tsc_deadline); /* a CPU without it has none armed */
     *ret_state = state;
     return 0;
 }
@@ -329,7 +332,7 @@ int kvm_lapic_set(struct engine_vcpu *base, const struct lapic_state *state, str
     int r;
 
     /* The base first, because it says in which mode the page is to be read; the deadline last, because it counts only in
-     * the mode that the timer's LVT entry selects. */
+     * the mode that the timer's LVT entry selects, and only when time goes on. */
     if ((r = kvm_set_msr(vcpu, MSR_APIC_BASE, state->base_msr)) < 0 ||
         (r = kvm_ioctl(vcpu->fd, KVM_GET_LAPIC, &page)) < 0 || (r = kvm_clock_get(&vcpu->vm->base, &now)) < 0)
         return err_set(err, r, "KVM refuses the APIC base of CPU %u: %s", vcpu->id, strerror(-r));
@@ -338,7 +341,9 @@ int kvm_lapic_set(struct engine_vcpu *base, const struct lapic_state *state, str
     r = kvm_ioctl(vcpu->fd, KVM_SET_LAPIC, &page);
     if (r < 0)
         return err_set(err, r, "KVM refuses the local APIC of CPU %u: %s", vcpu->id, strerror(-r));
-    if (state->tsc_deadline != 0 && kvm_set_msr(vcpu, MSR_TSC_DEADLINE, state->tsc_deadline) < 0)
+    if (vcpu->vm->time_stands)
+        vcpu->deadline = state->tsc_deadline;
+    else if (state->tsc_deadline != 0 && kvm_set_msr(vcpu, MSR_TSC_DEADLINE, state->tsc_deadline) < 0)
         kvm_refused(vcpu->vm, KVM_REFUSED_MSR, MSR_TSC_DEADLINE, state->tsc_deadline);
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "x86/cpuid_tsc.h"
 
 #define MSR_TSC 0x10
+#define MSR_TSC_DEADLINE 0x6e0
 
 /* Kernels before 5.19 tell the frequency to a vCPU only. */
 static int khz_of_a_vcpu(int vm_fd)
@@ -65,6 +66,7 @@ int kvm_tsc_init(struct kvm_vm *vm, struct err *err)
 {
     int r = read_host_tsc(vm->system_fd, &vm->host_tsc, err);
 
+    vm->time_stands = true;
     vm->tsc_khz = vm->config.tsc_khz != 0 ? vm->config.tsc_khz : vm->host_tsc.khz;
     return r < 0 ? r : check(&vm->host_tsc, vm->tsc_khz, err);
 }
@@ -129,6 +131,36 @@ uint64_t kvm_vcpu_tsc(struct engine_vcpu *base)
     return tsc;
 }
 
+/* KVM's timers and counters run on while no vCPU does. A deadline that they met there would come too early once kvm_tsc_set() has put the
+ * counter back, so it is taken away; also one that KVM has met and not yet told the guest. */
+static void hold_deadlines(struct kvm_vm *vm)
+{
+    if (vm->time_stands)
+        return;
+    for (unsigned i = 0; i < vm->config.cpus; i++) {
+        struct kvm_vcpu *vcpu = vm->vcpu[i];
+
+        if (vcpu == NULL)
+            continue;
+        vcpu->deadline = 0;
+        kvm_get_msr(vcpu, MSR_TSC_DEADLINE, &vcpu->deadline); /* a CPU without it has none armed */
+        if (vcpu->deadline != 0)
+            kvm_set_msr(vcpu, MSR_TSC_DEADLINE, 0);
+    }
+    vm->time_stands = true;
+}
+
+static void release_deadlines(struct kvm_vm *vm)
+{
+    vm->time_stands = false;
+    for (unsigned i = 0; i < vm->config.cpus; i++) {
+        struct kvm_vcpu *vcpu = vm->vcpu[i];
+
+        if (vcpu != NULL && vcpu->deadline != 0 && kvm_set_msr(vcpu, MSR_TSC_DEADLINE, vcpu->deadline) < 0)
+            kvm_refused(vm, KVM_REFUSED_MSR, MSR_TSC_DEADLINE, vcpu->deadline);
+    }
+}
+
 /* They can only be read one behind the other. Less than a second away from the first one's is the time that this took, or what
  * kvm_tsc_set would make the same anyhow. */
 void kvm_tsc_get(struct engine_vm *base, uint64_t *ret_tsc)
@@ -136,6 +168,7 @@ void kvm_tsc_get(struct engine_vm *base, uint64_t *ret_tsc)
     struct kvm_vm *vm = kvm_vm_of(base);
     uint64_t first = 0, second = vm->tsc_khz * UINT64_C(1000);
 
+    hold_deadlines(vm);
     for (unsigned i = 0; i < vm->config.cpus; i++) {
         if (vm->vcpu[i] == NULL)
             continue;
@@ -155,4 +188,5 @@ void kvm_tsc_set(struct engine_vm *base, const uint64_t *tsc)
     for (unsigned i = 0; i < vm->config.cpus; i++)
         if (vm->vcpu[i] != NULL)
             kvm_set_msr(vm->vcpu[i], MSR_TSC, tsc[i]);
+    release_deadlines(vm);
 }
