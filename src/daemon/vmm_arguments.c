@@ -181,29 +181,33 @@ static const char *tsc_frequency(const xmlNode *clock)
 }
 
 /* "model,+feature,-feature,tsc-frequency=hertz" as --cpu takes it. */
-static void add_cpu(const struct domain *domain, struct vmm_arguments *arguments)
+static int add_cpu(const struct domain *domain, struct vmm_arguments *arguments, struct err *err)
 {
     const xmlNode *cpu = xml_first(definition_root(domain->live), "cpu");
     const char *model = xml_child_content(cpu, "model");
     const char *hertz = tsc_frequency(xml_first(definition_root(domain->live), "clock"));
-    char text[1024];
+    char text[8192];
+    int r = 0;
 
     if (cpu == NULL)
-        return;
+        return 0;
     if (tree_is(cpu, "mode", "host-passthrough"))
         model = "host";
     else if (tree_is(cpu, "mode", "maximum") || model == NULL)
         model = "max";
-    text_format(text, sizeof(text), "%s", model);
-    for (const xmlNode *feature = xml_first(cpu, "feature"); feature != NULL; feature = xml_next(feature, "feature")) {
+    r = text_format(text, sizeof(text), "%s", model);
+    for (const xmlNode *feature = xml_first(cpu, "feature"); r == 0 && feature != NULL; feature = xml_next(feature, "feature")) {
+        bool without = tree_is(feature, "policy", "disable") || tree_is(feature, "policy", "forbid");
         size_t used = strlen(text);
 
-        text_format(text + used, sizeof(text) - used, ",%c%s", tree_is(feature, "policy", "disable") ? '-' : '+',
-                    xml_attribute(feature, "name"));
+        r = text_format(text + used, sizeof(text) - used, ",%c%s", without ? '-' : '+', xml_attribute(feature, "name"));
     }
-    if (hertz != NULL)
-        text_format(text + strlen(text), sizeof(text) - strlen(text), ",tsc-frequency=%s", hertz);
+    if (r == 0 && hertz != NULL)
+        r = text_format(text + strlen(text), sizeof(text) - strlen(text), ",tsc-frequency=%s", hertz);
+    if (r < 0)
+        return err_set(err, -E2BIG, "the model and features of the domain's <cpu> have more than %zu characters", sizeof(text) - 1);
     add_option(arguments, "cpu", text);
+    return 0;
 }
 
 /* A file is opened here: the VM's user need not have the right to. */
@@ -281,11 +285,12 @@ static int add_boot(const struct domain *domain, const struct process_options *o
     return r < 0 ? r : add_boot_file(arguments, "initrd", xml_child_content(os, "initrd"), boots, err);
 }
 
-static void add_machine(struct domain *domain, bool incoming, struct vmm_arguments *arguments)
+static int add_machine(struct domain *domain, bool incoming, struct vmm_arguments *arguments, struct err *err)
 {
     const xmlNode *root = definition_root(domain->live), *os = xml_first(root, "os");
     const char *reboot = xml_child_content(root, "on_reboot");
     char control[PATH_MAX], number[32];
+    int r;
 
     domain_path(domain, FILE_CONTROL, control);
     add(arguments, "%s", domain->daemon->host->vmm);
@@ -295,13 +300,16 @@ static void add_machine(struct domain *domain, bool incoming, struct vmm_argumen
     add_option(arguments, "cpus", number);
     text_format(number, sizeof(number), "%" PRIu64 "K", domain->live->memory_kib);
     add_option(arguments, "memory", number);
-    add_cpu(domain, arguments);
+    r = add_cpu(domain, arguments, err);
+    if (r < 0)
+        return r;
     add_option(arguments, "append", xml_child_content(os, "cmdline"));
     add_option(arguments, "control", control);
     if (!incoming) /* else the guest goes on by itself when it has come */
         add(arguments, "--paused");
     if (reboot != NULL && text_equal(reboot, "destroy"))
         add(arguments, "--no-reboot");
+    return 0;
 }
 
 /* VMs' user may mostly not open it; the VM says so itself when it can't be had. */
@@ -322,12 +330,12 @@ static int add_userfaultfd(struct vmm_arguments *arguments, struct err *err)
 int vmm_arguments_make(struct domain *domain, const struct process_options *options, struct vmm_arguments *ret_arguments, struct err *err)
 {
     struct vmm_arguments arguments = {0};
-    int r;
+    int r = add_machine(domain, options->incoming != NULL, &arguments, err);
 
-    add_machine(domain, options->incoming != NULL, &arguments);
     add_option(&arguments, "load", options->load);
     add_option(&arguments, "incoming", options->incoming);
-    r = add_boot(domain, options, &arguments, err);
+    if (r == 0)
+        r = add_boot(domain, options, &arguments, err);
     if (r == 0 && options->postcopy)
         r = add_userfaultfd(&arguments, err);
     if (r == 0)

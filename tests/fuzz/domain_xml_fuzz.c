@@ -15,6 +15,10 @@ static const char *const seeds[] = {
     "</devices></domain>",
     "<domain type='kvm'><name>b</name><uuid>00000000-0000-0000-0000-000000000001</uuid><memory>65536</memory><vcpu>2</vcpu>"
     "<metadata><x:y xmlns:x='urn:x'>t<x:z/>u <x:z> </x:z></x:y></metadata><cpu mode='custom'><model>x86-64-v2</model></cpu></domain>",
+    "<domain type='kvm'><name>c</name><memory>65536</memory><vcpu>4</vcpu><os><type>hvm</type><kernel>/k</kernel></os>"
+    "<cpu mode='custom' match='exact'><model fallback='forbid'>x86-64-v2</model><topology sockets='2' cores='2' threads='1'/>"
+    "<feature policy='require' name='smap'/><feature policy='disable' name='popcnt'/></cpu><clock offset='utc'><timer name='tsc' "
+    "frequency='2596136000'/><timer name='hpet' present='no'/></clock></domain>",
 };
 
 static struct host host = {.vmm = "/usr/bin/ferry-vmm", .kvm = true, .cpus_max = 8};
