@@ -265,11 +265,29 @@ static void test_impossible(void **ctx)
     guest_free(guest);
 }
 
+/* A state that has a wall clock leaves the guest's memory alone. */
+static void test_wall_clock(void **ctx)
+{
+    struct guest *guest = guest_new(guest_engine, 1, 0);
+    struct x86_state state = guest_get_state(guest, 0);
+    static const uint8_t bytes[16] = "what is there";
+    uint8_t after[sizeof(bytes)];
+
+    assert_int_equal(memory_write(guest->memory, GUEST_DATA, bytes, sizeof(bytes)), 0);
+    state.msr.kvm_wall_clock = GUEST_DATA;
+    guest_set_state(guest, 0, &state);
+    assert_int_equal(memory_read(guest->memory, GUEST_DATA, after, sizeof(after)), 0);
+    assert_memory_equal(after, bytes, sizeof(bytes));
+    assert_true(guest->notice_count > 0 || guest_get_state(guest, 0).msr.kvm_wall_clock == GUEST_DATA);
+    guest_free(guest);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_user_round_trip), cmocka_unit_test(test_events),
         cmocka_unit_test(test_exception_payload), cmocka_unit_test(test_new_cpus), cmocka_unit_test(test_impossible),
+        cmocka_unit_test(test_wall_clock),
     };
 
     return GUEST_MAIN(argc, argv, tests);

@@ -13,6 +13,7 @@
 #include "x86/state.h"
 
 #define MSR_TSC 0x10
+#define WALL_CLOCK_SIZE 12u /* struct pvclock_wall_clock */
 #define TSC_SECONDS_MAX 5 /* more may not pass between setting the TSC and reading it */
 
 struct msr_slot {
@@ -137,6 +138,20 @@ static bool is_kept(struct kvm_vcpu *vcpu, const struct msr_slot *slot, bool tak
     return taken && found == set;
 }
 
+/* Where the guest has its wall clock KVM writes the time of day as the MSR is set, by a clock that is not yet the VM's. The guest has
+ * memory of its own there; only when it sets the MSR itself does it ask for that. */
+static int set_but_guest_memory(struct kvm_vcpu *vcpu, struct kvm_msr_entry *entries, unsigned count, uint64_t wall_clock, bool *done)
+{
+    struct memory *memory = vcpu->vm->config.memory;
+    uint8_t page[WALL_CLOCK_SIZE];
+    bool there = wall_clock != 0 && memory_read(memory, wall_clock, page, sizeof(page)) == 0;
+    int r = transfer(vcpu, KVM_SET_MSRS, entries, count, done);
+
+    if (there)
+        memory_write(memory, wall_clock, page, sizeof(page));
+    return r;
+}
+
 int kvm_set_msrs(struct kvm_vcpu *vcpu, const struct x86_msrs *msrs, struct err *err)
 {
     struct kvm_msr_entry entries[ARRAY_SIZE(slots)] = {0};
@@ -146,7 +161,7 @@ int kvm_set_msrs(struct kvm_vcpu *vcpu, const struct x86_msrs *msrs, struct err 
 
     for (unsigned i = 0; i < ARRAY_SIZE(slots); i++)
         entries[i] = (struct kvm_msr_entry){.index = slots[i].index, .data = *member(&set, &slots[i])};
-    r = transfer(vcpu, KVM_SET_MSRS, entries, ARRAY_SIZE(slots), done);
+    r = set_but_guest_memory(vcpu, entries, ARRAY_SIZE(slots), msrs->kvm_wall_clock, done);
     if (r < 0)
         return err_set(err, r, "KVM refuses the MSRs of CPU %u: %s", vcpu->id, strerror(-r));
     r = kvm_get_msrs(vcpu, &found, err);
