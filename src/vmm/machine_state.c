@@ -23,8 +23,7 @@
 
 #define SECTIONS_MAX (16u << 20) /* bytes */
 #define RUN_MAX (1u << 20)       /* bytes of RAM in one run */
-#define MACHINE_VERSION 1        /* of section machine, and of section cpu */
-#define CPU_VERSION 1
+#define CPU_VERSION 1            /* of section cpu */
 
 struct file_header {
     char magic[8];
@@ -39,16 +38,7 @@ struct run_header {
     uint64_t size;    /* bytes that follow, whole pages */
 };
 
-struct machine_state {
-    int64_t clock_ns;
-    uint64_t guest_clock_ns;
-    uint32_t cpus;
-    uint8_t halted[ENGINE_CPUS_MAX];
-    uint32_t tsc_khz; /* 0: not told; then it is this VM's */
-    uint16_t xsave_offset[X86_XSTATE_COMPONENTS]; /* struct cpuid_xsave_layout; 0: not told */
-};
-
-static const struct field machine_fields[] = {
+const struct field machine_state_fields[] = {
     FIELD(1, struct machine_state, clock_ns),
     FIELD(2, struct machine_state, guest_clock_ns),
     FIELD(3, struct machine_state, cpus),
@@ -71,7 +61,7 @@ int machine_save_sections(struct machine *machine, struct buffer *out, struct er
     memcpy(own.xsave_offset, layout.offset, sizeof(own.xsave_offset));
     for (unsigned i = 0; i < machine->cpu_count; i++)
         own.halted[i] = machine->cpu[i].halted;
-    r = section_write(out, "machine", 0, MACHINE_VERSION, machine_fields, &own);
+    r = section_write(out, "machine", 0, MACHINE_STATE_VERSION, machine_state_fields, &own);
     for (unsigned i = 0; r == 0 && i < machine->cpu_count; i++) {
         struct x86_state state = {0};
 
@@ -189,10 +179,10 @@ static int load_machine_section(struct machine *machine, const struct section *s
 {
     struct machine_state own = {0};
     struct cpuid_xsave_layout layout;
-    int r = section_check_version(section, MACHINE_VERSION, err);
+    int r = section_check_version(section, MACHINE_STATE_VERSION, err);
 
     if (r == 0)
-        r = section_read(section, machine_fields, &own, sizeof(own), err);
+        r = section_read(section, machine_state_fields, &own, sizeof(own), err);
     if (r < 0)
         return r;
     if (own.cpus != machine->cpu_count)

@@ -25,6 +25,7 @@
 #include "devices/virtio/console.h"
 #include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
+#include "vmm/machine_state.h"
 #include "x86/state.h"
 
 #define LAYOUT_MAX (1 << 20) /* bytes of text */
@@ -66,6 +67,8 @@ static void print_layout(struct buffer *out)
 {
     assert_int_equal(buffer_printf(out, "cpu version=1\n"), 0);
     print_fields(out, x86_state_fields, 1);
+    assert_int_equal(buffer_printf(out, "machine version=%u\n", MACHINE_STATE_VERSION), 0);
+    print_fields(out, machine_state_fields, 1);
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         assert_int_equal(buffer_printf(out, "%s version=%u\n", types[i]->name, types[i]->version), 0);
         if (types[i]->fields != NULL)
@@ -98,6 +101,7 @@ static void test_layout(void **state)
 static void test_tables_are_sound(void **state)
 {
     assert_table_is_sound(x86_state_fields, sizeof(struct x86_state));
+    assert_table_is_sound(machine_state_fields, sizeof(struct machine_state));
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         assert_true(types[i]->state_offset + types[i]->state_size <= types[i]->size);
         if (types[i]->fields != NULL)
