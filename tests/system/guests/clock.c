@@ -3,7 +3,8 @@
  * besides, half of them in HLT.
  *
  * A key makes it print the letter of its next turn, a to z. What is wrong makes it print a sentence and end: a time stamp counter or a
- * kvmclock that goes back, a time page that is not valid or not stable, a deadline that comes early, twice or not at all. */
+ * kvmclock that goes back, a time page that is not valid or not stable, a time of its start that changes and was not asked for anew, a
+ * deadline that comes early, twice or not at all. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -18,7 +19,7 @@ __asm__(".section .text.start, \"ax\"\n"
         ".text\n");
 
 enum { COM1 = 0x3f8, PM1A_CONTROL = 0x604, PIC_MASK = 0x21, PIC2_MASK = 0xa1, VECTOR = 0x40 };
-enum { MSR_TSC_DEADLINE = 0x6e0, MSR_SYSTEM_TIME = 0x4b564d01, LAPIC_TIMER_DEADLINE = 2 << 17 };
+enum { MSR_TSC_DEADLINE = 0x6e0, MSR_WALL_CLOCK = 0x4b564d00, MSR_SYSTEM_TIME = 0x4b564d01, LAPIC_TIMER_DEADLINE = 2 << 17 };
 enum { LAPIC_EOI = 0xb0, LAPIC_SVR = 0xf0, LAPIC_LVT_TIMER = 0x320 };
 #define LAPIC 0xfee00000u
 #define LOST_TICKS (UINT64_C(1) << 37) /* behind its deadline: half a minute and more */
@@ -31,6 +32,11 @@ static struct { /* pvclock_vcpu_time_info */
     int8_t shift;
     uint8_t flags, pad2[2];
 } page __attribute__((aligned(64)));
+
+static volatile struct { /* pvclock_wall_clock: the time of day at kvmclock's 0 */
+    uint32_t version, seconds, ns;
+} start;
+static uint32_t started, start_version;
 
 static volatile uint64_t fired_at; /* what the handler has read */
 static volatile uint32_t fired;
@@ -139,6 +145,8 @@ static void look(void)
         wrong("kvmclock goes back", ns, last_ns);
     if (page.mul == 0 || (page.flags & 1) == 0)
         wrong("time page", page.mul, page.flags);
+    if (start.seconds != started || start.version != start_version)
+        wrong("time of the start", start.seconds, started);
     last_tsc = tsc;
     last_ns = ns;
 }
@@ -199,6 +207,11 @@ static void set_up(void)
     lapic_write(LAPIC_LVT_TIMER, LAPIC_TIMER_DEADLINE | VECTOR);
     __asm__ volatile("mfence" : : : "memory");
     wrmsr(MSR_SYSTEM_TIME, (uint32_t)&page | 1);
+    wrmsr(MSR_WALL_CLOCK, (uint32_t)&start);
+    started = start.seconds;
+    start_version = start.version;
+    if (started < 1700000000)
+        wrong("time of day", started, start_version);
     __asm__ volatile("sti");
 }
 
