@@ -31,6 +31,7 @@ struct daemon_config {
     char *pki_dir;      /* cacert.pem, servercert.pem, serverkey.pem; NULL: libvirt's places */
     char *user, *group; /* that VMMs run as; NULL: ferryd's own */
     char *migration_host; /* name or address at which other hosts reach this one; NULL: the host's name */
+    char *migration_tls_dir; /* certificates of migrations by TLS: ca-cert.pem and so on; NULL: QEMU's place */
     unsigned migration_port_first, migration_port_last;
     char *default_network; /* "autostart", "define" or "none": what becomes of libvirt's network "default" at the first start */
     bool verbose;

@@ -31,11 +31,15 @@ enum migration_flag {
     MIGRATE_COPY = MIGRATE_NON_SHARED_DISK | MIGRATE_NON_SHARED_INC, /* one and the same here: what is there already is not sent */
     MIGRATE_CHANGE_PROTECTION = 0x100,
     MIGRATE_UNSAFE = 0x200,
+    MIGRATE_COMPRESSED = 0x800,
     MIGRATE_ABORT_ON_ERROR = 0x1000,
     MIGRATE_AUTO_CONVERGE = 0x2000,
     MIGRATE_POSTCOPY = 0x8000,
+    MIGRATE_TLS = 0x10000,
+    MIGRATE_PARALLEL = 0x20000,
     MIGRATE_POSTCOPY_RESUME = 0x80000,
 };
+#define MIGRATE_FLAGS 0x1fffffu /* all that libvirt 9.0 knows */
 
 #define MIGRATION_DISKS_MAX 64
 
@@ -77,6 +81,9 @@ struct migration_request {
     uint64_t bandwidth_mib, postcopy_bandwidth_mib; /* 0: not said */
     const char *disk[MIGRATION_DISKS_MAX];          /* targets of those that are copied, none: all that are not shared */
     unsigned disks;
+    const char *compression, *tls_destination; /* QEMU's multifd-compression and tls-hostname; NULL: not said */
+    bool delta;                                /* QEMU's xbzrle */
+    uint64_t delta_cache, connections, throttle_initial, throttle_increment; /* QEMU's units; 0: not said */
     uint32_t flags;
 };
 int migration_read_request(const struct rpc_param *params, size_t count, uint32_t flags, struct migration_request *ret_request,

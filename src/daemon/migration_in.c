@@ -131,6 +131,7 @@ static int choose_address(struct daemon *daemon, const struct migration_request 
 {
     const char *host = daemon->config.migration_host != NULL ? daemon->config.migration_host : daemon->host->name;
     const char *given = request->uri, *port = NULL;
+    char text[16] = "";
     unsigned number = 0;
     int r = 0;
 
@@ -146,10 +147,10 @@ static int choose_address(struct daemon *daemon, const struct migration_request 
         r = choose_port(daemon, &number, err);
     if (r < 0)
         return r;
-    if (port != NULL)
-        text_format(listen_at, size, "tcp:%s:%s", request->listen_address != NULL ? request->listen_address : "", port + 1);
-    else
-        text_format(listen_at, size, "tcp:%s:%u", request->listen_address != NULL ? request->listen_address : "", number);
+    if (port == NULL)
+        text_format(text, sizeof(text), "%u", number);
+    text_format(listen_at, size, "%s:%s:%s", (request->flags & MIGRATE_TLS) != 0 ? "tls" : "tcp",
+                request->listen_address != NULL ? request->listen_address : "", port != NULL ? port + 1 : text);
     if (given != NULL && port == NULL)
         text_format(ret_uri, size, "%s:%u", given, number);
     else if (given != NULL)
@@ -369,6 +370,7 @@ static int await_loss(struct domain *domain, struct err *err)
 static int prepare_again(struct daemon *daemon, struct definition *definition, const char *listen_at, struct err *err)
 {
     struct domain *domain = inventory_find_uuid(daemon, definition->uuid);
+    char address[512];
     int r;
 
     if (domain == NULL) {
@@ -379,8 +381,10 @@ static int prepare_again(struct daemon *daemon, struct definition *definition, c
     definition_free(definition);
     domain_hold(domain);
     r = await_loss(domain, err);
-    if (r == 0)
-        r = monitor_call(domain->monitor, "migrate-recover", json_pack("{s:s}", "uri", listen_at), NULL, err);
+    if (r == 0) {
+        migration_vmm_address(listen_at, comes(domain) ? domain->migration->flags : 0, address); /* by TLS, if it began so */
+        r = monitor_call(domain->monitor, "migrate-recover", json_pack("{s:s}", "uri", address), NULL, err);
+    }
     domain_release(domain);
     return r;
 }

@@ -77,29 +77,6 @@ int migration_begin(struct domain *domain, const struct client *client, const st
     return r;
 }
 
-/* MiB a second as clients say it; libvirt's way to say "no limit" is a huge number. */
-static json_t *bytes_a_second(uint64_t mib)
-{
-    return json_integer((json_int_t)(mib > UINT64_C(1) << 30 ? 0 : mib << 20));
-}
-
-static uint64_t postcopy_mib(const struct domain *domain, const struct migration_request *request)
-{
-    return request->postcopy_bandwidth_mib != 0 ? request->postcopy_bandwidth_mib : domain->limits.postcopy_mib;
-}
-
-static int set_limits(struct domain *domain, const struct migration_request *request, struct err *err)
-{
-    json_t *parameters = json_object();
-
-    json_object_set_new(parameters, "max-bandwidth",
-                        bytes_a_second(request->bandwidth_mib != 0 ? request->bandwidth_mib : domain->limits.bandwidth_mib));
-    json_object_set_new(parameters, "max-postcopy-bandwidth", bytes_a_second(postcopy_mib(domain, request)));
-    json_object_set_new(parameters, "downtime-limit",
-                        json_integer(domain->limits.downtime_ms != 0 ? (json_int_t)domain->limits.downtime_ms : 300));
-    return monitor_call(domain->monitor, "migrate-set-parameters", parameters, NULL, err);
-}
-
 static uint64_t number(const json_t *object, const char *name)
 {
     json_int_t value = json_integer_value(json_object_get(object, name));
@@ -189,11 +166,12 @@ static int resume(struct domain *domain, bool patient, const struct err *why, st
     return 0;
 }
 
+/* Not OPERATION_FAILED: that one libvirt's clients replace by what finish says, which knows less. */
 static int why_not(const struct domain *domain, const struct err *why, struct err *err)
 {
     if (domain->job_abort)
         return err_set(err, RPC_FAULT(RPC_OPERATION_ABORTED), "operation aborted: migration out job: canceled by client");
-    return err_set(err, RPC_FAULT(RPC_OPERATION_FAILED), "operation failed: migration out job: %s",
+    return err_set(err, RPC_FAULT(RPC_INTERNAL_ERROR), "operation failed: migration out job: %s",
                    why->message[0] != 0 ? why->message : "it failed without a reason");
 }
 
@@ -242,25 +220,6 @@ void migration_take_state(struct domain *domain)
     json_decref(status);
 }
 
-/* "tcp://host:port" of QEMU's older users is the VM's "tcp:host:port". */
-static void vmm_address(const char *uri, char out[static 512])
-{
-    const char *rest = text_starts_with(uri, "tcp://") ? uri + strlen("tcp://") : NULL;
-
-    if (rest != NULL)
-        text_format(out, 512, "tcp:%.*s", (int)strcspn(rest, "/"), rest);
-    else
-        text_format(out, 512, "%s", uri);
-}
-
-/* A list of one, for every migration: what was asked for the last time does not count. */
-static int set_postcopy(struct domain *domain, bool on, struct err *err)
-{
-    json_t *arguments = json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "postcopy-ram", "state", on);
-
-    return monitor_call(domain->monitor, "migrate-set-capabilities", arguments, NULL, err);
-}
-
 int migration_start_postcopy(struct domain *domain, struct err *err)
 {
     int r = domain_need_active(domain, err);
@@ -291,15 +250,13 @@ int migration_pause_postcopy(struct domain *domain, struct err *err)
 static int transfer(struct domain *domain, const struct migration_request *request, struct err *err)
 {
     json_t *disks = NULL;
-    int r = set_limits(domain, request, err);
+    int r = migration_set_parameters(domain, request, err);
 
-    if (r == 0)
-        r = set_postcopy(domain, (request->flags & MIGRATE_POSTCOPY) != 0, err);
     if (r == 0)
         r = migration_choose_disks(domain, request, &disks, err);
     if (r < 0)
         return r;
-    vmm_address(request->uri, domain->migration->address);
+    migration_vmm_address(request->uri, request->flags, domain->migration->address);
     domain_write_status(domain);
     r = monitor_call(domain->monitor, "migrate",
                      json_pack("{s:s, s:b, s:o*}", "uri", domain->migration->address, "blk", (request->flags & MIGRATE_COPY) != 0,
@@ -372,12 +329,11 @@ static int perform_again(struct domain *domain, const struct migration_request *
     struct migration *migration = domain->migration;
     struct err why = ERR_INIT;
     char status[32];
-    int r = monitor_call(domain->monitor, "migrate-set-parameters",
-                         json_pack("{s:o}", "max-postcopy-bandwidth", bytes_a_second(postcopy_mib(domain, request))), NULL, err);
+    int r = migration_set_postcopy_bandwidth(domain, request, err);
 
     if (r < 0)
         return r;
-    vmm_address(request->uri, migration->address);
+    migration_vmm_address(request->uri, migration->flags, migration->address);
     migration_note_cookie(domain, request->cookie, request->cookie_size, request->name);
     migration->held = false;
     migration->tries = 0;

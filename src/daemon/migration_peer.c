@@ -29,6 +29,7 @@ static int remote_prepare(struct remote_client *remote, const struct migration_r
     put_text_param(&list, "destination_name", request->name);
     put_text_param(&list, "migrate_uri", request->uri);
     put_text_param(&list, "listen_address", request->listen_address);
+    put_text_param(&list, "persistent_xml", request->persistent_xml);
     rpc_params_end(&list);
     xdr_put_opaque(remote_arguments(remote), cookie->data, cookie->size);
     xdr_put_u32(remote_arguments(remote), request->flags & ~(uint32_t)MIGRATE_CHANGE_PROTECTION);

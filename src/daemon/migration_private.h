@@ -16,6 +16,12 @@ int migration_record(struct domain *domain, const struct client *client, bool in
  * one. */
 int migration_query(struct domain *domain, char ret_status[static 32], struct err *err);
 
+/* migration_parameters.c: what was asked for, to the VM that sends; what was not, as if nothing ever had been. */
+int migration_set_parameters(struct domain *domain, const struct migration_request *request, struct err *err);
+int migration_set_postcopy_bandwidth(struct domain *domain, const struct migration_request *request, struct err *err);
+/* A client's URI as the VM has it: "tcp://HOST:PORT" of QEMU's older users too is "tcp:HOST:PORT", or "tls:HOST:PORT" with MIGRATE_TLS. */
+void migration_vmm_address(const char *uri, uint32_t flags, char ret_address[static 512]);
+
 bool migration_owns_job(const struct domain *domain, const struct client *client);
 /* What the domain is after a migration that went nowhere. */
 void migration_take_state(struct domain *domain);

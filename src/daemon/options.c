@@ -36,6 +36,7 @@ static const struct option options[] = {
     {"group", "NAME", "and this group", TEXT(group)},
     {"default-network", "WHAT", "network default at the first start: autostart, define or none (default: define)",
      TEXT(default_network)},
+    {"migration-tls-dir", "DIR", "certificates for migrations by TLS (default: /etc/pki/qemu)", TEXT(migration_tls_dir)},
     {"migration-host", "NAME", "where other hosts reach this one (default: its name)", TEXT(migration_host)},
 };
 

@@ -305,6 +305,7 @@ static int add_machine(struct domain *domain, bool incoming, struct vmm_argument
         return r;
     add_option(arguments, "append", xml_child_content(os, "cmdline"));
     add_option(arguments, "control", control);
+    add_option(arguments, "tls-dir", domain->daemon->config.migration_tls_dir);
     if (!incoming) /* else the guest goes on by itself when it has come */
         add(arguments, "--paused");
     if (reboot != NULL && text_equal(reboot, "destroy"))

@@ -16,6 +16,8 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "migration"))
+from certificates import authority  # noqa: E402 pylint: disable=wrong-import-position
+from migration import Qmp  # noqa: E402 pylint: disable=wrong-import-position
 from proxy import Proxy  # noqa: E402 pylint: disable=wrong-import-position
 
 from interop import BUILD, GUESTS, LIMIT, Daemon, InteropTest, main, need
@@ -24,15 +26,18 @@ from ports import free_port
 need("virsh")
 
 
-class Migrate(InteropTest):
-    OPTIONS = ("--hostname", "kvm1", "--migration-host", "127.0.0.1")
+class Pair(InteropTest):
+    """Two ferryds, and a VM of the first one."""
+
+    OPTIONS, TLS = ("--hostname", "kvm1", "--migration-host", "127.0.0.1"), ()
 
     def setUp(self):
         super().setUp()
         directory = tempfile.TemporaryDirectory(prefix="ferry-")  # pylint: disable=consider-using-with
         self.addCleanup(directory.cleanup)
         self.port = free_port()
-        self.other = Daemon(directory.name, "--hostname", "kvm2", "--migration-host", "127.0.0.1", "--listen-tcp", f"127.0.0.1:{self.port}")
+        self.other_options = ("--hostname", "kvm2", "--migration-host", "127.0.0.1", "--listen-tcp", f"127.0.0.1:{self.port}")
+        self.other = Daemon(directory.name, *self.other_options, *self.TLS)
         self.addCleanup(self.clean_up_other)
         self.disk = self.place / "disk.img"
         self.disk.write_bytes(bytes(1 << 20))
@@ -77,6 +82,8 @@ class Migrate(InteropTest):
                 count += pathlib.Path(f"/proc/{path.read_text().strip()}").exists()
         return count
 
+
+class Migrate(Pair):
     def test_by_the_client(self):
         self.start()
         done = subprocess.run(["virsh", "-c", self.daemon.uri, "migrate", "--live", "--verbose", "t1", self.tcp], stdin=subprocess.DEVNULL,
@@ -184,7 +191,12 @@ class Migrate(InteropTest):
                 (("t1", "--p2p", self.daemon.uri), "same host"),
                 (("t1", "--p2p", "qemu+tcp://127.0.0.1:1/system"), "127.0.0.1:1"),
                 (("t1", "--p2p", "qemu+carrier://x/system"), "transport 'carrier' of the URI is not supported"),
-                (("t1", "--parallel", self.tcp), "parallel connections"),
+                (("t1", "--zerocopy", "--parallel", self.tcp), "zero-copy"),
+                (("t1", "--parallel-connections", "3", self.tcp), "needs the flag VIR_MIGRATE_PARALLEL"),
+                (("t1", "--compressed", "--comp-methods", "zlib", self.tcp), "there are zstd, lz4"),
+                (("t1", "--compressed", "--comp-methods", "zstd,lz4", self.tcp), "by both 'zstd' and 'lz4'"),
+                (("t1", "--copy-storage-all", "--copy-storage-synchronous-writes", self.tcp), "synchronous writes"),
+                (("t1", "--tls", self.tcp), "ca-cert.pem"),
                 (("t1", "--migrateuri", "rdma:127.0.0.1:1", self.tcp), "there is tcp only")):
             with self.subTest(arguments):
                 self.assertIn(sentence, self.refused("migrate", "--live", *arguments))
@@ -247,6 +259,45 @@ class Migrate(InteropTest):
         self.virsh("migrate", "--live", "--postcopy", "--postcopy-after-precopy", "t1", self.tcp)
         self.assert_moved()
 
+    def parameters(self):
+        """What the VM here has been told of its migration."""
+        with Qmp(next((self.place / "run" / "vm").glob("*/qmp")), LIMIT) as qmp:
+            qmp.negotiate()
+            on = {item["capability"] for item in qmp.call("query-migrate-capabilities") if item["state"]}
+            return qmp.call("query-migrate-parameters"), on
+
+    def test_parallel_and_compressed(self):
+        """Each migration as its own options say, whatever the last one's did."""
+        self.start("dirty", disk=False)
+        for options, expected, capabilities in (
+                (("--parallel", "--parallel-connections", "3", "--compressed", "--comp-methods", "zstd,xbzrle", "--comp-xbzrle-cache", "1048576"),
+                 {"multifd-channels": 3, "multifd-compression": "zstd", "xbzrle-cache-size": 1048576}, {"multifd", "xbzrle"}),
+                (("--compressed", "--auto-converge", "--auto-converge-initial", "30", "--auto-converge-increment", "15"),
+                 {"multifd-compression": "auto", "cpu-throttle-initial": 30, "cpu-throttle-increment": 15}, {"xbzrle"}),
+                (("--p2p",), {"multifd-compression": "none", "cpu-throttle-initial": 20, "xbzrle-cache-size": 64 << 20}, set())):
+            with self.subTest(options):
+                port = free_port()
+                proxy = Proxy(("127.0.0.2", port), ("127.0.0.1", port), "ACCEPT", lambda _: None)
+                self.addCleanup(proxy.close)
+                process = self.virsh_in_background("migrate", "--live", *options, "--migrateuri", f"tcp:127.0.0.2:{port}", "--listen-address",
+                                                   "127.0.0.1", "t1", self.tcp)
+                self.assertTrue(proxy.done.wait(LIMIT), proxy.seen)
+                told, on = self.parameters()
+                proxy.cut()
+                self.assertIn("the connection was closed by the destination", process.communicate(timeout=LIMIT)[0])
+                self.assertEqual({name: told[name] for name in expected}, expected)
+                self.assertEqual(on & {"multifd", "xbzrle", "postcopy-ram"}, capabilities)
+                self.assertEqual(self.virsh("domstate", "t1"), "running")
+
+    def test_parallel_connections(self):
+        port = free_port()
+        proxy = self.way(port, channels=3)
+        self.start("dirty", disk=False)
+        self.virsh("migrate", "--live", "--parallel", "--parallel-connections", "3", "--migrateuri", f"tcp:127.0.0.2:{port}",
+                   "--listen-address", "127.0.0.1", "t1", self.tcp)
+        self.assertEqual(proxy.seen.count("HELLO"), 3)
+        self.assert_moved()
+
     def test_postcopy_that_was_not_prepared(self):
         self.start("dirty", disk=False)
         self.assertIn("not being migrated", self.refused("migrate-postcopy", "t1"))
@@ -256,9 +307,9 @@ class Migrate(InteropTest):
         self.virsh("domjobabort", "t1")
         process.communicate(timeout=LIMIT)
 
-    def way(self, port, let=1 << 30):
-        """Between the two VMs, for both of their connections; until it is cut or closed. let: so many messages with pages of post-copy."""
-        proxy = Proxy(("127.0.0.2", port), ("127.0.0.1", port), lambda *_: False, Proxy.cut, channels=2, let=let)
+    def way(self, port, let=1 << 30, channels=2):
+        """Between the two VMs, for all of their connections; until it is cut or closed. let: so many messages with pages of post-copy."""
+        proxy = Proxy(("127.0.0.2", port), ("127.0.0.1", port), lambda *_: False, Proxy.cut, channels=channels, let=let)
         self.addCleanup(proxy.close)
         return proxy
 
@@ -484,6 +535,52 @@ class Migrate(InteropTest):
         time.sleep(0.5)
         running = self.virsh("list", "--name").split() + self.there("list", "--name").split()
         self.assertEqual(running, ["t1"])
+
+
+class Tls(Pair):
+    """By certificates of one authority; the destination's is for the address, or for a name that is said."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory(prefix="ferry-")  # pylint: disable=consider-using-with
+        place = pathlib.Path(cls.directory.name)
+        cls.OPTIONS = (*Pair.OPTIONS, "--migration-tls-dir", authority(place / "good"))
+        cls.TLS, cls.foreign = cls.OPTIONS[-2:], authority(place / "foreign")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.directory.cleanup()
+
+    def test_move(self):
+        for options in ((), ("--p2p",), ("--parallel",)):
+            with self.subTest(options):
+                port = free_port()
+                self.start()
+                self.virsh("migrate", "--live", "--tls", *options, "--migrateuri", f"tcp://127.0.0.1:{port}", "--listen-address", "127.0.0.1",
+                           "t1", self.tcp)
+                self.assert_moved()
+                self.assertIn(f"tls:127.0.0.1:{port}", self.log_of_the_vm())
+                self.there("destroy", "t1")
+                self.virsh("undefine", "t1")
+
+    def log_of_the_vm(self):
+        return (self.other.place / "log" / "t1.log").read_text()
+
+    def test_names(self):
+        self.start()
+        migrate = ("migrate", "--live", "--tls", "--migrateuri", "tcp:[::ffff:127.0.0.1]:" + str(free_port()), "--listen-address", "127.0.0.1")
+        self.assertIn("certificate is refused", self.refused(*migrate, "t1", self.tcp))
+        self.assertEqual(self.virsh("domstate", "t1"), "running")
+        self.virsh(*migrate, "--tls-destination", "localhost", "t1", self.tcp)
+        self.assert_moved()
+
+    def test_another_authority(self):
+        self.other.end()
+        self.other = Daemon(self.other.place, *self.other_options, "--migration-tls-dir", self.foreign)
+        self.start()
+        self.assertIn("certificate is refused", self.refused("migrate", "--live", "--tls", "t1", self.tcp))
+        self.assertEqual(self.virsh("domstate", "t1"), "running")
+        self.assertEqual(self.there("list", "--all", "--name"), "")
 
 
 main()

@@ -4,41 +4,19 @@
 import pathlib
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 
+from certificates import authority
 from migration import MigrationTest, free_port, main, wait_over
 
 PLACE = pathlib.Path(tempfile.mkdtemp(prefix="ferry-tls-"))
 
 
-def certtool(*arguments, template):
-    config = PLACE / "template"
-    config.write_text(template)
-    subprocess.run(["certtool", *map(str, arguments), "--template", config], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def authority(name):
-    """A directory with certificates of both kinds."""
-    place = PLACE / name
-    place.mkdir()
-    for kind in "ca", "server", "client":
-        subprocess.run(["certtool", "--generate-privkey", "--key-type", "ecdsa", "--outfile", place / f"{kind}-key.pem"], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    certtool("--generate-self-signed", "--load-privkey", place / "ca-key.pem", "--outfile", place / "ca-cert.pem",
-             template=f"cn = {name}\nca\ncert_signing_key\nexpiration_days = 10\n")
-    for kind, more in (("server", "tls_www_server\ndns_name = localhost\nip_address = 127.0.0.1\n"), ("client", "tls_www_client\n")):
-        certtool("--generate-certificate", "--load-privkey", place / f"{kind}-key.pem", "--load-ca-certificate", place / "ca-cert.pem",
-                 "--load-ca-privkey", place / "ca-key.pem", "--outfile", place / f"{kind}-cert.pem",
-                 template=f"cn = {kind}\nsigning_key\nencryption_key\nexpiration_days = 10\n{more}")
-    return place
-
-
 class Tls(MigrationTest):
     @classmethod
     def setUpClass(cls):
-        cls.good, cls.other = authority("good"), authority("other")
+        cls.good, cls.other = authority(PLACE / "good"), authority(PLACE / "other")
 
     @classmethod
     def tearDownClass(cls):
