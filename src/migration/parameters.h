@@ -19,6 +19,7 @@ struct migration_parameters {
     enum migration_compression compression;
     unsigned throttle_initial, throttle_increment, throttle_max; /* percent of a CPU's time that is taken away */
     uint64_t delta_cache_size;                                   /* bytes */
+    unsigned announce_initial_ms, announce_max_ms, announce_rounds, announce_step_ms; /* the destination's */
     bool multifd, auto_converge, postcopy, events;               /* capabilities */
     bool storage, delta;                                         /* "block", "xbzrle" */
     char tls_hostname[TLS_HOSTNAME_MAX + 1]; /* whom the destination's certificate is for; "": the address's host */
@@ -32,6 +33,10 @@ struct migration_parameters {
                                    .throttle_increment = 10,        \
                                    .throttle_max = 99,              \
                                    .delta_cache_size = 64u << 20,   \
+                                   .announce_initial_ms = 50,       \
+                                   .announce_max_ms = 550,          \
+                                   .announce_rounds = 5,            \
+                                   .announce_step_ms = 100,         \
                                    .auto_converge = true})
 
 #endif

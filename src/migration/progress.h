@@ -42,6 +42,7 @@ struct migration_progress {
     _Atomic int status, stage;
     _Atomic uint64_t ram_total;                     /* bytes */
     _Atomic uint64_t transferred;                   /* bytes sent, of everything */
+    _Atomic uint64_t transferred_stop, transferred_gone; /* when the guest was stopped last; when it was there */
     _Atomic uint64_t normal, duplicate;             /* pages sent with their contents; pages that were zero */
     _Atomic uint64_t delta_pages, delta_bytes;      /* pages sent as differences, and these */
     _Atomic uint64_t delta_same;                    /* pages that were what the destination had, and not sent */

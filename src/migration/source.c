@@ -145,6 +145,7 @@ static void finish_there(struct migration_source *source, const struct err *err)
 
     source_end_part(source, DOWNTIME_TAKEOVER);
     progress->downtime_us = (uint64_t)(source->part_ns - progress->stop_ns) / 1000;
+    progress->transferred_gone = progress->transferred;
     source_storage_end(source);
     source->machine.engine_type->dirty_stop(source->machine.vm);
     source->machine.throttle(source->machine.ctx, 0);

@@ -206,6 +206,7 @@ static int stop(struct migration_source *source, bool *ret_overruns, struct err 
 
     source->progress.stage = STAGE_STOP;
     source->progress.stop_ns = source->part_ns = host_monotonic_ns();
+    source->progress.transferred_stop = source->progress.transferred;
     r = source->machine.stop(source->machine.ctx, &source->running, err);
     if (r < 0)
         return r;

@@ -116,6 +116,10 @@ static int stop(struct machine *machine, json_t *arguments, json_t **ret_value, 
 {
     if (migrate_lacks_memory(machine)) /* a CPU may wait for a page that does not come */
         return err_set(err, -EBUSY, "memory of this VM is still on its way from another host: wait for it");
+    if (machine->status == MACHINE_HELD) /* whether it is to run is on its way there, or there */
+        return err_set(err, -EBUSY, "the VM is being handed over: stop it where it is in a moment");
+    if (machine->status == MACHINE_INMIGRATE)
+        machine->stays_paused = true;
     machine_pause(machine);
     return 0;
 }
@@ -125,6 +129,13 @@ static int cont(struct machine *machine, json_t *arguments, json_t **ret_value, 
     if (machine->unusable)
         return err_set(err, -EINVAL, "the VM's state is incomplete since a load failed: use system_reset, x-ferry-load or "
                                      "quit");
+    if (machine->status == MACHINE_INMIGRATE) {
+        machine->stays_paused = false;
+        return 0;
+    }
+    if (machine->status == MACHINE_HELD || machine->status == MACHINE_POSTMIGRATE)
+        return err_set(err, -EINVAL, "the VM can't go on: it is %s: %s", machine_status_name(machine),
+                       machine->status == MACHINE_HELD ? "it is being handed over" : "it has gone to another host");
     if (machine->status > MACHINE_PAUSED)
         return err_set(err, -EINVAL, "the VM can't go on: it is %s", machine_status_name(machine));
     machine_resume(machine);

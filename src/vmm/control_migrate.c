@@ -3,7 +3,10 @@
 #include "vmm/control_migrate.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/bits.h"
 #include "base/clock.h"
@@ -13,6 +16,44 @@
 #include "vmm/control_arguments.h"
 #include "vmm/machine.h"
 #include "vmm/migrate.h"
+
+/* What QEMU has and Ferry does otherwise, or not. */
+static const struct absent {
+    const char *name, *instead;
+} absent[] = {
+    {"tls-creds", "the address tls:HOST:PORT says it, and the VM's --tls-dir where the certificates are"},
+    {"tls-authz", "whoever has a certificate of the authority may come"},
+    {"block-incremental", "what the destination has of a disk is never sent"},
+    {"compress-level", "multifd-compression packs, on one channel too"},
+    {"compress-threads", "multifd-compression packs, on as many channels as there are"},
+    {"compress-wait-thread", "multifd-compression packs, on as many channels as there are"},
+    {"decompress-threads", "multifd-compression packs, on as many channels as there are"},
+    {"multifd-zlib-level", "zstd and lz4 are there, at the level that is fastest"},
+    {"multifd-zstd-level", "the level is the fastest one"},
+    {"throttle-trigger-threshold", "it is two thirds"},
+    {"cpu-throttle-tailslow", "cpu-throttle-increment is there"},
+    {"x-checkpoint-delay", "there is no COLO"},
+    {"compress", "multifd-compression packs, on one channel too"},
+    {"rdma-pin-all", "there is no RDMA"},
+    {"x-colo", "there is no COLO"},
+    {"release-ram", "the source keeps its memory until it is ended"},
+    {"pause-before-switchover", "disks are handed over within the migration"},
+    {"dirty-bitmaps", "there are none"},
+    {"postcopy-blocktime", "it is not measured"},
+    {"late-block-activate", "disks are taken at the handover"},
+    {"x-ignore-shared", "memory is never shared between hosts"},
+    {"validate-uuid", "machines are compared by their descriptions"},
+    {"background-snapshot", "x-ferry-save is there"},
+    {"zero-copy-send", "pages are sent from where they lie, and copied by the kernel"},
+};
+
+static const char *instead_of(const char *name)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(absent); i++)
+        if (text_equal(absent[i].name, name))
+            return absent[i].instead;
+    return NULL;
+}
 
 /* --- parameters ----------------------------------------------------------------------------------------- */
 
@@ -37,6 +78,10 @@ static const struct parameter parameters[] = {
     {"cpu-throttle-initial", MEMBER(throttle_initial), KIND_NUMBER, 1, 99},
     {"cpu-throttle-increment", MEMBER(throttle_increment), KIND_NUMBER, 1, 99},
     {"max-cpu-throttle", MEMBER(throttle_max), KIND_NUMBER, 1, 99},
+    {"announce-initial", MEMBER(announce_initial_ms), KIND_NUMBER, 0, 100000},
+    {"announce-max", MEMBER(announce_max_ms), KIND_NUMBER, 0, 100000},
+    {"announce-rounds", MEMBER(announce_rounds), KIND_NUMBER, 1, 1000},
+    {"announce-step", MEMBER(announce_step_ms), KIND_NUMBER, 0, 10000},
     {"tls-hostname", MEMBER(tls_hostname), KIND_TEXT, 0, TLS_HOSTNAME_MAX},
 };
 
@@ -99,6 +144,8 @@ int control_set_parameters(struct machine *machine, json_t *arguments, json_t **
         for (unsigned i = 0; i < ARRAY_SIZE(parameters); i++)
             if (text_equal(parameters[i].name, key))
                 found = &parameters[i];
+        if (found == NULL && instead_of(key) != NULL)
+            return err_set(err, -EINVAL, "Parameter '%s' is not there: %s", key, instead_of(key));
         if (found == NULL)
             return err_set(err, -EINVAL, "Parameter '%.64s' is unexpected", key);
         r = set_parameter(found, &changed, value, err);
@@ -134,14 +181,23 @@ int control_query_parameters(struct machine *machine, json_t *arguments, json_t 
 
 struct capability {
     const char *name;
-    size_t offset; /* of a bool */
+    size_t offset; /* of a bool; ALWAYS: it can't be switched off */
 };
+
+#define ALWAYS SIZE_MAX
 
 static const struct capability capabilities[] = {
     {"multifd", MEMBER(multifd)}, {"auto-converge", MEMBER(auto_converge)},
     {"events", MEMBER(events)},   {"postcopy-ram", MEMBER(postcopy)},
     {"block", MEMBER(storage)},   {"xbzrle", MEMBER(delta)},
+    {"return-path", ALWAYS},      {"zero-blocks", ALWAYS},
+    {"postcopy-preempt", ALWAYS},
 };
+
+static bool switched_on(const struct migration_parameters *now, const struct capability *capability)
+{
+    return capability->offset == ALWAYS || *(const bool *)((const char *)now + capability->offset);
+}
 
 static int set_capability(struct migration_parameters *out, const json_t *item, struct err *err)
 {
@@ -153,10 +209,15 @@ static int set_capability(struct migration_parameters *out, const json_t *item, 
     for (unsigned i = 0; i < ARRAY_SIZE(capabilities); i++) {
         if (!text_equal(capabilities[i].name, name))
             continue;
-        *(bool *)((char *)out + capabilities[i].offset) = json_is_true(state);
+        if (capabilities[i].offset == ALWAYS && json_is_false(state))
+            return err_set(err, -EINVAL, "capability '%s' can't be switched off", name);
+        if (capabilities[i].offset != ALWAYS)
+            *(bool *)((char *)out + capabilities[i].offset) = json_is_true(state);
         return 0;
     }
-    return err_set(err, -EINVAL, "there is no capability '%.64s'", name);
+    if (instead_of(name) == NULL)
+        return err_set(err, -EINVAL, "there is no capability '%.64s'", name);
+    return json_is_false(state) ? 0 : err_set(err, -EINVAL, "capability '%s' is not there: %s", name, instead_of(name));
 }
 
 int control_set_capabilities(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
@@ -166,6 +227,8 @@ int control_set_capabilities(struct machine *machine, json_t *arguments, json_t 
     size_t i;
     int r = 0;
 
+    if (migrate_is_under_way(machine)) /* both sides were told of them at the beginning */
+        return err_set(err, -EBUSY, "the VM is being migrated: capabilities are set before");
     if (!json_is_array(list))
         return err_set(err, -EINVAL, "Parameter 'capabilities' is missing");
     json_array_foreach(list, i, item)
@@ -184,9 +247,8 @@ int control_query_capabilities(struct machine *machine, json_t *arguments, json_
     json_t *list = json_array();
 
     for (unsigned i = 0; i < ARRAY_SIZE(capabilities); i++) {
-        bool on = *(const bool *)((const char *)now + capabilities[i].offset);
-
-        json_array_append_new(list, json_pack("{s:s, s:b}", "capability", capabilities[i].name, "state", on));
+        json_array_append_new(list, json_pack("{s:s, s:b}", "capability", capabilities[i].name, "state",
+                                              switched_on(now, &capabilities[i])));
     }
     *ret_value = list;
     return 0;
@@ -199,9 +261,23 @@ static void set_integer(json_t *object, const char *name, uint64_t value)
     json_object_set_new(object, name, json_integer((json_int_t)value));
 }
 
-static json_t *ram(const struct migration_progress *progress, int64_t until_ns)
+/* Bytes by phase: while the guest ran here, stood, ran there. */
+static void add_phases(json_t *object, const struct migration_progress *progress)
+{
+    uint64_t now = progress->transferred, gone = progress->transferred_gone != 0 ? progress->transferred_gone : now;
+    uint64_t stop = progress->stage >= STAGE_STOP ? progress->transferred_stop : now;
+
+    set_integer(object, "precopy-bytes", stop);
+    set_integer(object, "downtime-bytes", gone - stop);
+    set_integer(object, "postcopy-bytes", now - gone);
+}
+
+static json_t *ram(const struct migration_progress *progress, const struct migration_parameters *chosen,
+                   int64_t until_ns)
 {
     double seconds = (double)(until_ns - progress->start_ns) / 1e9;
+    uint64_t pages = progress->normal + progress->delta_pages;
+    bool several = chosen->multifd && chosen->channels > 1;
     json_t *object = json_object();
 
     set_integer(object, "transferred", progress->transferred);
@@ -216,14 +292,20 @@ static json_t *ram(const struct migration_progress *progress, int64_t until_ns)
     set_integer(object, "dirty-sync-count", progress->rounds);
     set_integer(object, "postcopy-requests", progress->requests);
     set_integer(object, "page-size", MEMORY_PAGE_SIZE);
+    set_integer(object, "pages-per-second", seconds > 0 ? (uint64_t)((double)pages / seconds) : 0);
+    set_integer(object, "multifd-bytes", several ? progress->transferred : 0);
+    set_integer(object, "dirty-sync-missed-zero-copy", 0);
+    add_phases(object, progress);
     return object;
 }
 
 /* QEMU's members that mean nothing for disks are zero, as there. */
 static json_t *disk(const struct migration_progress *progress, int64_t until_ns)
 {
-    static const char *const zero[] = {"duplicate",        "skipped",          "normal",           "normal-bytes",
-                                       "dirty-pages-rate", "dirty-sync-count", "postcopy-requests"};
+    static const char *const zero[] = {"duplicate",         "skipped",          "normal",         "normal-bytes",
+                                       "dirty-pages-rate",  "dirty-sync-count", "multifd-bytes",  "pages-per-second",
+                                       "postcopy-requests", "precopy-bytes",    "postcopy-bytes", "downtime-bytes",
+                                       "dirty-sync-missed-zero-copy"};
     double seconds = (double)(until_ns - progress->start_ns) / 1e9;
     json_t *object = json_object();
 
@@ -300,6 +382,22 @@ static json_t *prediction(const struct migration_progress *progress)
     return object;
 }
 
+/* Where a source is waited for, as QEMU tells it: with port 0 that is not known otherwise. */
+static json_t *waiting_at(struct machine *machine)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof(address);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (!migrate_waits_at(machine, (struct sockaddr *)&address, &size))
+        return NULL;
+    if (address.ss_family == AF_UNIX)
+        return json_pack("[{s:s, s:s}]", "type", "unix", "path", ((struct sockaddr_un *)&address)->sun_path);
+    if (getnameinfo((struct sockaddr *)&address, size, host, sizeof(host), port, sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return NULL;
+    return json_pack("[{s:s, s:s, s:s}]", "type", "inet", "host", host, "port", port);
+}
+
 int control_query_migrate(struct machine *machine, json_t *arguments, json_t **ret_value, struct err *err)
 {
     const struct migration_progress *progress = migrate_progress(machine);
@@ -308,6 +406,7 @@ int control_query_migrate(struct machine *machine, json_t *arguments, json_t **r
     int64_t until_ns;
 
     *ret_value = object;
+    json_object_set_new(object, "socket-address", waiting_at(machine)); /* NULL: it is not set */
     if (progress == NULL)
         return 0;
     json_object_set_new(object, "status", json_string(migration_status_name(progress->status)));
@@ -322,7 +421,7 @@ int control_query_migrate(struct machine *machine, json_t *arguments, json_t **r
         return 0;
     }
     until_ns = progress->end_ns != 0 ? progress->end_ns : host_monotonic_ns();
-    json_object_set_new(object, "ram", ram(progress, until_ns));
+    json_object_set_new(object, "ram", ram(progress, migrate_parameters(machine), until_ns));
     if (progress->disk_total > 0)
         json_object_set_new(object, "disk", disk(progress, until_ns));
     if (migrate_parameters(machine)->delta)

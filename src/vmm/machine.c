@@ -77,7 +77,7 @@ void machine_resume(struct machine *machine)
     if (!first)
         machine_send_event(machine, MACHINE_EVENT_RESUME);
     if (machine->announce_when_running)
-        machine_announce(machine, &ANNOUNCE_DEFAULT, NULL);
+        machine_announce(machine, &machine->announce_after_move, NULL);
     machine->announce_when_running = false;
 }
 
@@ -288,6 +288,7 @@ int machine_new(const struct vm_config *config, int64_t start_ns, struct machine
         return err_set(err, -ENOMEM, "out of memory");
     machine->config = config;
     machine->status = config->incoming != NULL ? MACHINE_INMIGRATE : MACHINE_PRELAUNCH;
+    machine->stays_paused = config->paused;
     fd_store_init(&machine->fds);
     machine->start_ns = start_ns;
     pthread_mutex_init(&machine->lock, NULL);

@@ -95,6 +95,8 @@ struct machine {
     struct board *board;
     struct announce announce;
     bool announce_when_running; /* it has come to a new place, and has not run here yet */
+    struct announce_parameters announce_after_move;
+    bool stays_paused;          /* a guest that comes from elsewhere */
     struct migrate *migrate;
     unsigned throttle;      /* percent of each CPU's time that it rests */
     struct timer throttle_timer;

@@ -339,6 +339,11 @@ const struct migration_progress *migrate_progress(const struct machine *machine)
     return migrate->destination != NULL ? migration_destination_progress(migrate->destination) : NULL;
 }
 
+bool migrate_is_under_way(const struct machine *machine)
+{
+    return migrate_source_active(machine->migrate);
+}
+
 bool migrate_is_source(const struct machine *machine)
 {
     return machine->migrate->source != NULL;

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 
 #include "migration/parameters.h"
 #include "migration/progress.h"
@@ -25,6 +26,9 @@ void migrate_free(struct migrate *migrate);
 
 /* Waits for a source at the URI; "defer": for migrate-incoming. The machine is MACHINE_INMIGRATE. */
 int migrate_incoming(struct machine *machine, const char *uri, struct err *err);
+
+/* The address of the socket at which a source is waited for. false: at none. Any thread. */
+bool migrate_waits_at(const struct machine *machine, struct sockaddr *ret_address, socklen_t *size);
 
 struct migrate_order {
     const char *uri;
@@ -72,6 +76,7 @@ void migrate_set_parameters(struct machine *machine, const struct migration_para
 /* Of the last migration, either way; NULL: there was none. */
 const struct migration_progress *migrate_progress(const struct machine *machine);
 bool migrate_is_source(const struct machine *machine);
+bool migrate_is_under_way(const struct machine *machine); /* from here */
 
 /* Why it failed, or what else there is to say; "" for nothing. */
 void migrate_message(const struct machine *machine, char *ret_text, size_t size);

@@ -56,11 +56,16 @@ static int load(void *ctx, const void *state, size_t size, struct err *err)
 static int run_work(struct migrate *migrate, void *argument, struct err *err)
 {
     struct machine *machine = migrate->machine;
-    bool running = *(bool *)argument && !machine->config->paused;
+    const struct migration_parameters *parameters = &migrate->parameters;
+    bool running = *(bool *)argument && !machine->stays_paused;
 
     loop_remove(migrate->listening); /* who comes from now on is accept_late()'s */
     migrate->listening = NULL;
     machine->announce_when_running = true;
+    machine->announce_after_move = (struct announce_parameters){.initial_ms = parameters->announce_initial_ms,
+                                                                .max_ms = parameters->announce_max_ms,
+                                                                .rounds = parameters->announce_rounds,
+                                                                .step_ms = parameters->announce_step_ms};
     machine_unhold(machine, running ? MACHINE_RUNNING : MACHINE_PAUSED);
     return 0;
 }
@@ -246,6 +251,17 @@ int migrate_incoming(struct machine *machine, const char *uri, struct err *err)
     if (r < 0)
         migrate_stop_listening(migrate);
     return r;
+}
+
+bool migrate_waits_at(const struct machine *machine, struct sockaddr *ret_address, socklen_t *size)
+{
+    struct migrate *migrate = machine->migrate;
+    bool waits;
+
+    pthread_mutex_lock(&migrate->lock);
+    waits = migrate->listen_fd >= 0 && getsockname(migrate->listen_fd, ret_address, size) == 0;
+    pthread_mutex_unlock(&migrate->lock);
+    return waits;
 }
 
 /* At another address than before; the migration's thread looks at the descriptor. */

@@ -9,6 +9,12 @@ import time
 from migration import ENGINES, LIMIT, MigrationTest, complaints, free_port, main, wait_over, wait_status
 
 
+# Of QEMU 7.2's MigrationStats, all mandatory.
+MEMBERS = {"transferred", "remaining", "total", "duplicate", "skipped", "normal", "normal-bytes", "dirty-pages-rate", "mbps",
+           "dirty-sync-count", "postcopy-requests", "page-size", "multifd-bytes", "pages-per-second", "precopy-bytes", "downtime-bytes",
+           "postcopy-bytes", "dirty-sync-missed-zero-copy"}
+
+
 class Move(MigrationTest):
     def move(self, uri, *options, engines=(ENGINES[0], ENGINES[0]), parameters=None, capabilities=None, guest="count"):
         source, target, out, into = self.pair(uri, *options, engines=engines, guest=guest)
@@ -156,6 +162,37 @@ class Move(MigrationTest):
         into.call("cont")
         self.type(target, "def")
 
+    def test_told_before_it_comes(self):
+        """stop and cont at the destination, while it waits."""
+        for commands, status in ((("stop",), "paused"), (("stop", "cont"), "running")):
+            with self.subTest(commands=commands):
+                uri = f"unix:{self.place}/m"
+                source, target, out, into = self.pair(uri)
+                self.type(source, "a")
+                for command in commands:
+                    into.call(command)
+                out.call("migrate", uri=uri)
+                self.assertEqual(wait_over(out)["status"], "completed")
+                wait_status(into, status)
+                into.call("cont")
+                self.type(target, "b")
+                self.doCleanups()
+                self.setUp()
+
+    def test_any_port(self):
+        """The system chooses one; the destination tells it."""
+        source, target, out, into = self.pair("tcp:127.0.0.1:0")
+        self.type(source, "a")
+        address, = into.call("query-migrate")["socket-address"]
+        self.assertEqual((address["type"], address["host"]), ("inet", "127.0.0.1"))
+        out.call("migrate", uri=f"tcp:127.0.0.1:{address['port']}")
+        answer = wait_over(out)
+        self.assertEqual(answer["status"], "completed")
+        self.type(target, "b")
+        self.assertEqual(MEMBERS - answer["ram"].keys(), set())
+        ram = answer["ram"]
+        self.assertEqual(ram["precopy-bytes"] + ram["downtime-bytes"] + ram["postcopy-bytes"], ram["transferred"])
+
     def test_deferred(self):
         uri = f"unix:{self.place}/m"
         source, target = self.start("source"), self.start("target", "--incoming", "defer")
@@ -221,6 +258,9 @@ class Move(MigrationTest):
         source, target, out = self.slow()
         self.assertIn("being migrated", out.execute("x-ferry-save", file="x")["error"]["desc"])
         self.assertIn("being migrated", out.execute("migrate", uri="tcp:a:1")["error"]["desc"])
+        for state in True, False:
+            self.assertIn("capabilities are set before", out.execute(
+                "migrate-set-capabilities", capabilities=[{"capability": "postcopy-ram", "state": state}])["error"]["desc"])
         out.call("migrate_cancel")
         self.assertEqual(wait_over(out)["status"], "cancelled")
         self.type(source, "bc")

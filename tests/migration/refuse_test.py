@@ -166,9 +166,13 @@ class Refuse(MigrationTest):
                 ("migrate-set-parameters", {"multifd-compression": "zip"}, "none, zstd, lz4 or auto"),
                 ("migrate-set-parameters", {"nonsense": 1}, "unexpected"),
                 ("migrate-set-capabilities", {"capabilities": [{"capability": "nonsense", "state": True}]}, "no capability"),
+                ("migrate-set-parameters", {"tls-creds": "tls0"}, "is not there: the address tls:HOST:PORT"),
+                ("migrate-set-capabilities", {"capabilities": [{"capability": "compress", "state": True}]}, "is not there: multifd-compression"),
+                ("migrate-set-capabilities", {"capabilities": [{"capability": "return-path", "state": False}]}, "can't be switched off"),
                 ("x-ferry-migrate-settle", {"outcome": "run"}, "nothing to settle"),
                 ("x-ferry-migrate-settle", {"outcome": "maybe"}, "run .* or discard")):
             self.assertRegex(out.execute(command, **arguments)["error"]["desc"], sentence)
+        out.call("migrate-set-capabilities", capabilities=[{"capability": "compress", "state": False}, {"capability": "return-path", "state": True}])
         out.call("migrate-set-parameters", **{"downtime-limit": 77, "max-bandwidth": 1 << 40})
         answer = out.call("query-migrate-parameters")
         self.assertEqual((answer["downtime-limit"], answer["max-bandwidth"]), (77, 1 << 40))
