@@ -13,7 +13,7 @@
 #include "fuzz.h"
 #include "memory/memory.h"
 #include "migration/migration.h"
-#include "migration/stream.h"
+#include "migration_stream.h"
 
 #define RAM MIB(1)
 
@@ -127,27 +127,18 @@ static void finished(void *ctx, enum destination_outcome outcome, const struct e
     pthread_mutex_unlock(&finish->lock);
 }
 
-static size_t put(uint8_t *out, size_t at, enum message_type type, uint32_t argument, const void *body, size_t size)
-{
-    const struct message message = {.type = type, .argument = argument, .size = (uint32_t)size};
-
-    message_pack(&message, out + at);
-    memcpy(out + at + STREAM_HEADER_SIZE, body, size);
-    return at + STREAM_HEADER_SIZE + size;
-}
-
 /* What comes for a disk that is copied. */
 static size_t put_disk(uint8_t *out, size_t at)
 {
     uint8_t compare[STREAM_COMPARE_SIZE] = {0}, blocks[STREAM_EXTENT_SIZE + 512] = {0};
 
     store_le32(compare + 8, 4);
-    at = put(out, at, MESSAGE_COMPARE, 0, compare, sizeof(compare));
+    at = stream_put(out, at, MESSAGE_COMPARE, 0, compare, sizeof(compare));
     extent_pack(&(struct extent){3, 1, RUN_CONTENTS}, blocks);
-    at = put(out, at, MESSAGE_BLOCKS, 0, blocks, sizeof(blocks));
+    at = stream_put(out, at, MESSAGE_BLOCKS, 0, blocks, sizeof(blocks));
     extent_pack(&(struct extent){0, 3, RUN_ZERO}, blocks);
-    at = put(out, at, MESSAGE_BLOCKS, 0, blocks, STREAM_EXTENT_SIZE);
-    return put(out, at, MESSAGE_SYNC, 1, "", 0);
+    at = stream_put(out, at, MESSAGE_BLOCKS, 0, blocks, STREAM_EXTENT_SIZE);
+    return stream_put(out, at, MESSAGE_SYNC, 1, "", 0);
 }
 
 /* A whole migration of a disk and two pages, up to each of its messages. */
@@ -165,36 +156,22 @@ size_t fuzz_seed(unsigned index, uint8_t *out, size_t max)
     store_le32(pages + STREAM_RUN_SIZE + 8, 3);
     store_le32(pages + STREAM_RUN_SIZE + 12, RUN_ZERO);
     out[0] = 1;
-    end[0] = put(out, 1, MESSAGE_HELLO, 0, hello, sizeof(hello));
-    end[1] = put(out, end[0], MESSAGE_DESCRIPTION, 1, "{}", 2);
+    end[0] = stream_put(out, 1, MESSAGE_HELLO, 0, hello, sizeof(hello));
+    end[1] = stream_put(out, end[0], MESSAGE_DESCRIPTION, 1, "{}", 2);
     end[2] = put_disk(out, end[1]);
-    end[3] = put(out, end[2], MESSAGE_PAGES, 2, pages, sizeof(pages));
-    end[4] = put(out, end[3], MESSAGE_ROUND, 1, "", 0);
-    end[5] = put(out, end[4], MESSAGE_STATE, 1, "state", 5);
-    end[6] = put(out, end[5], MESSAGE_COMMIT, 0, "", 0);
-    end[7] = put(out, end[4], MESSAGE_CANCEL, 0, "enough", 6);
+    end[3] = stream_put(out, end[2], MESSAGE_PAGES, 2, pages, sizeof(pages));
+    end[4] = stream_put(out, end[3], MESSAGE_ROUND, 1, "", 0);
+    end[5] = stream_put(out, end[4], MESSAGE_STATE, 1, "state", 5);
+    end[6] = stream_put(out, end[5], MESSAGE_COMMIT, 0, "", 0);
+    end[7] = stream_put(out, end[4], MESSAGE_CANCEL, 0, "enough", 6);
     if (index == 8) {
         store_le32(delta + 8, 5);
         store_le32(delta + 12, RUN_DELTA);
         memcpy(delta + STREAM_RUN_SIZE, "\xc8\x01\x02xy", 5);
-        end[8] = put(out, end[4], MESSAGE_PAGES, 1, delta, sizeof(delta));
-        end[8] = put(out, end[8], MESSAGE_ROUND, 2, "", 0);
+        end[8] = stream_put(out, end[4], MESSAGE_PAGES, 1, delta, sizeof(delta));
+        end[8] = stream_put(out, end[8], MESSAGE_ROUND, 2, "", 0);
     }
     return end[index];
-}
-
-/* Where messages would begin if their lengths are believed. */
-static void repair_magics(uint8_t *data, size_t size)
-{
-    while (size >= STREAM_HEADER_SIZE) {
-        size_t whole = STREAM_HEADER_SIZE + (size_t)load_le32(data + 12);
-
-        memcpy(data, "FMIG", 4);
-        if (whole >= size)
-            return;
-        data += whole;
-        size -= whole;
-    }
 }
 
 static void serve(struct memory *memory, const uint8_t *data, size_t size)
@@ -238,7 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (copy != NULL && memory_add(memory, 0, RAM, false, NULL) == 0) {
         memcpy(copy, data, size);
         if ((copy[0] & 1) != 0)
-            repair_magics(copy + 1, size - 1);
+            stream_repair(copy + 1, size - 1);
         serve(memory, copy + 1, size - 1);
     }
     free(copy);
