@@ -16,7 +16,7 @@
 enum { JOB_TYPE_NONE, JOB_TYPE_BOUNDED, JOB_TYPE_UNBOUNDED, JOB_TYPE_COMPLETED, JOB_TYPE_FAILED, JOB_TYPE_CANCELLED };
 enum { JOB_STATS_COMPLETED = 1 };
 enum { ABORT_POSTCOPY = 1, SPEED_OF_POSTCOPY = 1 };
-enum { OPERATION_SAVE = 2, OPERATION_MIGRATION_IN = 5, OPERATION_MIGRATION_OUT = 6 };
+enum { OPERATION_SAVE = 2, OPERATION_MIGRATION_IN = 4, OPERATION_MIGRATION_OUT = 5 };
 
 static int read_request(struct call *call, unsigned params, uint32_t flags, struct migration_request *request)
 {

@@ -213,14 +213,24 @@ static void note_postcopy(struct domain *domain, bool lost)
     domain_send_event(domain, lost ? EVENT_SUSPENDED : EVENT_RESUMED, lost ? SUSPENDED_POSTCOPY_FAILED : RESUMED_POSTCOPY);
 }
 
-/* The guest is here. */
-static void arrived(struct domain *domain)
+static bool runs(struct domain *domain, bool *ret_paused)
 {
     json_t *status = NULL;
     bool running = monitor_call(domain->monitor, "query-status", NULL, &status, NULL) == 0 &&
                    json_is_true(json_object_get(status, "running"));
 
+    *ret_paused = text_equal(json_string_value(json_object_get(status, "status")), "paused");
     json_decref(status);
+    return running;
+}
+
+/* The guest is here. If it was suspended only for the migration to come to an end, as virsh's --timeout does, it runs. */
+static void arrived(struct domain *domain)
+{
+    bool paused, running = runs(domain, &paused);
+
+    if (paused && (domain->migration->flags & MIGRATE_PAUSED) == 0)
+        running = monitor_call(domain->monitor, "cont", NULL, NULL, NULL) == 0;
     if (!domain_active(domain))
         return;
     if (domain->reason == PAUSED_MIGRATION && domain->state == DOMAIN_PAUSED)
@@ -318,7 +328,9 @@ int migration_watch_incoming(struct domain *domain)
 static int wait_for_guest(struct domain *domain, const struct client *client, const struct migration_request *request,
                           struct definition *persistent, const char *listen_at, struct err *err)
 {
-    const struct process_options options = {.incoming = listen_at, .postcopy = (request->flags & MIGRATE_POSTCOPY) != 0};
+    const struct process_options options = {.incoming = listen_at,
+                                            .paused = (request->flags & MIGRATE_PAUSED) != 0,
+                                            .postcopy = (request->flags & MIGRATE_POSTCOPY) != 0};
     int r = migration_record(domain, client, true, request->flags, err);
 
     if (r < 0)

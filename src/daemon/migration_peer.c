@@ -82,6 +82,8 @@ int migration_peer_to_peer(struct domain *domain, const char *destination, const
     r = remote_open(domain->daemon, destination, &remote, err);
     if (r == 0)
         r = migration_begin(domain, NULL, &own, &xml, err);
+    if (r == 0 && domain->state == DOMAIN_PAUSED)
+        own.flags |= MIGRATE_PAUSED; /* as libvirt's clients do when they conduct */
     if (r == 0)
         migration_note_peer(domain, destination, request->name);
     if (r == 0)

@@ -12,6 +12,7 @@ struct err;
 struct process_options {
     const char *load;     /* file to continue from; NULL: boot */
     const char *incoming; /* URI to wait for a migration at; NULL: none */
+    bool paused;          /* a guest that comes stays so */
     bool postcopy;        /* which may become one by post-copy */
 };
 

@@ -285,7 +285,7 @@ static int add_boot(const struct domain *domain, const struct process_options *o
     return r < 0 ? r : add_boot_file(arguments, "initrd", xml_child_content(os, "initrd"), boots, err);
 }
 
-static int add_machine(struct domain *domain, bool incoming, struct vmm_arguments *arguments, struct err *err)
+static int add_machine(struct domain *domain, const struct process_options *options, struct vmm_arguments *arguments, struct err *err)
 {
     const xmlNode *root = definition_root(domain->live), *os = xml_first(root, "os");
     const char *reboot = xml_child_content(root, "on_reboot");
@@ -306,7 +306,7 @@ static int add_machine(struct domain *domain, bool incoming, struct vmm_argument
     add_option(arguments, "append", xml_child_content(os, "cmdline"));
     add_option(arguments, "control", control);
     add_option(arguments, "tls-dir", domain->daemon->config.migration_tls_dir);
-    if (!incoming) /* else the guest goes on by itself when it has come */
+    if (options->incoming == NULL || options->paused) /* else the guest goes on by itself when it has come */
         add(arguments, "--paused");
     if (reboot != NULL && text_equal(reboot, "destroy"))
         add(arguments, "--no-reboot");
@@ -331,7 +331,7 @@ static int add_userfaultfd(struct vmm_arguments *arguments, struct err *err)
 int vmm_arguments_make(struct domain *domain, const struct process_options *options, struct vmm_arguments *ret_arguments, struct err *err)
 {
     struct vmm_arguments arguments = {0};
-    int r = add_machine(domain, options->incoming != NULL, &arguments, err);
+    int r = add_machine(domain, options, &arguments, err);
 
     add_option(&arguments, "load", options->load);
     add_option(&arguments, "incoming", options->incoming);

@@ -228,6 +228,8 @@ class Migrate(Pair):
         process = self.slow_migration()
         self.wait_for(lambda: "Memory remaining" in self.virsh("domjobinfo", "t1"), "figures")
         self.assertIn("Unbounded", self.virsh("domjobinfo", "t1"))
+        self.assertIn("Outgoing migration", self.virsh("domjobinfo", "t1"))
+        self.assertIn("Incoming migration", self.there("domjobinfo", "t1"))
         self.virsh("domjobabort", "t1")
         self.assertIn("canceled by client", process.communicate(timeout=LIMIT)[0])
         self.assertEqual(self.virsh("domstate", "t1"), "running")
@@ -238,6 +240,22 @@ class Migrate(Pair):
         self.virsh("migrate-setspeed", "t1", "0")
         self.virsh("migrate", "--live", "t1", self.tcp)
         self.assertEqual(self.there("list", "--name"), "t1")
+
+    def test_paused(self):
+        """It comes as it went, or as --suspend says; suspended on the way for the migration to come to an end, it runs."""
+        for way in ((), ("--p2p",)):
+            for before, options, state in (((), ("--suspend",), "paused"), (("suspend", "t1"), (), "paused"),
+                                           ((), ("--timeout", "1"), "running"), ((), (), "running")):
+                with self.subTest((way, before, options)):
+                    self.start("dirty", disk=False)
+                    if before:
+                        self.virsh(*before)
+                    if "--timeout" in options:
+                        self.virsh("migrate-setspeed", "t1", "2")
+                    self.virsh("migrate", "--live", *way, *options, "t1", self.tcp)
+                    self.assertEqual(self.there("domstate", "t1"), state)
+                    self.there("destroy", "t1")
+                    self.virsh("undefine", "t1")
 
     def test_postcopy(self):
         """Begun when the operator says so; it would not end without."""
