@@ -3,7 +3,9 @@
 #include "cli/migrate.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/bits.h"
@@ -18,9 +20,10 @@ enum { EXIT_THERE = 0, EXIT_HERE = 1, EXIT_BAD_INPUT = 2, EXIT_UNSETTLED = 3 };
 
 struct options {
     const char *control, *uri, *settle;
-    const char *compress;
+    const char *compress, *tls_hostname;
     uint64_t bandwidth, downtime_ms, channels;
     bool has_bandwidth, has_downtime, dry_run, cancel, keep, copy_storage;
+    bool postcopy, resume, delta, no_throttle;
 };
 
 static const char help[] =
@@ -31,12 +34,18 @@ static const char help[] =
     "  --downtime MS       stop the VM when what remains takes no longer than this\n"
     "  --channels N        several connections at once\n"
     "  --compress METHOD   none, zstd, lz4, or auto: when the way is slower than the compressor\n"
+    "  --delta             over a slow way, send again only what changed in a page (xbzrle)\n"
+    "  --no-throttle       leave a VM that is faster than the way its CPU time; it then moves when the way takes it\n"
+    "  --postcopy          what two rounds have not moved follows when the VM runs there already; until then it needs both hosts\n"
+    "  --resume            instead of beginning: go on with post-copy whose connection was lost\n"
+    "  --tls-hostname NAME whom the destination's certificate is for, if not for the URI's HOST\n"
     "  --copy-storage      copy the disks that both sides do not share; begun again, only what differs is sent\n"
     "  --dry-run           check everything, measure, predict; nothing moves\n"
     "  --keep              leave this VM's process, paused, when the VM has gone\n"
     "  --cancel            instead: stop a migration that is under way\n"
     "  --settle run|discard  instead: after a loss at the point of decision, say that the VM is here, or there\n\n"
-    "Exit code: 0 the VM is there, 1 it runs on here, 2 bad input, 3 to be settled.\n";
+    "An interrupt (Ctrl-C) cancels the migration; a second one leaves it to itself.\n"
+    "Exit code: 0 the VM is there, 1 it runs on here, 2 bad input, 3 to be settled or resumed.\n";
 
 static int complain(const struct err *err, int code)
 {
@@ -61,6 +70,8 @@ static int parse_valued(struct options *options, const char *name, const char *v
         options->settle = value;
     } else if (text_equal(name, "--compress")) {
         options->compress = value;
+    } else if (text_equal(name, "--tls-hostname")) {
+        options->tls_hostname = value;
     } else if (text_equal(name, "--channels")) {
         return parse_number(name, value, 16, &options->channels, err);
     } else if (text_equal(name, "--downtime")) {
@@ -82,7 +93,9 @@ static bool parse_flag(struct options *options, const char *name)
         const char *name;
         bool *flag;
     } flags[] = {{"--dry-run", &options->dry_run}, {"--cancel", &options->cancel}, {"--keep", &options->keep},
-                 {"--copy-storage", &options->copy_storage}};
+                 {"--copy-storage", &options->copy_storage}, {"--postcopy", &options->postcopy},
+                 {"--resume", &options->resume}, {"--delta", &options->delta},
+                 {"--no-throttle", &options->no_throttle}};
 
     for (unsigned i = 0; i < ARRAY_SIZE(flags); i++) {
         if (text_equal(name, flags[i].name)) {
@@ -137,6 +150,23 @@ static int command(const struct options *options, const char *name, json_t *argu
     return r;
 }
 
+/* Those that were asked for are switched on; the others stay as they are. */
+static int set_capabilities(const struct options *options, struct err *err)
+{
+    const struct {
+        const char *name;
+        bool asked, state;
+    } capabilities[] = {{"multifd", options->channels > 0, true}, {"postcopy-ram", options->postcopy, true},
+                        {"xbzrle", options->delta, true}, {"auto-converge", options->no_throttle, false}};
+    json_t *list = json_array();
+
+    for (unsigned i = 0; i < ARRAY_SIZE(capabilities); i++)
+        if (capabilities[i].asked)
+            json_array_append_new(list, json_pack("{s:s, s:b}", "capability", capabilities[i].name, "state",
+                                                  capabilities[i].state));
+    return command(options, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list), err);
+}
+
 static int set_parameters(const struct options *options, struct err *err)
 {
     json_t *parameters = json_object();
@@ -150,11 +180,10 @@ static int set_parameters(const struct options *options, struct err *err)
         json_object_set_new(parameters, "multifd-channels", json_integer((json_int_t)options->channels));
     if (options->compress != NULL)
         json_object_set_new(parameters, "multifd-compression", json_string(options->compress));
+    if (options->tls_hostname != NULL)
+        json_object_set_new(parameters, "tls-hostname", json_string(options->tls_hostname));
     r = command(options, "migrate-set-parameters", parameters, err);
-    if (r == 0 && options->channels > 0)
-        r = command(options, "migrate-set-capabilities",
-                    json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "multifd", "state", 1), err);
-    return r;
+    return r == 0 && !options->resume ? set_capabilities(options, err) : r;
 }
 
 /* --- progress ------------------------------------------------------------------------------------------- */
@@ -185,6 +214,17 @@ static void describe_disk(json_t *disk, char *text, size_t size)
         snprintf(text, size, "%.0f of %.0f MiB of disks and ", number(disk, "remaining") / MIB(1), number(disk, "total") / MIB(1));
 }
 
+/* On a terminal the line must not wrap, or the next one is not written over it. */
+static void print_line(const struct display *display, const char *line)
+{
+    struct winsize size;
+    int width = 10000;
+
+    if (display->terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
+        width = size.ws_col - 1;
+    fprintf(stderr, display->terminal ? "\r\033[K%.*s" : "%.*s\n", width, line);
+}
+
 /* One line, written over itself on a terminal, else one for each stage and round. */
 static void show(struct display *display, json_t *answer)
 {
@@ -204,16 +244,16 @@ static void show(struct display *display, json_t *answer)
              text(answer, "x-ferry-stage"), number(ram, "dirty-sync-count"), disks, number(ram, "remaining") / MIB(1),
              number(ram, "total") / MIB(1), display->rate / MIB(1), number(ram, "dirty-pages-rate") * 4096 / MIB(1),
              number(answer, "expected-downtime"), eta);
-    if (display->terminal)
-        fprintf(stderr, "\r\033[K%s", line);
-    else if (!text_equal(key, display->last))
-        fprintf(stderr, "%s\n", line);
+    if (text_equal(text(answer, "status"), "setup"))
+        text_format(line, sizeof(line), "setup");
+    if (display->terminal || !text_equal(key, display->last))
+        print_line(display, line);
     text_format(display->last, sizeof(display->last), "%s", key);
 }
 
 static bool over(const char *status)
 {
-    static const char *const ends[] = {"completed", "failed", "cancelled", "x-ferry-unsettled", "none", ""};
+    static const char *const ends[] = {"completed", "failed", "cancelled", "x-ferry-unsettled", "postcopy-paused", "none", ""};
 
     for (unsigned i = 0; i < ARRAY_SIZE(ends); i++)
         if (text_equal(status, ends[i]))
@@ -221,17 +261,55 @@ static bool over(const char *status)
     return false;
 }
 
+/* The first interrupt is for the migration, the second one for this program. */
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+    interrupted = 1;
+}
+
+static void catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+
+    sigaction(SIGINT, &action, NULL);
+}
+
+static void cancel_it(const struct options *options, const struct display *display)
+{
+    struct err err = ERR_INIT;
+
+    interrupted = 0;
+    if (command(options, "migrate_cancel", NULL, &err) < 0)
+        fprintf(stderr, "%sferry: %s\n", display->terminal ? "\r\033[K" : "", err.message);
+}
+
+/* Two rounds have shown that the way does not take it all. If it can't be begun, the migration is about to end without. */
+static bool begin_postcopy(const struct options *options, json_t *answer)
+{
+    return options->postcopy && text_equal(text(answer, "status"), "active") &&
+           number(json_object_get(answer, "ram"), "dirty-sync-count") > 2 &&
+           command(options, "migrate-start-postcopy", NULL, NULL) == 0;
+}
+
 /* Looks until it is over; *ret_answer is the last look. */
 static int watch(const struct options *options, json_t **ret_answer, struct err *err)
 {
     struct display display = {.terminal = isatty(STDERR_FILENO)};
+    bool begun = false;
 
+    catch_interrupt();
     for (;;) {
         json_t *answer = NULL;
-        int r = client_call(options->control, "query-migrate", NULL, &answer, err);
+        int r;
 
+        if (interrupted != 0)
+            cancel_it(options, &display);
+        r = client_call(options->control, "query-migrate", NULL, &answer, err);
         if (r < 0)
             return r;
+        begun = begun || begin_postcopy(options, answer);
         if (over(text(answer, "status"))) {
             if (display.terminal && display.last[0] != 0)
                 fprintf(stderr, "\r\033[K");
@@ -258,7 +336,11 @@ static int report_prediction(json_t *prediction)
         printf("it would take about %.1f s, %.0f rounds and %.0f ms of downtime\n",
                number(prediction, "total-time") / 1000, rounds, number(prediction, "downtime"));
     else
-        printf("it dirties memory faster than the way takes it, and would be throttled\n");
+        printf("it dirties memory faster than the way takes it, even throttled, and the migration would not end: give it more "
+               "--bandwidth or --downtime, or --postcopy\n");
+    if (number(prediction, "throttle") > 0)
+        printf("it dirties memory faster than the way takes it, and would be throttled, by up to %.0f%% of its CPU time\n",
+               number(prediction, "throttle"));
     return EXIT_THERE;
 }
 
@@ -271,6 +353,10 @@ static int report(const struct options *options, json_t *answer, struct err *err
         return report_prediction(json_object_get(answer, "x-ferry-prediction"));
     if (text_equal(status, "x-ferry-unsettled")) {
         fprintf(stderr, "ferry: %s; ferry migrate --settle gives that command\n", text(answer, "error-desc"));
+        return EXIT_UNSETTLED;
+    }
+    if (text_equal(status, "postcopy-paused")) {
+        fprintf(stderr, "ferry: %s; ferry migrate --resume does that, --settle discard is the other\n", text(answer, "error-desc"));
         return EXIT_UNSETTLED;
     }
     if (!text_equal(status, "completed")) {
@@ -287,15 +373,37 @@ static int report(const struct options *options, json_t *answer, struct err *err
     return EXIT_THERE;
 }
 
+static json_t *order(const struct options *options)
+{
+    if (options->resume)
+        return json_pack("{s:s, s:b}", "uri", options->uri, "resume", 1);
+    return json_pack("{s:s, s:b, s:b}", "uri", options->uri, "x-ferry-dry-run", options->dry_run, "blk", options->copy_storage);
+}
+
+/* It is paused until the VM has taken up the order. */
+static void await_resumed(const struct options *options)
+{
+    for (unsigned i = 0; options->resume && i < 10; i++) {
+        json_t *answer = NULL;
+        bool paused = client_call(options->control, "query-migrate", NULL, &answer, NULL) == 0 &&
+                      text_equal(text(answer, "status"), "postcopy-paused");
+
+        json_decref(answer);
+        if (!paused)
+            return;
+        usleep(50000);
+    }
+}
+
 static int migrate(const struct options *options, struct err *err)
 {
     json_t *answer = NULL;
     int code = EXIT_BAD_INPUT;
 
-    if (set_parameters(options, err) < 0 ||
-        command(options, "migrate", json_pack("{s:s, s:b, s:b}", "uri", options->uri, "x-ferry-dry-run", options->dry_run,
-                                              "blk", options->copy_storage), err) < 0 ||
-        watch(options, &answer, err) < 0)
+    if (set_parameters(options, err) < 0 || command(options, "migrate", order(options), err) < 0)
+        return complain(err, EXIT_BAD_INPUT);
+    await_resumed(options);
+    if (watch(options, &answer, err) < 0)
         return complain(err, EXIT_BAD_INPUT);
     code = report(options, answer, err);
     json_decref(answer);

@@ -106,6 +106,8 @@ static ssize_t tls_answer(ssize_t done)
         errno = EINTR;
     else if (done == GNUTLS_E_AGAIN)
         errno = EAGAIN;
+    else if (done == GNUTLS_E_FATAL_ALERT_RECEIVED) /* in TLS 1.3 a client hears behind its handshake what became of its certificate */
+        errno = EACCES;
     else
         errno = done == GNUTLS_E_PREMATURE_TERMINATION || done == GNUTLS_E_PUSH_ERROR || done == GNUTLS_E_PULL_ERROR
                     ? ECONNRESET

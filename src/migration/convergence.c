@@ -10,7 +10,7 @@
 #define IDLE_MAX 2              /* of those that bring hardly anything */
 #define OVERRUN_SHARE 4         /* of the limit */
 #define MEASURABLE (256u << 10) /* bytes: a shorter round tells nothing of the bandwidth */
-#define ROUNDS_PREDICTED_MAX 50
+#define ROUNDS_PREDICTED_MAX 200
 
 static uint64_t time_us(uint64_t bytes, uint64_t bandwidth)
 {
@@ -113,24 +113,40 @@ bool convergence_overruns(const struct convergence *c, uint64_t dirty, const str
     return time_us(dirty, c->pace) > limit_us + limit_us / OVERRUN_SHARE;
 }
 
-void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate,
+static uint64_t dirtied(const struct dirtying *dirtying, uint64_t us, unsigned throttle)
+{
+    uint64_t running_us = us * (100 - throttle) / 100;
+    uint64_t once = (uint64_t)((unsigned __int128)dirtying->at_once * running_us / 1000000);
+    uint64_t later = running_us > 1000000 ? (uint64_t)((unsigned __int128)dirtying->in_second * running_us / 1000000)
+                                          : dirtying->in_second;
+
+    return once < later ? once : later;
+}
+
+void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t round_trip_us, const struct dirtying *dirtying,
                          const struct migration_parameters *parameters, struct prediction *ret_prediction)
 {
+    struct convergence c = {.bandwidth = bandwidth, .pace = bandwidth, .round_trip_us = round_trip_us};
     uint64_t left = memory, total_us = 0, limit = parameters->max_bandwidth;
     uint64_t rate = limit != 0 && limit < bandwidth ? limit : bandwidth;
+    enum convergence_step step = CONVERGENCE_ITERATE;
     unsigned rounds = 0;
 
-    do {
-        uint64_t us = time_us(left, rate), dirtied;
+    while (step == CONVERGENCE_ITERATE && rounds < ROUNDS_PREDICTED_MAX) {
+        struct round round = {.sent = left, .plain = left, .busy_us = time_us(left, bandwidth)};
 
-        total_us += us;
+        round.total_us = time_us(left, rate) + round_trip_us;
+        left = dirtied(dirtying, round.total_us, c.throttle);
+        left = left < memory ? left : memory;
+        round.written = round.dirty = round.memory = left;
+        step = convergence_decide(&c, &round, parameters);
+        total_us += round.total_us;
         rounds++;
-        dirtied = (uint64_t)((unsigned __int128)dirty_rate * us / 1000000);
-        left = dirtied < memory ? dirtied : memory;
-    } while (rounds < ROUNDS_PREDICTED_MAX && !fits(left, bandwidth, 0, parameters));
+    }
     *ret_prediction = (struct prediction){
-        .rounds = rounds < ROUNDS_PREDICTED_MAX ? rounds : 0,
-        .total_ms = total_us / 1000,
-        .downtime_ms = expect(left, bandwidth, 0) / 1000,
+        .rounds = step == CONVERGENCE_STOP ? rounds + 1 : 0,
+        .total_ms = (total_us + c.expected_us) / 1000,
+        .downtime_ms = c.expected_us / 1000,
+        .throttle = c.throttle,
     };
 }

@@ -38,12 +38,19 @@ enum convergence_step convergence_decide(struct convergence *c, const struct rou
  * better run on for some rounds. */
 bool convergence_overruns(const struct convergence *c, uint64_t dirty, const struct migration_parameters *parameters);
 
-/* A prediction for `dry-run`, from the size of memory, the bandwidth and the dirty rate, both in bytes a second. */
+/* How the guest dirties memory: a small part of it again and again counts much in the first, little in the second. */
+struct dirtying {
+    uint64_t at_once;   /* bytes a second, in a twentieth of one */
+    uint64_t in_second; /* bytes that are different ones, in one second */
+};
+
+/* A prediction for `dry-run`: the decisions above on rounds as they would come. bandwidth: bytes a second. */
 struct prediction {
     uint64_t total_ms, downtime_ms;
-    unsigned rounds; /* 0: it would not end without throttling */
+    unsigned rounds;   /* with the last one, behind the stop; 0: it would not end */
+    unsigned throttle; /* percent, at the end */
 };
-void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t dirty_rate,
+void convergence_predict(uint64_t memory, uint64_t bandwidth, uint64_t round_trip_us, const struct dirtying *dirtying,
                          const struct migration_parameters *parameters, struct prediction *ret_prediction);
 
 #endif

@@ -62,7 +62,8 @@ struct migration_progress {
     _Atomic uint64_t downtime_part_us[DOWNTIME_PARTS];
     /* Of a dry run: */
     _Atomic bool predicted;
-    _Atomic uint64_t predicted_rounds; /* 0: it would not end without throttling */
+    _Atomic uint64_t predicted_rounds;   /* 0: it would not end */
+    _Atomic uint64_t predicted_throttle; /* percent */
     _Atomic uint64_t predicted_ms, predicted_downtime_ms;
     _Atomic uint64_t predicted_disk; /* bytes that hold anything */
 };

@@ -9,10 +9,21 @@
 #include "migration/channel.h"
 #include "migration/source_internal.h"
 
-#define PROBE_SIZE (1u << 20) /* bytes of one PROBE */
+#define PROBE_SIZE (1u << 20) /* bytes of one PROBE, */
+#define PROBE_LEAST 1024      /* less under a limit, so that it does not wait for long */
 #define PROBE_MAX (128u << 20)
 #define PROBE_MS 500
 #define OBSERVE_MS 1000
+#define LOOK_MS 50
+
+static size_t probe_size(struct migration_source *source)
+{
+    uint64_t limit = source_parameters(source).max_bandwidth, quarter = limit / 4; /* of a second's */
+
+    if (limit == 0 || quarter > PROBE_SIZE)
+        return PROBE_SIZE;
+    return quarter > PROBE_LEAST ? quarter : PROBE_LEAST;
+}
 
 /* How fast the way is. */
 static int probe(struct migration_source *source, uint64_t *ret_bandwidth, struct err *err)
@@ -21,13 +32,14 @@ static int probe(struct migration_source *source, uint64_t *ret_bandwidth, struc
     int64_t start = host_monotonic_ns(), waited_ns = 0, spent_ns;
     uint8_t *bytes = calloc(1, PROBE_SIZE);
     struct message message;
+    size_t size = probe_size(source);
     uint64_t sent = 0;
     int r = bytes == NULL ? -ENOMEM : 0;
 
     while (r == 0 && sent < PROBE_MAX && host_monotonic_ns() - start < PROBE_MS * INT64_C(1000000)) {
-        waited_ns += rate_wait(&source->rate, PROBE_SIZE, &source->cancel);
-        r = stream_send(channel, MESSAGE_PROBE, 0, bytes, PROBE_SIZE, NULL);
-        sent += PROBE_SIZE;
+        waited_ns += rate_wait(&source->rate, size, &source->cancel);
+        r = stream_send(channel, MESSAGE_PROBE, 0, bytes, size, NULL);
+        sent += size;
     }
     free(bytes);
     if (r == 0)
@@ -41,21 +53,31 @@ static int probe(struct migration_source *source, uint64_t *ret_bandwidth, struc
     return r;
 }
 
-/* How fast the guest dirties memory: bytes a second. */
-static int observe(struct migration_source *source, uint64_t *ret_rate, struct err *err)
+/* How fast the guest dirties memory. */
+static int observe(struct migration_source *source, struct dirtying *ret_dirtying, struct err *err)
 {
     const struct migration_machine *machine = &source->machine;
-    int64_t start = host_monotonic_ns();
-    uint64_t bytes = 0;
+    int64_t start = host_monotonic_ns(), spent_ns;
+    uint64_t all = 0, different = 0, bytes;
     int r = machine->engine_type->dirty_start(machine->vm, err);
 
     if (r < 0)
         return r;
-    for (unsigned i = 0; i < OBSERVE_MS / 50 && !source->cancel; i++)
-        usleep(50000);
-    r = source_fetch(source, source->fetched, &bytes, err);
+    for (unsigned i = 0; r == 0 && i < OBSERVE_MS / LOOK_MS && !source->cancel; i++) {
+        usleep(LOOK_MS * 1000);
+        r = source_fetch(source, source->fetched, &bytes, err);
+        if (r < 0)
+            break;
+        all += bytes;
+        for (size_t k = 0; k < memory_bitmap_words(machine->memory); k++)
+            source->written[k] |= source->fetched[k];
+    }
+    spent_ns = host_monotonic_ns() - start;
     machine->engine_type->dirty_stop(machine->vm);
-    *ret_rate = (uint64_t)((unsigned __int128)bytes * NANOSECONDS_PER_SECOND / (uint64_t)(host_monotonic_ns() - start));
+    for (size_t k = 0; k < memory_bitmap_words(machine->memory); k++)
+        different += (uint64_t)__builtin_popcountll(source->written[k]) * MEMORY_PAGE_SIZE;
+    ret_dirtying->at_once = (uint64_t)((unsigned __int128)all * NANOSECONDS_PER_SECOND / (uint64_t)spent_ns);
+    ret_dirtying->in_second = (uint64_t)((unsigned __int128)different * NANOSECONDS_PER_SECOND / (uint64_t)spent_ns);
     return r;
 }
 
@@ -71,12 +93,14 @@ int source_predict(struct migration_source *source, struct err *err)
 {
     struct migration_progress *progress = &source->progress;
     struct migration_parameters parameters = source_parameters(source);
+    int64_t setup_ns = host_monotonic_ns() - progress->start_ns;
     struct prediction prediction;
-    uint64_t bandwidth = 0, dirty_rate = 0, disk = 0;
+    struct dirtying dirtying = {0};
+    uint64_t bandwidth = 0, disk = 0;
     int r = probe(source, &bandwidth, err);
 
     if (r == 0)
-        r = observe(source, &dirty_rate, err);
+        r = observe(source, &dirtying, err);
     if (r == 0)
         r = source_storage_measure(source, &disk, err);
     if (r == 0 && source->cancel)
@@ -84,12 +108,13 @@ int source_predict(struct migration_source *source, struct err *err)
     if (r < 0)
         return r;
     progress->remaining = pages_in_use(source->machine.memory, source->bitmap) * MEMORY_PAGE_SIZE;
-    convergence_predict(progress->remaining, bandwidth, dirty_rate, &parameters, &prediction);
+    convergence_predict(progress->remaining, bandwidth, source->convergence.round_trip_us, &dirtying, &parameters, &prediction);
     progress->bandwidth = bandwidth;
-    progress->dirty_rate = dirty_rate / MEMORY_PAGE_SIZE;
+    progress->dirty_rate = dirtying.in_second / MEMORY_PAGE_SIZE;
     progress->predicted_disk = disk;
-    progress->predicted_ms = prediction.total_ms + disk_ms(disk, bandwidth, &parameters);
+    progress->predicted_ms = (uint64_t)setup_ns / 1000000 + prediction.total_ms + disk_ms(disk, bandwidth, &parameters);
     progress->predicted_rounds = prediction.rounds;
+    progress->predicted_throttle = prediction.throttle;
     progress->predicted_downtime_ms = prediction.downtime_ms;
     progress->predicted = true;
     return 0;

@@ -100,6 +100,9 @@ static int refusal(gnutls_session_t session, int r, struct err *err)
         gnutls_free(text.data);
         return -EACCES;
     }
+    if (r == GNUTLS_E_UNEXPECTED_PACKET || r == GNUTLS_E_UNEXPECTED_PACKET_LENGTH || r == GNUTLS_E_UNSUPPORTED_VERSION_PACKET)
+        return err_set(err, -EPROTO, "no TLS with the other side, which does not speak it: %s; both need the same address, tls:HOST:PORT",
+                       gnutls_strerror(r));
     return err_set(err, -EPROTO, "no TLS with the other side: %s", gnutls_strerror(r));
 }
 
@@ -129,6 +132,8 @@ int tls_handshake(struct tls *tls, int fd, const char *host, int timeout_ms, gnu
     while (r == 0 && (r = gnutls_handshake(session)) < 0 && gnutls_error_is_fatal(r) == 0)
         r = 0;
     if (r < 0) {
+        if (r == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
+            gnutls_alert_send_appropriate(session, r); /* so that the other side knows why */
         r = refusal(session, r, err);
         gnutls_deinit(session);
         return r;

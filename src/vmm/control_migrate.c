@@ -375,6 +375,7 @@ static json_t *prediction(const struct migration_progress *progress)
     set_integer(object, "total-time", progress->predicted_ms);
     set_integer(object, "rounds", progress->predicted_rounds);
     set_integer(object, "downtime", progress->predicted_downtime_ms);
+    set_integer(object, "throttle", progress->predicted_throttle);
     set_integer(object, "memory", progress->remaining);
     set_integer(object, "disk", progress->predicted_disk);
     set_integer(object, "bandwidth", progress->bandwidth);

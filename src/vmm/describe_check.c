@@ -319,7 +319,12 @@ static int check_disks(const struct machine *machine, const json_t *source, stru
     return r;
 }
 
-/* What is connected to a bridge must be connected to that of the same name. */
+static bool is_user(const char *backend)
+{
+    return text_starts_with(backend, "user");
+}
+
+/* What is connected to a bridge must be connected to that of the same name, and not end in a network of the process's own. */
 static int check_network(unsigned number, const json_t *here, const json_t *there, struct err *err)
 {
     const char *ours = text_of(here, "backend"), *theirs = text_of(there, "backend");
@@ -330,7 +335,8 @@ static int check_network(unsigned number, const json_t *here, const json_t *ther
             "network card %u has the address %s on the source and %s on the destination: give the destination "
             "mac=%s",
             number, text_of(there, "mac"), text_of(here, "mac"), text_of(there, "mac"));
-    if (text_starts_with(theirs, "bridge=") && text_starts_with(ours, "bridge=") && !text_equal(ours, theirs))
+    if (is_user(ours) != is_user(theirs) ||
+        (text_starts_with(theirs, "bridge=") && text_starts_with(ours, "bridge=") && !text_equal(ours, theirs)))
         return err_set(
             err, -EINVAL,
             "network card %u is at %.100s on the source and at %.100s on the destination: connect both to networks of "

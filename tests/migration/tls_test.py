@@ -4,6 +4,7 @@
 import pathlib
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 
@@ -11,6 +12,17 @@ from certificates import authority
 from migration import MigrationTest, free_port, main, wait_over
 
 PLACE = pathlib.Path(tempfile.mkdtemp(prefix="ferry-tls-"))
+
+
+def expired(place, copy):
+    """The same authority's, with a client's certificate that was valid once."""
+    shutil.copytree(place, copy)
+    (copy / "template").write_text('cn = client\nsigning_key\nencryption_key\ntls_www_client\nactivation_date = "2020-01-01 00:00:00"\n'
+                                   'expiration_date = "2020-02-01 00:00:00"\n')
+    subprocess.run(["certtool", "--generate-certificate", "--load-privkey", copy / "client-key.pem", "--load-ca-certificate",
+                    copy / "ca-cert.pem", "--load-ca-privkey", copy / "ca-key.pem", "--outfile", copy / "client-cert.pem",
+                    "--template", copy / "template"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return copy
 
 
 class Tls(MigrationTest):
@@ -78,8 +90,12 @@ class Tls(MigrationTest):
         shutil.copy(self.good / "ca-cert.pem", bare)
         self.refused("cannot read .*client-cert.pem", ("--tls-dir", bare), ("--tls-dir", self.good))
 
+    def test_source_whose_certificate_has_expired(self):
+        self.refused("the destination refuses this side's certificate", ("--tls-dir", expired(self.good, PLACE / "expired")),
+                     ("--tls-dir", self.good))
+
     def test_plain_source(self):
-        self.refused("no TLS with the other side", ("--tls-dir", self.good), ("--tls-dir", self.good), scheme="tcp")
+        self.refused("no TLS with the other side, which does not speak it.*both need the same address, tls:HOST:PORT", ("--tls-dir", self.good), ("--tls-dir", self.good), scheme="tcp")
 
     def test_somebody_else(self):
         listen = f"tls:127.0.0.1:{free_port()}"

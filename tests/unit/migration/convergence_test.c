@@ -128,16 +128,28 @@ static void test_zero_limit(void **state)
 
 static void test_prediction(void **state)
 {
-    const struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
+    struct migration_parameters parameters = MIGRATION_PARAMETERS_DEFAULT;
     struct prediction prediction;
 
-    convergence_predict(GIB(1), MIB(100), MIB(1), &parameters, &prediction);
-    assert_int_equal(prediction.rounds, 1);
+    convergence_predict(GIB(1), MIB(100), 0, &(struct dirtying){0, 0}, &parameters, &prediction);
+    assert_int_equal(prediction.rounds, 2);
     assert_true(prediction.total_ms > 10000 && prediction.total_ms < 11000);
-    convergence_predict(GIB(1), MIB(100), MIB(50), &parameters, &prediction);
-    assert_true(prediction.rounds > 3);
-    convergence_predict(GIB(1), MIB(100), MIB(200), &parameters, &prediction);
+    assert_in_range(prediction.downtime_ms, 0, 5);
+    convergence_predict(GIB(1), MIB(100), 0, &(struct dirtying){MIB(50), MIB(50)}, &parameters, &prediction);
+    assert_true(prediction.rounds > 3 && prediction.throttle == 0);
+    convergence_predict(0, MIB(100), 0, &(struct dirtying){0, 0}, &parameters, &prediction);
+    assert_int_equal(prediction.rounds, 2);
+
+    /* A guest that is faster than the way is throttled, or does not come to an end. */
+    convergence_predict(GIB(1), MIB(100), 0, &(struct dirtying){MIB(200), MIB(200)}, &parameters, &prediction);
+    assert_true(prediction.rounds > 3 && prediction.throttle > 50);
+    parameters.auto_converge = false;
+    convergence_predict(GIB(1), MIB(100), 0, &(struct dirtying){MIB(200), MIB(200)}, &parameters, &prediction);
     assert_int_equal(prediction.rounds, 0);
+
+    /* One that writes the same 8 MiB over and over is slow in the long run, and dirties them all in each round. */
+    convergence_predict(MIB(64), MIB(100), 0, &(struct dirtying){MIB(160), MIB(8)}, &parameters, &prediction);
+    assert_in_range(prediction.downtime_ms, 70, 90);
 }
 
 int main(void)
