@@ -410,7 +410,8 @@ bool migration_adopt(struct domain *domain)
     if (comes_here(domain, machine, status)) {
         migration_watch_incoming(domain);
     } else if (text_equal(machine, "postmigrate") || text_equal(status, "active") || text_equal(status, "setup") ||
-               text_equal(status, "device") || text_equal(status, "cancelling")) { /* post-copy is postmigrate */
+               text_equal(status, "device") || text_equal(status, "cancelling") ||
+               text_equal(status, "x-ferry-unsettled")) { /* post-copy is postmigrate */
         watch_outgoing(domain);
     }
     return domain_active(domain);

@@ -526,6 +526,23 @@ class Migrate(Pair):
                 self.there("destroy", "t1")
                 self.virsh("undefine", "t1")
 
+    def test_source_daemon_that_is_away_at_the_decision(self):
+        """When it is there again it knows whom to ask, and what is to become of the domain."""
+        for message, source, there in (("COMMIT", "running", ""), ("TAKEN", None, "t1")):
+            with self.subTest(message):
+                self.cut(message, lambda proxy: (self.daemon.kill(), proxy.cut()), "--p2p", "--undefinesource")
+                self.daemon.start()
+                if source is None:
+                    self.wait_for(lambda: self.virsh("list", "--all", "--name") == "", "the source's end")
+                    self.assertEqual(self.there("domstate", "t1"), "running")
+                else:
+                    self.wait_for(lambda: self.virsh("domstate", "t1") == "running", "the source's guest")
+                self.wait_for(lambda there=there: self.there("list", "--all", "--name") == there, "the destination's end")
+                self.assertEqual(self.processes(), 1)
+                if source is not None:
+                    self.virsh("destroy", "t1")
+                    self.virsh("undefine", "t1")
+
     def test_nobody_to_ask(self):
         done = self.cut("TAKEN", lambda proxy: (self.other.kill(), proxy.cut()))
         self.assertNotEqual(done.returncode, 0, done.stdout)
