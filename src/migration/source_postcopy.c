@@ -243,14 +243,14 @@ static int recover(struct migration_source *source, struct err *err)
 
 static void pause_here(struct migration_source *source, const struct err *err)
 {
-    char text[ERR_MESSAGE_MAX + 400];
+    char text[ERR_MESSAGE_MAX + 500];
 
     channel_break(source->pages); /* the other side may not have noticed */
     text_format(
         text, sizeof(text),
         "in post-copy: %s; the VM runs on the destination and lacks memory that is here: when the way is there again, "
-        "migrate with resume; neither process must end. If the destination's migration is completed, it lacks nothing: "
-        "x-ferry-migrate-settle with outcome discard",
+        "migrate with resume; neither process must end. If the destination's migration is completed, it lacks nothing, "
+        "and if the VM has ended there, it needs nothing: x-ferry-migrate-settle with outcome discard",
         err->message);
     source_set_message(source, text);
     source_set_status(source, MIGRATION_POSTCOPY_PAUSED);

@@ -254,6 +254,40 @@ class Move(MigrationTest):
             pass
         return source, target, out
 
+    def fate(self, key):
+        """A guest that does so while its memory is on its way."""
+        uri = f"unix:{self.place}/m"
+        source, target, out, into = self.pair(uri, guest="fate")
+        while source.partial() != ">":
+            source.step()
+        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0})
+        out.call("migrate", uri=uri)
+        while out.call("query-migrate")["ram"]["normal"] == 0:
+            pass
+        source.send(key)
+        return source, target, out, into
+
+    def test_guest_that_ends_meanwhile(self):
+        """The source ends as it would have, and the destination does not wait."""
+        for key, code in (("o", 0), ("p", 3)):
+            with self.subTest(key=key):
+                source, target, _, _ = self.fate(key)
+                self.assertEqual(source.finish(), code)
+                self.assertEqual(target.finish(), 2)
+                self.assertIn(b"the VM did not run here", target.errors)
+                self.assertFalse((self.place / "m").exists())
+                self.doCleanups()
+                self.setUp()
+
+    def test_guest_that_is_reset_meanwhile(self):
+        source, target, out, into = self.fate("r")
+        while source.partial() != ">>":
+            source.step()
+        out.call("migrate-set-parameters", **{"max-bandwidth": 0, "downtime-limit": 1000})
+        self.assertEqual(wait_over(out)["status"], "completed")
+        wait_status(into, "running")
+        self.type(target, "ab")
+
     def test_cancel(self):
         source, target, out = self.slow()
         self.assertIn("being migrated", out.execute("x-ferry-save", file="x")["error"]["desc"])
