@@ -28,6 +28,7 @@ class Moving:
     def __init__(self, command, place, limit, echo=None):
         self.command, self.place, self.limit, self.echo = command, pathlib.Path(place), limit, echo
         self.moves, self.downtimes = 0, []
+        self.worst = {}  # the parts of the longest downtime
         self.console, self.qmp = self._start()
 
     def _start(self, *more):
@@ -76,6 +77,8 @@ class Moving:
         if answer["status"] != "completed":
             raise Failure(f"move {self.moves} {way}: {answer}")
         self.downtimes.append(answer["x-ferry-downtime-us"] / 1000)
+        if self.downtimes[-1] == max(self.downtimes):
+            self.worst = answer["x-ferry-downtime-parts-us"]
 
     def close(self):
         self.qmp.__exit__()

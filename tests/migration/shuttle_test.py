@@ -49,7 +49,7 @@ class Shuttle(MigrationTest):
             qmp.__exit__()
             console.__exit__()
             console, qmp = target, into
-            if move % max(1, MOVES // 20) == 0:
+            if move % -(-MOVES // 20) == 0:  # at most 20 letters
                 self.type(console, next(letters))
         self.assertNotIn("!", console.partial())
 
