@@ -91,10 +91,10 @@ static int damaged(struct err *err, const struct section_reader *reader, const c
 
 int section_next(struct section_reader *reader, struct section *ret_section, struct err *err)
 {
-    const uint8_t *p = reader->data + reader->position;
     size_t left = reader->size - reader->position;
     if (left == 0)
         return 0;
+    const uint8_t *p = reader->data + reader->position;
     if (left < HEADER_SIZE + CHECKSUM_SIZE)
         return malformed(err, reader, "a section is cut off in its header");
     if (load_le32(p) != SECTION_MAGIC)
