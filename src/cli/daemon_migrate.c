@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "cli/daemon_internal.h"
+#include "cli/progress.h"
 #include "protocol/remote.h"
 
 enum { MIGRATE_LIVE = 0x1, MIGRATE_PEER2PEER = 0x2, MIGRATE_PERSIST_DEST = 0x8, MIGRATE_UNDEFINE_SOURCE = 0x10,
@@ -39,10 +40,10 @@ static uint64_t figure(const struct rpc_value *params, const char *name)
 }
 
 /* On a connection of its own: the other one waits for the end. */
-static void print_progress(struct verb_call *watch, const struct rpc_object *domain)
+static void print_progress(struct verb_call *watch, struct progress *progress, const struct rpc_object *domain)
 {
     const struct rpc_value *params = &watch->client.result[1];
-    char disks[64] = "";
+    char disks[64] = "", key[40], line[300];
 
     verb_put_domain(watch, domain);
     xdr_put_u32(&watch->client.writer, 0);
@@ -51,11 +52,36 @@ static void print_progress(struct verb_call *watch, const struct rpc_object *dom
     if (figure(params, "disk_total") > 0)
         text_format(disks, sizeof(disks), "%" PRIu64 " of %" PRIu64 " MiB of disks and ", figure(params, "disk_remaining") >> 20,
                     figure(params, "disk_total") >> 20);
-    fprintf(stderr, "\r%s: round %" PRIu64 ", %s%" PRIu64 " of %" PRIu64 " MiB left, %" PRIu64 " MiB/s, %" PRIu64 " pages/s dirtied, "
-            "downtime %" PRIu64 " ms expected   ",
-            domain->name, figure(params, "memory_iteration"), disks, figure(params, "memory_remaining") >> 20,
-            figure(params, "memory_total") >> 20, figure(params, "memory_bps") >> 20, figure(params, "memory_dirty_rate"),
-            figure(params, "downtime"));
+    text_format(key, sizeof(key), "%" PRIu64, figure(params, "memory_iteration"));
+    text_format(line, sizeof(line), "%s: round %" PRIu64 ", %s%" PRIu64 " of %" PRIu64 " MiB left, %" PRIu64 " MiB/s, %" PRIu64
+                " pages/s dirtied, downtime about %" PRIu64 " ms", domain->name, figure(params, "memory_iteration"), disks,
+                figure(params, "memory_remaining") >> 20, figure(params, "memory_total") >> 20, figure(params, "memory_bps") >> 20,
+                figure(params, "memory_dirty_rate"), figure(params, "downtime"));
+    progress_show(progress, key, line);
+}
+
+static void abort_it(struct verb_call *watch, struct progress *progress, const struct rpc_object *domain)
+{
+    struct err err = ERR_INIT;
+
+    verb_put_domain(watch, domain);
+    if (daemon_client_call(&watch->client, REMOTE_DOMAIN_ABORT_JOB, &err) < 0) {
+        progress_clear(progress);
+        fprintf(stderr, "ferry: %s\n", err.message);
+    }
+}
+
+static void watch_until_done(struct verb_call *call, struct verb_call *watch, const struct rpc_object *domain)
+{
+    struct progress progress;
+
+    progress_begin(&progress);
+    while (!daemon_client_wait(&call->client, LOOK_MS)) {
+        if (progress_interrupted())
+            abort_it(watch, &progress, domain);
+        print_progress(watch, &progress, domain);
+    }
+    progress_clear(&progress);
 }
 
 static int begin(struct verb_call *call, const struct rpc_object *domain, struct err *err)
@@ -75,7 +101,6 @@ int verb_move(struct verb_call *call, struct err *err)
 {
     struct verb_call watch = {.client.channel.fd = -1};
     struct rpc_object domain;
-    bool terminal = isatty(STDERR_FILENO) == 1;
     int r = verb_find(call, REMOTE_DOMAIN_LOOKUP_BY_NAME, call->word[0], &domain, err);
 
     if (r == 0)
@@ -87,11 +112,8 @@ int verb_move(struct verb_call *call, struct err *err)
     if (r == 0)
         r = begin(call, &domain, err);
     if (r == 0) {
-        while (!daemon_client_wait(&call->client, LOOK_MS))
-            print_progress(&watch, &domain);
+        watch_until_done(call, &watch, &domain);
         r = daemon_client_receive(&call->client, REMOTE_DOMAIN_MIGRATE_PERFORM3_PARAMS, err);
-        if (terminal)
-            fprintf(stderr, "\n");
     }
     if (watch.client.channel.fd >= 0)
         daemon_client_close(&watch.client);

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "cli/client.h"
+#include "cli/progress.h"
 
 enum { EXIT_THERE = 0, EXIT_HERE = 1, EXIT_BAD_INPUT = 2, EXIT_UNSETTLED = 3 };
 
@@ -201,8 +202,7 @@ static const char *text(json_t *object, const char *name)
 }
 
 struct display {
-    bool terminal;
-    char last[40];          /* stage and round that were shown last */
+    struct progress progress;
     double transferred, at; /* bytes, milliseconds of the last look */
     double rate;            /* bytes a second, of the last interval */
 };
@@ -214,18 +214,6 @@ static void describe_disk(json_t *disk, char *text, size_t size)
         snprintf(text, size, "%.0f of %.0f MiB of disks and ", number(disk, "remaining") / MIB(1), number(disk, "total") / MIB(1));
 }
 
-/* On a terminal the line must not wrap, or the next one is not written over it. */
-static void print_line(const struct display *display, const char *line)
-{
-    struct winsize size;
-    int width = 10000;
-
-    if (display->terminal && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
-        width = size.ws_col - 1;
-    fprintf(stderr, display->terminal ? "\r\033[K%.*s" : "%.*s\n", width, line);
-}
-
-/* One line, written over itself on a terminal, else one for each stage and round. */
 static void show(struct display *display, json_t *answer)
 {
     json_t *ram = json_object_get(answer, "ram"), *disk = json_object_get(answer, "disk");
@@ -246,9 +234,7 @@ static void show(struct display *display, json_t *answer)
              number(answer, "expected-downtime"), eta);
     if (text_equal(text(answer, "status"), "setup"))
         text_format(line, sizeof(line), "setup");
-    if (display->terminal || !text_equal(key, display->last))
-        print_line(display, line);
-    text_format(display->last, sizeof(display->last), "%s", key);
+    progress_show(&display->progress, key, line);
 }
 
 static bool over(const char *status)
@@ -261,28 +247,14 @@ static bool over(const char *status)
     return false;
 }
 
-/* The first interrupt is for the migration, the second one for this program. */
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-    interrupted = 1;
-}
-
-static void catch_interrupt(void)
-{
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-
-    sigaction(SIGINT, &action, NULL);
-}
-
-static void cancel_it(const struct options *options, const struct display *display)
+static void cancel_it(const struct options *options, struct progress *progress)
 {
     struct err err = ERR_INIT;
 
-    interrupted = 0;
-    if (command(options, "migrate_cancel", NULL, &err) < 0)
-        fprintf(stderr, "%sferry: %s\n", display->terminal ? "\r\033[K" : "", err.message);
+    if (command(options, "migrate_cancel", NULL, &err) < 0) {
+        progress_clear(progress);
+        fprintf(stderr, "ferry: %s\n", err.message);
+    }
 }
 
 /* Two rounds have shown that the way does not take it all. If it can't be begun, the migration is about to end without. */
@@ -296,23 +268,22 @@ static bool begin_postcopy(const struct options *options, json_t *answer)
 /* Looks until it is over; *ret_answer is the last look. */
 static int watch(const struct options *options, json_t **ret_answer, struct err *err)
 {
-    struct display display = {.terminal = isatty(STDERR_FILENO)};
+    struct display display = {0};
     bool begun = false;
 
-    catch_interrupt();
+    progress_begin(&display.progress);
     for (;;) {
         json_t *answer = NULL;
         int r;
 
-        if (interrupted != 0)
-            cancel_it(options, &display);
+        if (progress_interrupted())
+            cancel_it(options, &display.progress);
         r = client_call(options->control, "query-migrate", NULL, &answer, err);
         if (r < 0)
             return r;
         begun = begun || begin_postcopy(options, answer);
         if (over(text(answer, "status"))) {
-            if (display.terminal && display.last[0] != 0)
-                fprintf(stderr, "\r\033[K");
+            progress_clear(&display.progress);
             *ret_answer = answer;
             return 0;
         }

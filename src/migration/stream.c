@@ -86,7 +86,8 @@ int stream_lost(struct err *err, int r, const char *whom)
     if (r == -ECANCELED)
         return err_set(err, r, "it was cancelled");
     if (r == -EACCES)
-        return err_set(err, r, "the %s refuses this side's certificate: is it of the same authority, and valid today?", whom);
+        return err_set(err, r, "the %s refuses this side's certificate: is it for this role, of the same authority, and valid today?",
+                       whom);
     return err_set(err, r, "the connection to the %s broke: %s", whom, strerror(-r));
 }
 

@@ -108,13 +108,18 @@ static int refusal(gnutls_session_t session, int r, struct err *err)
 
 static int set_up(struct tls *tls, gnutls_session_t session, int fd, const char *host, int timeout_ms)
 {
+    const char *purpose = tls->server ? GNUTLS_KP_TLS_WWW_CLIENT : GNUTLS_KP_TLS_WWW_SERVER;
+    gnutls_typed_vdata_st expected[] = {
+        {.type = GNUTLS_DT_KEY_PURPOSE_OID, .data = (void *)purpose},
+        {.type = GNUTLS_DT_DNS_HOSTNAME, .data = (void *)host},
+    };
     int r = gnutls_priority_set_direct(session, PRIORITY, NULL);
 
     if (r == 0)
         r = gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, tls->credentials);
     if (tls->server)
         gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
-    gnutls_session_set_verify_cert(session, tls->server ? NULL : host, 0);
+    gnutls_session_set_verify_cert2(session, expected, !tls->server && host != NULL ? 2 : 1, 0);
     gnutls_transport_set_int(session, fd);
     gnutls_handshake_set_timeout(session, (unsigned)timeout_ms);
     return r;

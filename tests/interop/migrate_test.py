@@ -241,6 +241,26 @@ class Migrate(Pair):
         self.virsh("migrate", "--live", "t1", self.tcp)
         self.assertEqual(self.there("list", "--name"), "t1")
 
+    def test_our_own_command(self):
+        """Its progress is lines where there is no terminal; an interrupt is for the migration, and the guest stays."""
+        self.start("dirty", disk=False)
+        self.virsh("migrate-setspeed", "t1", "1")
+        command = [BUILD / "ferry", "migrate", "t1", self.tcp, "--connect", self.daemon.uri]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # pylint: disable=consider-using-with
+        self.addCleanup(process.stdout.close)
+        line = process.stdout.readline()
+        self.assertRegex(line, r"^t1: round 1, \d+ of 16 MiB left, .* downtime about \d+ ms$")
+        process.send_signal(signal.SIGINT)
+        self.assertRegex(process.communicate(timeout=LIMIT)[0], "canceled by client\n$")
+        self.assertEqual(process.returncode, 1)
+        self.assertEqual(self.virsh("domstate", "t1"), "running")
+        self.virsh("migrate-setspeed", "t1", "0")
+        self.wait_for(lambda: self.there("list", "--all", "--name") == "", "the destination's end")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=LIMIT, check=True, text=True)
+        self.assertEqual(done.stdout, f"t1 runs at {self.tcp}\n")
+        self.assertNotIn("\r", done.stderr)
+        self.assert_moved()
+
     def test_paused(self):
         """It comes as it went, or as --suspend says; suspended on the way for the migration to come to an end, it runs."""
         for way in ((), ("--p2p",)):

@@ -84,6 +84,21 @@ class Tls(MigrationTest):
     def test_destination_of_another_name(self):
         self.refused("certificate is refused", ("--tls-dir", self.good), ("--tls-dir", self.good), uri="tls:[::ffff:127.0.0.1]:PORT")
 
+    def swapped(self):
+        """Certificates of the authority, each where the other one belongs."""
+        place = self.place / "swapped"
+        shutil.copytree(self.good, place)
+        for kind, other in ("client", "server"), ("server", "client"):
+            for what in "cert", "key":
+                shutil.copy(self.good / f"{other}-{what}.pem", place / f"{kind}-{what}.pem")
+        return place
+
+    def test_source_with_a_certificate_for_servers(self):
+        self.refused("refuses this side's certificate: is it for this role", ("--tls-dir", self.swapped()), ("--tls-dir", self.good))
+
+    def test_destination_with_a_certificate_for_clients(self):
+        self.refused("certificate is refused", ("--tls-dir", self.good), ("--tls-dir", self.swapped()))
+
     def test_source_without_a_certificate(self):
         bare = self.place / "bare"
         bare.mkdir()
