@@ -65,7 +65,8 @@ def test(options, directory, start):
             vm.need(digest == hashlib.sha256(page).hexdigest(), "the page came over the new card changed")
             first.wait_text(r"^serial EXTRA-1$", options.limit)
             digest = first.wait_text(r"^disk (\S+)", options.limit)[1]
-            vm.need(digest == hashlib.sha256(before).hexdigest(), "the guest read something else from the new disk")
+            wanted = hashlib.sha256(before).hexdigest()
+            vm.need(digest == wanted, f"the guest read something else from the new disk: {digest} and not {wanted}")
             first.wait_text(rf"^used {MAC}$", options.limit)
             qmp.call("x-ferry-save", file=str(saved))
             qmp.call("quit")

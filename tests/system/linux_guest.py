@@ -82,11 +82,12 @@ class Vm:
         return time.monotonic() - self.begin
 
     def wait_text(self, pattern, limit, count=1):
-        """The match number `count` of the pattern in the output; fails when it does not come in `limit` seconds."""
+        """The match number `count` of the pattern in whole lines of the output; fails when it does not come in `limit` seconds."""
         deadline = time.monotonic() + limit
 
         def found():
-            return (list(re.finditer(pattern, self.text, re.M)) + [None] * count)[count - 1]
+            text = self.text if self.ended else self.text[:self.text.rfind("\n") + 1]
+            return (list(re.finditer(pattern, text, re.M)) + [None] * count)[count - 1]
 
         with self.changed:
             while (match := found()) is None and not self.ended and time.monotonic() < deadline:
