@@ -45,7 +45,8 @@ static const char help[] =
     "  --keep              leave this VM's process, paused, when the VM has gone\n"
     "  --cancel            instead: stop a migration that is under way\n"
     "  --settle run|discard  instead: after a loss at the point of decision, say that the VM is here, or there\n\n"
-    "An interrupt (Ctrl-C) cancels the migration; a second one leaves it to itself.\n"
+    "What is set stays set for this VM's later migrations. An interrupt (Ctrl-C) cancels the migration; a second one\n"
+    "leaves it to itself.\n"
     "Exit code: 0 the VM is there, 1 it runs on here, 2 bad input, 3 to be settled or resumed.\n";
 
 static int complain(const struct err *err, int code)
@@ -331,7 +332,8 @@ static int report(const struct options *options, json_t *answer, struct err *err
         return EXIT_UNSETTLED;
     }
     if (!text_equal(status, "completed")) {
-        fprintf(stderr, "ferry: the migration %s %s\n", status, text(answer, "error-desc"));
+        fprintf(stderr, "ferry: the migration %s%s %s\n", text_equal(status, "cancelled") ? "was " : "", status,
+                text(answer, "error-desc"));
         return EXIT_HERE;
     }
     printf("moved in %.2f s: %.0f rounds, %.1f MiB, downtime %.1f ms\n", number(answer, "total-time") / 1000,

@@ -130,8 +130,8 @@ static void finish_here(struct migration_source *source, const struct err *err)
     source->machine.throttle(source->machine.ctx, 0);
     if (source->stopped)
         source->machine.resume(source->machine.ctx);
-    text_format(text, sizeof(text), "in stage %s: %s; the VM goes on here",
-                migration_stage_name(source->progress.stage), err->message);
+    text_format(text, sizeof(text), "in stage %s%s%s; the VM goes on here", migration_stage_name(source->progress.stage),
+                cancelled ? "" : ": ", cancelled ? "" : err->message);
     source_set_message(source, text);
     source->progress.end_ns = host_monotonic_ns();
     source_set_status(source, cancelled ? MIGRATION_CANCELLED : MIGRATION_FAILED);

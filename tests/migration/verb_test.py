@@ -61,7 +61,7 @@ class Verb(MigrationTest):
         command.send_signal(signal.SIGINT)
         _, errors = command.communicate(timeout=LIMIT)
         self.assertEqual(command.returncode, 1, errors)
-        self.assertIn("it was cancelled; the VM goes on here", errors)
+        self.assertIn("the migration was cancelled in stage transfer memory; the VM goes on here", errors)
         self.assertEqual(target.finish(), 2)
         self.type(source, "b")
 
