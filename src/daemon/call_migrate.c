@@ -265,14 +265,12 @@ static int apply_limit(struct call *call, struct domain *domain, const char *nam
 static int set_max_speed(struct call *call)
 {
     struct domain *domain = call_domain(call, call->arg[0].object);
-    uint64_t mib = call->arg[1].H;
+    uint64_t mib = migration_speed(call->arg[1].H);
 
     if (domain == NULL)
         return call->err.code;
     if (call->arg[2].u > SPEED_OF_POSTCOPY)
         return err_set(&call->err, RPC_FAULT(RPC_ARGUMENT_UNSUPPORTED), "argument unsupported: flags 0x%x of a speed", call->arg[2].u);
-    if (mib > UINT64_C(1) << 30)
-        mib = 0;
     if (call->arg[2].u == SPEED_OF_POSTCOPY) {
         domain->limits.postcopy_mib = mib;
         return apply_limit(call, domain, "max-postcopy-bandwidth", mib << 20);
@@ -284,7 +282,6 @@ static int set_max_speed(struct call *call)
 static int get_max_speed(struct call *call)
 {
     struct domain *domain = call_domain(call, call->arg[0].object);
-
     uint64_t mib;
 
     if (domain == NULL)

@@ -150,10 +150,9 @@ int migration_read_request(const struct rpc_param *params, size_t count, uint32_
 
 /* --- to the VM ------------------------------------------------------------------------------------------ */
 
-/* MiB a second as clients say it; libvirt's way to say "no limit" is a huge number. */
 static json_t *bytes_a_second(uint64_t mib)
 {
-    return json_integer((json_int_t)(mib > UINT64_C(1) << 30 ? 0 : mib << 20));
+    return json_integer((json_int_t)(migration_speed(mib) << 20));
 }
 
 static void put_postcopy_bandwidth(json_t *parameters, const struct domain *domain, const struct migration_request *request)

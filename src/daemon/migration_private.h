@@ -16,6 +16,12 @@ int migration_record(struct domain *domain, const struct client *client, bool in
  * one. */
 int migration_query(struct domain *domain, char ret_status[static 32], struct err *err);
 
+/* MiB a second of a client as ours, 0: no limit. libvirt's way to say that is a huge number. */
+static inline uint64_t migration_speed(uint64_t mib)
+{
+    return mib > UINT64_C(1) << 30 ? 0 : mib;
+}
+
 /* migration_parameters.c: what was asked for, to the VM that sends; what was not, as if nothing ever had been. */
 int migration_set_parameters(struct domain *domain, const struct migration_request *request, struct err *err);
 int migration_set_postcopy_bandwidth(struct domain *domain, const struct migration_request *request, struct err *err);

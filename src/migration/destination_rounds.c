@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
@@ -59,14 +58,7 @@ static int barrier(struct migration_destination *destination, struct arrival *ow
 
 int destination_cancelled(struct channel *channel, const struct message *message, struct err *err)
 {
-    struct buffer text = BUFFER_INIT(STREAM_SENTENCE_MAX);
-    int r = stream_receive_body(channel, message, &text, err);
-
-    if (r == 0)
-        r = err_set(err, -ECANCELED, "the source gives up: %s",
-                    text.data != NULL ? (const char *)text.data : "it says no more");
-    buffer_fini(&text);
-    return r;
+    return stream_receive_sentence(channel, message, -ECANCELED, "the source gives up", err);
 }
 
 int destination_receive_rounds(struct migration_destination *destination, struct arrival *own, struct message *ret_message,

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "memory/memory.h"
@@ -48,18 +47,6 @@ void source_end_part(struct migration_source *source, enum downtime_part part)
 
 /* --- answers -------------------------------------------------------------------------------------------- */
 
-static int refused(struct channel *channel, const struct message *message, struct err *err)
-{
-    struct buffer text = BUFFER_INIT(STREAM_SENTENCE_MAX);
-    int r = stream_receive_body(channel, message, &text, err);
-
-    if (r == 0)
-        r = err_set(err, -EREMOTEIO, "the destination refuses: %s",
-                    text.data != NULL ? (const char *)text.data : "it says no more");
-    buffer_fini(&text);
-    return r;
-}
-
 /* As channel_wait(), but the time begins anew whenever something that was sent gets there. */
 static int await_answer(struct migration_source *source, int timeout_ms)
 {
@@ -89,7 +76,7 @@ int source_expect(struct migration_source *source, enum message_type type, int t
     if (r < 0)
         return r;
     if (ret_message->type == MESSAGE_REFUSE)
-        return refused(channel, ret_message, err);
+        return stream_receive_sentence(channel, ret_message, -EREMOTEIO, "the destination refuses", err);
     if (ret_message->type != type)
         return err_set(err, -EBADMSG, "the destination sent %s instead of %s", message_name(ret_message->type),
                        message_name(type));

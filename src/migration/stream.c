@@ -138,6 +138,17 @@ int stream_receive_body(struct channel *channel, const struct message *message, 
     return r < 0 ? stream_lost(err, r, message->type < MESSAGE_WELCOME ? "source" : "destination") : 0;
 }
 
+int stream_receive_sentence(struct channel *channel, const struct message *message, int code, const char *what, struct err *err)
+{
+    struct buffer text = BUFFER_INIT(STREAM_SENTENCE_MAX);
+    int r = stream_receive_body(channel, message, &text, err);
+
+    if (r == 0)
+        r = err_set(err, code, "%s: %s", what, text.data != NULL ? (const char *)text.data : "it says no more");
+    buffer_fini(&text);
+    return r;
+}
+
 int stream_skip(struct channel *channel, uint32_t size, struct err *err)
 {
     uint8_t piece[16384];

@@ -106,6 +106,9 @@ int stream_receive(struct channel *channel, bool from_source, struct message *re
 /* Receives the body of a message, behind what `out` holds. */
 int stream_receive_body(struct channel *channel, const struct message *message, struct buffer *out, struct err *err);
 
+/* Receives a body that is a sentence: always `code`, with `what` and that sentence in err, or a negative errno of the receiving. */
+int stream_receive_sentence(struct channel *channel, const struct message *message, int code, const char *what, struct err *err);
+
 /* Receives a body from the source whose bytes mean nothing. */
 int stream_skip(struct channel *channel, uint32_t size, struct err *err);
 

@@ -71,13 +71,7 @@ class Handover(MigrationTest):
         self.type(source, "e")
 
     def test_destination_that_reads_nothing(self):
-        uri = f"unix:{self.place}/m"
-        source, target, out, _ = self.pair(uri, guest="dirty")
-        self.type(source, "a")
-        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0})
-        out.call("migrate", uri=uri)
-        while out.call("query-migrate")["ram"]["normal"] == 0:
-            pass
+        source, target, out = self.slow()
         target.process.send_signal(signal.SIGSTOP)
         out.call("migrate-set-parameters", **{"max-bandwidth": 0})
         answer = wait_over(out)

@@ -96,6 +96,17 @@ class MigrationTest(SystemTest):
                             prefix=target_prefix)
         return source, target, out, self.control("target")
 
+    def slow(self):
+        """A migration that will not end by itself soon."""
+        uri = f"unix:{self.place}/m"
+        source, target, out, _ = self.pair(uri, guest="dirty")
+        self.type(source, "a")
+        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0})
+        out.call("migrate", uri=uri)
+        while out.call("query-migrate")["ram"]["normal"] == 0:
+            pass
+        return source, target, out
+
     def type(self, console, letters):
         """Types a key for each letter and waits for it."""
         before = console.partial()

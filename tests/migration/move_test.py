@@ -243,17 +243,6 @@ class Move(MigrationTest):
         third = self.start("third", *options)
         self.assertEqual(third.finish(), 2)
 
-    def slow(self):
-        """A migration that will not end by itself soon."""
-        uri = f"unix:{self.place}/m"
-        source, target, out, _ = self.pair(uri, guest="dirty")
-        self.type(source, "a")
-        out.call("migrate-set-parameters", **{"max-bandwidth": 1 << 20, "downtime-limit": 0})
-        out.call("migrate", uri=uri)
-        while out.call("query-migrate")["ram"]["normal"] == 0:
-            pass
-        return source, target, out
-
     def fate(self, key):
         """A guest that does so while its memory is on its way."""
         uri = f"unix:{self.place}/m"

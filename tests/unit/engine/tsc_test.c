@@ -96,18 +96,22 @@ static uint64_t at(uint64_t address)
     return load_le64(bytes);
 }
 
+/* Code that has rdtsc and nop from its sixth byte on; rdtscp stands in their place if asked for. */
+static void put_code(const uint8_t *code, size_t size, bool rdtscp)
+{
+    assert_int_equal(memory_write(guest.memory, CODE, code, size), 0);
+    if (rdtscp)
+        assert_int_equal(memory_write(guest.memory, CODE + 5, (const uint8_t[]){0x0f, 0x01, 0xf9}, 3), 0);
+}
+
 /* What RDTSC or RDTSCP gives the guest, the last of a thousand times. */
 static uint64_t read_in_guest(bool rdtscp)
 {
     static const uint8_t plain[] = {0xbb, 0xe8, 3, 0, 0, 0x0f, 0x31, 0x90, 0xa3, 0, 0x20, 0, 0, 0x89, 0x15, 4, 0x20, 0, 0,
                                     0x4b, 0x75, 0xef, 0xe6, 0x80};
-    uint8_t code[sizeof(plain)];
     struct exit stop;
 
-    memcpy(code, plain, sizeof(code));
-    if (rdtscp)
-        memcpy(code + 5, (const uint8_t[]){0x0f, 0x01, 0xf9}, 3);
-    assert_int_equal(memory_write(guest.memory, CODE, code, sizeof(code)), 0);
+    put_code(plain, sizeof(plain), rdtscp);
     set_state(0);
     guest.type->vcpu_run(guest.vcpu[0], &stop);
     assert_int_equal(stop.kind, EXIT_KICKED);
@@ -160,13 +164,9 @@ static uint64_t read_in_user_space(bool rdtscp)
         0xff, 0xcb, 0x75, 0xe0, 0xe6, 0x80,                               /*        dec ebx; jnz again; out 0x80, al */
         0x31, 0xc0, 0x48, 0x89, 0x04, 0x25, 0x00, 0x20, 0x40, 0x00, 0xe6, 0x80, /* back: the same with 0 */
     };
-    uint8_t code[sizeof(plain)];
     struct exit stop;
 
-    memcpy(code, plain, sizeof(code));
-    if (rdtscp)
-        memcpy(code + 5, (const uint8_t[]){0x0f, 0x01, 0xf9}, 3);
-    assert_int_equal(memory_write(guest.memory, CODE, code, sizeof(code)), 0);
+    put_code(plain, sizeof(plain), rdtscp);
     write_tables();
     set_user_state();
     guest.type->vcpu_run(guest.vcpu[0], &stop);
